@@ -1,0 +1,73 @@
+"""The port to the gateway: one endpoint in front of all sites.
+
+Implementations: `serving.gateway.haproxy.HaproxyGateway` and
+`tests.support.fake_gateway.FakeGateway`; both pass tests/contract/test_gateway.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.gateway.routes import Routes, Track
+
+
+@dataclass(frozen=True)
+class ServerObservation:
+    """What the gateway says about one server (site of a track) now."""
+
+    service: str
+    track: Track
+    site: str
+    up: bool
+    """Its health checks pass and no outlier rule has marked it down."""
+    limit: int
+    """Limit in force; 0 when it takes no new requests."""
+    in_use: int
+    """Requests it holds now."""
+
+
+@dataclass(frozen=True)
+class GatewayObservation:
+    """What the gateway says at one moment."""
+
+    servers: tuple[ServerObservation, ...]
+    queued: dict[str, int]
+    """Requests waiting at the gateway, per service (both tracks)."""
+    at_s: float
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """One finished request, from the gateway's log line."""
+
+    service: str
+    """Empty when the request belonged to no service."""
+    track: Track
+    site: str
+    """Empty when no site was chosen (refused or timed out in the queue)."""
+    status: int
+    queue_s: float | None
+    """Wait at the gateway; None when it never left the queue."""
+    total_s: float
+    """From the first byte of the request to the last of the answer, as the client sees it."""
+    termination: str
+    """HAProxy's termination state, e.g. `--`, `sQ` (queue timeout), `SC` (connection refused), `CD`."""
+    bytes_out: int
+    request_id: str
+    at_s: float
+    """Time of arrival of the request at the gateway, seconds since the epoch."""
+
+
+class Gateway(Protocol):
+    """The gateway's control surface. All methods are idempotent.
+
+    Raises: serving.errors.GatewayUnreachable when it does not answer. What was asserted is kept
+    on disk first, so that a gateway that restarts comes back with it.
+    """
+
+    def assert_routes(self, routes: Routes) -> None:
+        """Make these routes true. Limits are withdrawn before others grow."""
+        ...
+
+    def observe(self) -> GatewayObservation: ...

@@ -1,0 +1,101 @@
+"""Where every file of a project lives. Nothing else builds these paths.
+
+Durable things are below the project folder (`.hcctl/`); sockets, pid files and
+Ray's session folders are in a short run-time folder, because UNIX socket paths
+end at 107 characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT_FILE = "hcctl.yaml"
+SERVICE_FILE = "service.yaml"
+
+
+@dataclass(frozen=True)
+class ProjectPaths:
+    """Paths of the project in folder `root` (absolute)."""
+
+    root: Path
+
+    @property
+    def project_file(self) -> Path:
+        return self.root / PROJECT_FILE
+
+    @property
+    def state_dir(self) -> Path:
+        """Durable state: database, registry, logs. Survives `hcctl down`."""
+        return self.root / ".hcctl"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "state.db"
+
+    @property
+    def registry_dir(self) -> Path:
+        return self.state_dir / "registry"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def ports_file(self) -> Path:
+        """Ports chosen for this project, so that restarts keep them."""
+        return self.state_dir / "ports.json"
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets and pid files. Removed by `hcctl down`."""
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
+        return Path(tempfile.gettempdir()) / f"hcctl-{os.getuid()}-{digest}"
+
+    @property
+    def gateway_dir(self) -> Path:
+        """HAProxy's configuration, maps and sockets."""
+        return self.run_dir / "gateway"
+
+    @property
+    def gateway_log_socket(self) -> Path:
+        """Datagram socket the gateway writes one line per request to."""
+        return self.run_dir / "requests.sock"
+
+    @property
+    def supervisor_record(self) -> Path:
+        return self.run_dir / "supervisor.json"
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Held by the one running daemon."""
+        return self.state_dir / "daemon.lock"
+
+    def site_dir(self, site: str) -> Path:
+        """Run-time folder of a local site: process record and Ray's temp-dir."""
+        return self.run_dir / "s" / site
+
+
+def find_project(start: Path) -> ProjectPaths | None:
+    """The project of folder `start` or the nearest one above it; None without one."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / PROJECT_FILE).is_file():
+            return ProjectPaths(folder)
+    return None
+
+
+def private_dir(path: Path) -> Path:
+    """Create folder `path` for its owner only (0700), and refuse one owned by somebody else.
+
+    Raises:
+        PermissionError: the folder exists and belongs to another user, or is a link.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid != os.getuid():
+        raise PermissionError(f"{path} is not a folder of this user; remove it")
+    path.chmod(0o700)
+    return path

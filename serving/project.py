@@ -1,0 +1,211 @@
+"""`hcctl.yaml`: the sites, pools and gateway that a project owns (kind HybridProject)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from serving.spec import HybridService, Model, Name, Seconds
+
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class TariffBand(Model):
+    """An electricity price from one local time of day until another."""
+
+    start: ClockTime = Field(alias="from")
+    until: ClockTime
+    usd_per_kwh: float = Field(ge=0, le=1_000)
+
+
+class Pool(Model):
+    """Nodes of one kind and price inside a site. One node holds one replica on a local site."""
+
+    name: Name
+    kind: Literal["fixed", "on_demand", "spot"]
+    max_nodes: int = Field(ge=1, le=10_000)
+    gpus_per_node: float = Field(default=1.0, ge=0, le=64)
+    price_usd_per_hour: float = Field(
+        default=0.0, ge=0, le=100_000, description="Rent of one node; 0 for owned nodes."
+    )
+    power_kw_per_gpu: float = Field(
+        default=0.0, ge=0, le=100, description="Draw of one owned GPU under load."
+    )
+    tariff_usd_per_kwh: float = Field(default=0.0, ge=0, le=1_000)
+    tariff_bands: list[TariffBand] = Field(
+        default_factory=list, max_length=48, description="Times of day with another tariff; first match wins."
+    )
+    opportunity_usd_per_gpu_hour: float = Field(
+        default=0.0,
+        ge=0,
+        le=100_000,
+        description="What an owned GPU would earn elsewhere in that hour (training, lending out).",
+    )
+    lead_time_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="From the request to the first answer, until it is learned.",
+    )
+    min_billing_s: float = Field(default=60.0, ge=0, le=86_400, description="Least time a node is billed.")
+    egress_usd_per_gb: float = Field(default=0.0, ge=0, le=1_000)
+
+    @model_validator(mode="after")
+    def _rented_has_price(self) -> Self:
+        if self.kind != "fixed" and self.price_usd_per_hour == 0:
+            raise ValueError("price_usd_per_hour is missing; a rented pool has a price")
+        if self.kind == "fixed" and self.price_usd_per_hour > 0:
+            raise ValueError("price_usd_per_hour is for rented pools; use power, tariff and opportunity")
+        return self
+
+
+class SiteSpec(Model):
+    """A place with its own Ray cluster."""
+
+    role: Literal["private", "cloud"]
+    kind: Literal["local"] = "local"
+    ingress: Literal["haproxy", "default"] = Field(
+        default="haproxy", description="Serve's HAProxy ingress (7-10x faster) or its default Python proxy."
+    )
+    cores: list[Annotated[int, Field(ge=0, le=4_095)]] = Field(
+        default_factory=list,
+        max_length=4_096,
+        description="Processor cores its processes are pinned to; empty: all.",
+    )
+    pools: list[Pool] = Field(min_length=1, max_length=16)
+
+    @model_validator(mode="after")
+    def _pools_fit_role(self) -> Self:
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) != len(names):
+            raise ValueError("two pools have the same name; rename one")
+        for pool in self.pools:
+            if (self.role == "private") != (pool.kind == "fixed"):
+                raise ValueError(
+                    f"pool {pool.name!r} is {pool.kind}; a private site owns fixed pools, "
+                    "a cloud site rents on_demand or spot pools"
+                )
+        return self
+
+    @property
+    def max_nodes(self) -> int:
+        """Nodes over all pools."""
+        return sum(pool.max_nodes for pool in self.pools)
+
+
+class GatewaySpec(Model):
+    """The one endpoint in front of all sites."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=0, ge=0, le=65_535, description="0: a free port, chosen once and recorded.")
+    tls_certificate: str | None = Field(
+        default=None, description="PEM file with certificate and key; needed off loopback."
+    )
+    require_api_key: bool = Field(
+        default=False, description="Requests need `Authorization: Bearer <key>`; see `hcctl key`."
+    )
+
+    @model_validator(mode="after")
+    def _safe_off_loopback(self) -> Self:
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            raise ValueError("host is not an IP address; write 127.0.0.1 or the address to bind") from None
+        if not loopback and not (self.tls_certificate and self.require_api_key):
+            raise ValueError(
+                "host is not loopback: set tls_certificate and require_api_key, or bind 127.0.0.1"
+            )
+        return self
+
+
+class DaemonSpec(Model):
+    """The loop that keeps what is declared true."""
+
+    tick_s: float = Field(default=0.5, ge=0.05, le=60)
+    stale_after_s: Seconds = Field(
+        default=5.0, description="Signals older than this freeze scale-in and new spend."
+    )
+    decisions_kept: int = Field(default=10_000, ge=100, le=10_000_000)
+
+
+class HybridProject(Model):
+    """Everything the platform owns, apart from the services on it."""
+
+    kind: Literal["HybridProject"]
+    name: Name
+    sites: dict[Name, SiteSpec] = Field(min_length=1, max_length=16)
+    gateway: GatewaySpec = Field(default_factory=GatewaySpec)
+    daemon: DaemonSpec = Field(default_factory=DaemonSpec)
+
+    @model_validator(mode="after")
+    def _one_private_site(self) -> Self:
+        if sum(site.role == "private" for site in self.sites.values()) != 1:
+            raise ValueError("exactly one site has role private, the home of writes; correct the roles")
+        return self
+
+    @property
+    def private_site(self) -> str:
+        """Name of the home site."""
+        return next(name for name, site in self.sites.items() if site.role == "private")
+
+    @property
+    def site_order(self) -> list[str]:
+        """Sites in the order the gateway fills them: private first, then as declared."""
+        return sorted(self.sites, key=lambda name: self.sites[name].role != "private")
+
+
+def conflicts(service: HybridService, project: HybridProject) -> list[tuple[str, str]]:
+    """What service and project say against each other, as (field, problem and fix)."""
+    found: list[tuple[str, str]] = []
+    for name, share in service.sites.items():
+        site = project.sites.get(name)
+        if site is None:
+            known = ", ".join(project.sites)
+            found.append((f"sites.{name}", f"the project has no such site; use one of: {known}"))
+        elif share.max_replicas > site.max_nodes:
+            found.append(
+                (
+                    f"sites.{name}.max_replicas",
+                    f"{share.max_replicas} replicas do not fit {site.max_nodes} nodes; lower it or raise the pools' max_nodes",
+                )
+            )
+    if project.private_site not in service.sites:
+        found.append(("sites", f"the private site {project.private_site!r} is missing; add it"))
+    cloud = [
+        n
+        for n, s in service.sites.items()
+        if n in project.sites and project.sites[n].role == "cloud" and s.max_replicas > 0
+    ]
+    if cloud:
+        found.extend(_data_policy_conflicts(service, cloud[0]))
+    return found
+
+
+def _data_policy_conflicts(service: HybridService, cloud_site: str) -> list[tuple[str, str]]:
+    found = []
+    policies = [("data_policy", service.data_policy)]
+    policies += [
+        (f"routing.rules.{i}.data_policy", rule.data_policy)
+        for i, rule in enumerate(service.routing.rules)
+        if rule.data_policy
+    ]
+    for field, policy in policies:
+        if policy == "private_only":
+            found.append(
+                (
+                    field,
+                    f"private_only data may not burst to {cloud_site!r}; "
+                    f"set sites.{cloud_site}.max_replicas to 0 or relax the policy",
+                )
+            )
+        elif policy == "pseudonymised" and not service.ids_pseudonymised:
+            found.append(
+                (
+                    field,
+                    f"pseudonymised data may reach {cloud_site!r} only with "
+                    "ids_pseudonymised: true; set it or use private_only",
+                )
+            )
+    return found

@@ -1,0 +1,98 @@
+"""The port to a site: a place with its own Ray cluster that runs Serve applications.
+
+Implementations: `serving.sites.local.LocalSite` (processes on this computer) and
+`tests.support.fake_site.FakeSite`. Every implementation passes tests/contract/test_site.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+Phase = Literal["closed", "opening", "open", "closing", "lost"]
+"""`lost`: it should be open, but its processes are gone. A site out of sight keeps its
+last phase and reports `applications=None` (unknown is not none)."""
+
+ApplicationPhase = Literal["starting", "running", "unhealthy", "failed", "deleting"]
+
+
+@dataclass(frozen=True)
+class Application:
+    """One version of one service, as a Serve application that a site should run."""
+
+    name: str
+    """`<service>-<first 12 characters of the version>`; also Serve's name."""
+    service: str
+    version: str
+    route_prefix: str
+    """URL path of the application on the site's ingress."""
+    args: dict[str, JsonValue]
+    """What `serving.application:build` gets."""
+    replicas: int
+    """Desired replicas, at least 1."""
+
+
+@dataclass(frozen=True)
+class ApplicationStatus:
+    """What a site says about one application."""
+
+    name: str
+    phase: ApplicationPhase
+    message: str
+    replicas_ready: int
+    replicas_target: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a site's ingress listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class SiteObservation:
+    """What is known about a site at one moment."""
+
+    site: str
+    phase: Phase
+    applications: tuple[ApplicationStatus, ...] | None
+    """None: the site did not answer, so what it runs is unknown."""
+    ingress: Endpoint | None
+    at_s: float
+    """Wall-clock time of the observation, seconds since the epoch."""
+    message: str = ""
+
+
+class Site(Protocol):
+    """A site. All methods are idempotent and safe to repeat after a crash.
+
+    Raises (all but `observe`): serving.errors.SiteUnreachable when the site cannot be reached,
+    serving.errors.HcctlError when it refuses.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def observe(self) -> SiteObservation:
+        """Look, within about a second; never raises for an unreachable site."""
+        ...
+
+    def open(self) -> None:
+        """Start renting: launch the cluster and return at once; `observe` tells when it is open."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything the site runs and wait until it is gone."""
+        ...
+
+    def apply(self, applications: tuple[Application, ...]) -> None:
+        """Make the site run exactly these applications (declarative, full set)."""
+        ...
+
+    def scale(self, application: str, replicas: int) -> None:
+        """Set one application's replica target; cheaper than `apply`."""
+        ...
