@@ -50,6 +50,11 @@ class ProjectPaths:
         return self.state_dir / "ports.json"
 
     @property
+    def keys_file(self) -> Path:
+        """Hashes of the gateway's API keys."""
+        return self.state_dir / "keys.json"
+
+    @property
     def run_dir(self) -> Path:
         """Sockets and pid files. Removed by `hcctl down`."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
@@ -75,8 +80,14 @@ class ProjectPaths:
         return self.state_dir / "daemon.lock"
 
     def site_dir(self, site: str) -> Path:
-        """Run-time folder of a local site: process record and Ray's temp-dir."""
+        """Run-time folder of a local site: process record, token, lock."""
         return self.run_dir / "s" / site
+
+    def ray_dir(self, site: str) -> Path:
+        """Folder of a local site for the files of Ray and its HAProxy, which put up to 68 characters
+        of session or node id and socket name behind it."""
+        digest = hashlib.sha256(f"{self.root}\0{site}".encode()).hexdigest()[:10]
+        return Path(tempfile.gettempdir()) / f"hcctl-{digest}"
 
 
 def find_project(start: Path) -> ProjectPaths | None:

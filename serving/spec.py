@@ -15,7 +15,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9]
 """A lower-case DNS-like label, at most 40 characters: safe in URLs, file names and HAProxy names."""
 
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]{0,200}$")]
-ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]{0,200}:[A-Za-z_]\w{0,100}$")]
+ImportPath = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}$")
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 DataPolicy = Literal["any", "pseudonymised", "private_only"]

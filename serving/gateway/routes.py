@@ -59,8 +59,9 @@ class TrackPlacement:
     application: str | None
     """Serve application of the track's version; None: the track is empty."""
     path_prefix: str
+    slots_per_replica: int = 1
     ready: Mapping[str, int] = field(default_factory=dict)
-    """Ready replicas per site."""
+    """Replicas per site that may take requests."""
     withdrawn: frozenset[str] = frozenset()
     """Sites that get no new requests of this track, whatever is ready (draining, ejected)."""
 
@@ -76,14 +77,11 @@ def service_routes(
     stable: TrackPlacement,
     candidate: TrackPlacement,
     candidate_share: float,
-    private_limit_share: float = 1.0,
-    private_site: str,
 ) -> ServiceRoutes:
     """Routes of a service from what is ready where.
 
     The limit of (track, site) is its ready replicas times the slots of one replica, so two
-    versions never oversubscribe a site. `private_limit_share` lowers the private limit when
-    traffic is moved by cost; it never falls to zero by rounding.
+    versions never oversubscribe a site.
     """
 
     def track(placement: TrackPlacement) -> TrackRoute:
@@ -92,9 +90,7 @@ def service_routes(
             if site not in service.sites:
                 continue
             ready = 0 if placement.application is None else placement.ready.get(site, 0)
-            limit = ready * service.model.slots_per_replica
-            if site == private_site and limit > 0:
-                limit = max(1, round(limit * private_limit_share))
+            limit = ready * placement.slots_per_replica
             if site in placement.withdrawn:
                 limit = 0
             servers.append(ServerRoute(site=site, endpoint=endpoints.get(site), limit=limit))

@@ -1,0 +1,282 @@
+"""The loop: snapshot -> step -> act -> record. The only place where time passes.
+
+Level-triggered: each tick starts from what is wanted and what is seen. An action is
+journalled before its call; state is on disk before anything is acted on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from autoscaler.cost import spend
+from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
+from autoscaler.plan import Decision, Plan, SiteAction
+from autoscaler.receiver import RequestLog
+from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, Wanted
+from autoscaler.state import DaemonState
+from autoscaler.status import service_status
+from autoscaler.step import Step, step
+from serving.errors import GatewayUnreachable
+from serving.gateway.gateway import Gateway, GatewayObservation
+from serving.project import HybridProject
+from serving.sites.site import Site, SiteObservation
+from serving.spec import HybridService
+from serving.state import Document, LedgerEntry, Store
+
+log = logging.getLogger(__name__)
+
+PERSIST_EVERY_S = 1.0
+LEDGER_EVERY_S = 5.0
+LONGEST_RETRY_S = 60.0
+LONGEST_MONTH_S = 32 * 86_400.0
+
+_STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
+
+
+class Daemon:
+    """The autoscaler of one project. `tick` is all it does; the caller decides when."""
+
+    def __init__(
+        self,
+        project: HybridProject,
+        *,
+        store: Store,
+        sites: Mapping[str, Site],
+        gateway: Gateway,
+        requests: RequestLog,
+        prober: Prober,
+        executor: Executor,
+        clock: Callable[[], float],
+        shadow: bool = False,
+    ) -> None:
+        self._project = project
+        self._store = store
+        self._gateway = gateway
+        self._requests = requests
+        self._clock = clock
+        self._shadow = shadow
+        self._hands = {name: SiteHands(sites[name], executor) for name in project.site_order}
+        self._probes = ProbeHands(prober, executor)
+        self._gateway_seen: GatewayObservation | None = None
+        self._gateway_error = ""
+        self._specs: dict[str, tuple[int, HybridService | None]] = {}
+        self._judging: dict[str, str] = {}
+        self._persisted_s = self._ledger_s = 0.0
+        self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
+        self._sequence = 0
+        self._state = DaemonState()
+
+    @property
+    def state(self) -> DaemonState:
+        """What the daemon remembers now."""
+        return self._state
+
+    def resume(self) -> None:
+        """Take up the stored state; actions that a former daemon left open are decided again."""
+        now_s = self._clock()
+        document = self._store.observation("daemon", "state")
+        if document is not None:
+            self._state = _STATE.validate_python(dict(document.body), strict=False)
+            down = self._store.intent("control", "down")
+            if down is not None and down.at_s > document.at_s:
+                self._state = self._given_back(self._state)
+        for entry in self._store.ledger(since_s=now_s - LONGEST_MONTH_S):
+            self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
+        for action in self._store.open_actions():
+            self._store.complete_action(action.key, {"error": "interrupted by a restart of the daemon"}, at_s=now_s)
+
+    def _given_back(self, state: DaemonState) -> DaemonState:
+        """After `hcctl down` nothing is rented any more: capacity is asked for anew, by need."""
+        rented = {name for name, site in self._project.sites.items() if site.role == "cloud"}
+        services = {
+            name: replace(mine, targets={site: 0 if site in rented else n for site, n in mine.targets.items()})
+            for name, mine in state.services.items()
+        }
+        return replace(state, services=services, nodes={})
+
+    def tick(self) -> Step:
+        """One round. Never raises for what a site, the gateway or a user did."""
+        now_s = self._clock()
+        outcomes = [outcome for hands in self._hands.values() for outcome in hands.collect()]
+        self._settle(outcomes, now_s)
+        for hands in self._hands.values():
+            hands.look()
+        self._observe_gateway(now_s)
+        snapshot = self._snapshot(now_s)
+        result = step(snapshot, self._state)
+        self._begin_samples(result.state)
+        self._record(snapshot, result, now_s)
+        self._state = result.state
+        self._assert_routes(result.plan)
+        self._dispatch(result.plan, now_s)
+        return result
+
+    def _observe_gateway(self, now_s: float) -> None:
+        try:
+            self._gateway_seen = self._gateway.observe()
+        except GatewayUnreachable as error:
+            self._gateway_trouble(error.one_line())
+            return
+        self._gateway_error = ""
+        self._requests.observe(replace(self._gateway_seen, at_s=now_s))
+
+    def _gateway_trouble(self, text: str) -> None:
+        if text != self._gateway_error:
+            log.warning("gateway: %s", text)
+        self._gateway_error = text
+
+    def _snapshot(self, now_s: float) -> Snapshot:
+        scaling: Literal["active", "paused", "shadow"] = "shadow" if self._shadow else "active"
+        control = self._store.intent("control", "autoscaler")
+        if control is not None and control.body.get("paused"):
+            scaling = "paused"
+        services = [self._service(document, now_s) for document in self._store.intents("service")]
+        present = [service for service in services if service is not None]
+        return Snapshot(
+            now_s=now_s,
+            services=tuple(present),
+            sites={name: self._site(name, hands, now_s) for name, hands in self._hands.items()},
+            gateway=self._gateway_seen,
+            stale_after_s=self._project.daemon.stale_after_s,
+            spend={
+                service.spec.name: spend((e for e in self._ledger.values() if e.service == service.spec.name), now_s)
+                for service in present
+            },
+            probes=self._probes.collect(),
+            probing=self._probes.running,
+            scaling=scaling,
+        )
+
+    def _site(self, name: str, hands: SiteHands, now_s: float) -> SiteSnapshot:
+        """The latest look; one that is too old no longer says what runs there."""
+        seen = hands.observation
+        if seen is None:
+            unknown = SiteObservation(name, "open", None, None, now_s, "not looked at yet")
+            return SiteSnapshot(self._project.sites[name], unknown, busy=True)
+        if now_s - seen.at_s > self._project.daemon.stale_after_s:
+            seen = replace(seen, applications=None, message=f"not seen for {now_s - seen.at_s:.0f} s")
+        return SiteSnapshot(self._project.sites[name], seen, busy=hands.busy)
+
+    def _service(self, document: Document, now_s: float) -> ServiceSnapshot | None:
+        spec = self._spec(document)
+        if spec is None:
+            return None
+        cloud = frozenset(site for site in spec.sites if self._project.sites[site].role == "cloud")
+        self._requests.follow(spec, cloud)
+        wanted = document.body.get("wanted")
+        hold = self._store.intent("hold", spec.name)
+        abort = self._store.intent("abort", spec.name)
+        return ServiceSnapshot(
+            spec=spec,
+            wanted=TypeAdapter(Wanted).validate_python(wanted) if wanted else None,
+            signals=self._requests.signals(spec.name, now_s),
+            hold=TypeAdapter(Hold).validate_python(hold.body) if hold else None,
+            abort=str(abort.body["deployment"]) if abort else None,
+            candidate_sample=self._requests.candidate_sample(spec.name),
+        )
+
+    def _spec(self, document: Document) -> HybridService | None:
+        """The declared service; one that cannot be read is set aside, and the loop goes on."""
+        known = self._specs.get(document.name)
+        if known is not None and known[0] == document.revision:
+            return known[1]
+        spec: HybridService | None = None
+        try:
+            spec = HybridService.model_validate(document.body["spec"])
+        except (ValidationError, KeyError) as error:
+            log.error("service %s is set aside: %s", document.name, error)  # noqa: TRY400 - the text says it all
+            note = ((document.name, {"action": "set aside", "reason": f"its declaration cannot be read: {error}"}),)
+            self._store.append_decisions(note, at_s=self._clock(), keep=self._project.daemon.decisions_kept)
+        self._specs[document.name] = (document.revision, spec)
+        return spec
+
+    def _begin_samples(self, state: DaemonState) -> None:
+        """A candidate's sample begins when it is first given real requests."""
+        for name, service in state.services.items():
+            release = service.release
+            key = f"{release.deployment}/{release.phase}" if release and release.phase == "judging" else ""
+            if key and self._judging.get(name) != key:
+                self._requests.forget_sample(name)
+                self._judging[name] = key
+            if release is None and name in self._judging:
+                del self._judging[name]
+                self._requests.forget_sample(name)
+
+    def _record(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
+        """Put on disk what was decided, before it is acted on."""
+        plan, decisions = result.plan, result.plan.decisions
+        for entry in result.ledger:
+            self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
+        changed = bool(decisions or plan.site_actions or plan.probes or result.finished)
+        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= LEDGER_EVERY_S:
+            self._ledger_s = now_s
+            for entry in result.ledger:
+                self._store.append_ledger(entry)
+        if decisions:
+            lines = tuple((d.service, _decision_body(d)) for d in decisions)
+            self._store.append_decisions(lines, at_s=now_s, keep=self._project.daemon.decisions_kept)
+            for decision in decisions:
+                log.info("%s %s: %s", decision.service, decision.action, decision.reason)
+        if not changed and 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
+            return
+        self._persisted_s = now_s
+        self._store.put_observation("daemon", "state", _STATE.dump_python(result.state, mode="json"), at_s=now_s)
+        for service in snapshot.services:
+            mine = result.state.services[service.spec.name]
+            body = service_status(service, mine, snapshot, plan, gateway_error=self._gateway_error)
+            self._store.put_observation("service", service.spec.name, body, at_s=now_s)
+            if mine.release is not None:
+                self._put_release(service.spec.name, mine.release, now_s)
+        for name, release in result.finished:
+            self._put_release(name, release, now_s)
+
+    def _put_release(self, service: str, release: object, now_s: float) -> None:
+        body = {"service": service, **TypeAdapter(type(release)).dump_python(release, mode="json")}
+        self._store.put_observation("release", str(body["deployment"]), body, at_s=now_s)
+
+    def _assert_routes(self, plan: Plan) -> None:
+        try:
+            self._gateway.assert_routes(plan.routes)
+        except GatewayUnreachable as error:
+            self._gateway_trouble(error.one_line())
+
+    def _dispatch(self, plan: Plan, now_s: float) -> None:
+        for action in plan.site_actions:
+            key = self._key(action, now_s)
+            body = {"kind": type(action).__name__, "site": action.site, "reason": action.reason}
+            self._store.begin_action(key, body, at_s=now_s)
+            self._hands[action.site].act(action, key)
+        for probe in plan.probes:
+            self._probes.probe(probe)
+
+    def _key(self, action: SiteAction, now_s: float) -> str:
+        """An action decided twice in one tick is one action; decided later it is another."""
+        self._sequence += 1
+        digest = hashlib.sha256(repr(action).encode()).hexdigest()[:12]
+        return f"{action.site}/{type(action).__name__}/{digest}/{now_s:.3f}"
+
+    def _settle(self, outcomes: list[Outcome], now_s: float) -> None:
+        """Close the journal of finished actions; a failed one is not retried at once."""
+        for outcome in outcomes:
+            self._store.complete_action(outcome.key, {"error": outcome.error}, at_s=now_s)
+            failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)
+            if outcome.error:
+                failures[outcome.site] = failures.get(outcome.site, 0) + 1
+                retry[outcome.site] = now_s + min(LONGEST_RETRY_S, 2.0 ** failures[outcome.site])
+                log.warning("%s: %s", outcome.site, outcome.error)
+                note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
+                self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
+            else:
+                failures.pop(outcome.site, None)
+                retry.pop(outcome.site, None)
+            self._state = replace(self._state, failures=failures, retry_at_s=retry)
+
+
+def _decision_body(decision: Decision) -> dict[str, str | int | float | None]:
+    return {"action": decision.action, "reason": decision.reason, **decision.details}

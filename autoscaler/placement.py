@@ -1,0 +1,203 @@
+"""Where replicas should be and what the gateway may send them: placements and routes of one service. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoscaler.outlier import ejected
+from autoscaler.release import ReleaseView, SiteRelease, split
+from autoscaler.snapshot import ServiceSnapshot, Snapshot, TrackSignals
+from autoscaler.state import (
+    Admission,
+    DaemonState,
+    Deployed,
+    ServiceState,
+    Verdict,
+    admission_key,
+    ready_key,
+)
+from serving.application import application_for
+from serving.gateway.routes import EMPTY_TRACK, ServiceRoutes, Track, TrackPlacement, service_routes
+from serving.sites.site import Application, ApplicationStatus
+from serving.spec import HybridService
+
+
+@dataclass(frozen=True)
+class SitePlacement:
+    """Replicas of each track that one site should have."""
+
+    stable: int
+    candidate: int
+
+
+def placements(
+    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, rooms: Mapping[str, int]
+) -> dict[str, SitePlacement]:
+    """Replicas per site and track; a closed site loads only what is stable."""
+    release = state.release
+    placed = {}
+    for site in service.spec.sites:
+        target = state.targets.get(site, 0)
+        view = None if release is None else site_release(service, state, snapshot, site, rooms[site])
+        if release is None or view is None:
+            placed[site] = SitePlacement(target if state.stable else 0, 0)
+            continue
+        elsewhere = any(
+            usable_ready(state, snapshot, state.stable, other) > 0 for other in service.spec.sites if other != site
+        )
+        placed[site] = SitePlacement(*split(release, view, stable_elsewhere=elsewhere))
+    return placed
+
+
+def site_release(
+    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, site: str, room: int
+) -> SiteRelease | None:
+    """What the release sees of a site; None while the site takes no part (closed, or not wanted)."""
+    release, target = state.release, state.targets.get(site, 0)
+    if release is None or target == 0 or snapshot.sites[site].observation.phase != "open":
+        return None
+    name = release.candidate.application
+    return SiteRelease(
+        target=target,
+        room=room,
+        stable_ready=usable_ready(state, snapshot, release.former, site),
+        candidate=status_of(snapshot, site, name),
+        admission=state.admissions.get(admission_key(site, name), Admission()),
+        sample=service.candidate_sample.get(site, TrackSignals()),
+    )
+
+
+def release_view(
+    service: ServiceSnapshot,
+    state: ServiceState,
+    snapshot: Snapshot,
+    rooms: Mapping[str, int],
+    interrupted: Verdict | None,
+) -> ReleaseView:
+    """What the release in progress decides from."""
+    sites = {site: site_release(service, state, snapshot, site, rooms[site]) for site in service.spec.sites}
+    return ReleaseView(
+        now_s=snapshot.now_s,
+        spec=service.spec,
+        home=snapshot.private_site,
+        sites={site: view for site, view in sites.items() if view is not None},
+        candidate_in_use=_in_use(service, snapshot, "candidate"),
+        stable_in_use=_in_use(service, snapshot, "stable"),
+        interrupted=interrupted,
+    )
+
+
+def rooms(service: ServiceSnapshot, daemon: DaemonState, snapshot: Snapshot) -> dict[str, int]:
+    """Replicas of this service that each site can hold beside the other services."""
+    mine = service.spec.name
+    return {
+        site: max(
+            0,
+            min(
+                share.max_replicas,
+                snapshot.sites[site].spec.max_nodes
+                - sum(s.targets.get(site, 0) for name, s in daemon.services.items() if name != mine),
+            ),
+        )
+        for site, share in service.spec.sites.items()
+    }
+
+
+def applications(spec: HybridService, state: ServiceState, placed: SitePlacement) -> tuple[Application, ...]:
+    """The applications one site should run for this service."""
+    release = state.release
+    found = []
+    if state.stable and placed.stable:
+        found.append(_application(spec, state.stable, placed.stable))
+    if release and placed.candidate:
+        found.append(_application(spec, release.candidate, placed.candidate))
+    return tuple(found)
+
+
+def routes(
+    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, placed: Mapping[str, SitePlacement]
+) -> ServiceRoutes:
+    """The service's routes: only to what is ready, probed, wanted and not ejected."""
+    release = state.release
+    home = snapshot.private_site
+    stable = _track(state, snapshot, state.stable, "stable", {s: p.stable for s, p in placed.items()})
+    candidate = EMPTY_TRACK
+    if release:
+        counts = {s: p.candidate for s, p in placed.items()}
+        candidate = _track(state, snapshot, release.candidate, "candidate", counts)
+    if state.policy.shifted and service.spec.burst.cost is not None:
+        stable = _keep_only(stable, home, service.spec.burst.cost.keep_private_share, state)
+    return service_routes(
+        service.spec,
+        site_order=tuple(snapshot.sites),
+        endpoints={name: site.observation.ingress for name, site in snapshot.sites.items()},
+        stable=stable,
+        candidate=candidate,
+        candidate_share=release.share if release else 0.0,
+    )
+
+
+def status_of(snapshot: Snapshot, site: str, application: str) -> ApplicationStatus | None:
+    """What a site says about one application; None if it says nothing."""
+    observed = snapshot.sites[site].observation.applications or ()
+    return next((status for status in observed if status.name == application), None)
+
+
+def seen_ready(state: ServiceState, snapshot: Snapshot, application: str, site: str) -> int:
+    """Ready replicas; of a site out of sight, those last seen."""
+    observation = snapshot.sites[site].observation
+    if observation.phase != "open":
+        return 0
+    if observation.applications is None:
+        return state.known_ready.get(ready_key(application, site), 0)
+    status = status_of(snapshot, site, application)
+    return status.replicas_ready if status and status.phase != "deleting" else 0
+
+
+def usable_ready(state: ServiceState, snapshot: Snapshot, deployed: Deployed | None, site: str) -> int:
+    """Ready replicas that have also answered their probes."""
+    if deployed is None:
+        return 0
+    admission = state.admissions.get(admission_key(site, deployed.application))
+    return seen_ready(state, snapshot, deployed.application, site) if admission and admission.ok else 0
+
+
+def _track(
+    state: ServiceState,
+    snapshot: Snapshot,
+    deployed: Deployed | None,
+    track: Track,
+    counts: Mapping[str, int],
+) -> TrackPlacement:
+    if deployed is None:
+        return EMPTY_TRACK
+    return TrackPlacement(
+        application=deployed.application,
+        path_prefix=f"/{deployed.application}",
+        slots_per_replica=deployed.model.slots_per_replica,
+        ready={site: min(count, usable_ready(state, snapshot, deployed, site)) for site, count in counts.items()},
+        withdrawn=frozenset(site for site in counts if ejected(state.ejections, track, site, snapshot.now_s)),
+    )
+
+
+def _keep_only(track: TrackPlacement, home: str, share: float, state: ServiceState) -> TrackPlacement:
+    """Lower the private limit to its kept share, once the cloud holds what it moves there."""
+    elsewhere = sum(ready for site, ready in track.ready.items() if site != home)
+    total = sum(state.targets.values())
+    kept = max(1, math.ceil(total * share))
+    if elsewhere < total - kept or elsewhere == 0:
+        return track
+    ready = {**track.ready, home: min(track.ready.get(home, 0), kept)}
+    return TrackPlacement(track.application, track.path_prefix, track.slots_per_replica, ready, track.withdrawn)
+
+
+def _application(spec: HybridService, deployed: Deployed, replicas: int) -> Application:
+    return application_for(deployed.spec_of(spec), deployed.version, Path(deployed.version_dir), replicas)
+
+
+def _in_use(service: ServiceSnapshot, snapshot: Snapshot, track: Track) -> int | None:
+    counts = [snapshot.in_use(service.spec.name, site, track) for site in service.spec.sites]
+    return None if any(count is None for count in counts) else sum(count or 0 for count in counts)

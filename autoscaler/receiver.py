@@ -1,0 +1,118 @@
+"""Receives the gateway's request records from a local datagram socket and keeps the windows.
+
+One thread reads; the tick reads windows under the same lock. A malformed line is counted, never raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from serving.gateway.logline import parse
+
+from autoscaler.signals import SignalWindow, is_error
+from autoscaler.snapshot import Signals, TrackSignals
+from serving.gateway.gateway import GatewayObservation, RequestRecord
+from serving.spec import HybridService
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BUFFER_BYTES = 4 << 20
+LONGEST_LINE_BYTES = 4_096
+
+
+class RequestLog:
+    """Windows of all services and the samples of candidates. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.malformed = 0
+        self._lock = threading.Lock()
+        self._windows: dict[str, SignalWindow] = {}
+        self._keys: dict[str, tuple[float, float, frozenset[str]]] = {}
+        self._samples: dict[str, dict[str, list[int]]] = {}
+
+    def follow(self, service: HybridService, cloud_sites: frozenset[str]) -> None:
+        """Keep a window for this service; a changed SLO or window starts a new one."""
+        key = (service.slo.latency_p99_s, service.burst.latency.window_s, cloud_sites)
+        with self._lock:
+            if self._keys.get(service.name) != key:
+                self._keys[service.name] = key
+                self._windows[service.name] = SignalWindow(slo_s=key[0], window_s=key[1], cloud_sites=cloud_sites)
+
+    def add(self, record: RequestRecord) -> None:
+        """Count one finished request."""
+        with self._lock:
+            window = self._windows.get(record.service)
+            if window is None:
+                return
+            window.add(record)
+            if record.track == "candidate" and record.site:
+                counts = self._samples.setdefault(record.service, {}).setdefault(record.site, [0, 0])
+                counts[0] += 1
+                counts[1] += is_error(record)
+
+    def observe(self, gateway: GatewayObservation) -> None:
+        """Sample slots in use and queue lengths."""
+        with self._lock:
+            for name, window in self._windows.items():
+                window.observe(gateway, name)
+
+    def signals(self, service: str, now_s: float) -> Signals:
+        """What the window of a followed service says."""
+        with self._lock:
+            return self._windows[service].signals(now_s)
+
+    def candidate_sample(self, service: str) -> Mapping[str, TrackSignals]:
+        """What the candidate answered per site since `forget_sample`."""
+        with self._lock:
+            return {site: TrackSignals(*counts) for site, counts in self._samples.get(service, {}).items()}
+
+    def forget_sample(self, service: str) -> None:
+        """Begin the candidate's sample anew."""
+        with self._lock:
+            self._samples.pop(service, None)
+
+
+class Receiver:
+    """The datagram socket and its thread."""
+
+    def __init__(self, path: Path, requests: RequestLog) -> None:
+        self._path = path
+        self._requests = requests
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._socket.settimeout(0.5)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
+
+    def start(self) -> None:
+        """Bind (replacing the socket file of a dead daemon) and read."""
+        self._path.unlink(missing_ok=True)
+        self._socket.bind(str(self._path))
+        self._path.chmod(0o600)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and remove the socket file."""
+        self._stopping.set()
+        self._thread.join(timeout=2)
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                line = self._socket.recv(LONGEST_LINE_BYTES)
+            except TimeoutError:
+                continue
+            try:
+                self._requests.add(parse(line))
+            except ValueError as error:
+                self._requests.malformed += 1
+                if self._requests.malformed in (1, 10, 100, 1_000):
+                    log.warning("malformed request line (%d so far): %s", self._requests.malformed, error)

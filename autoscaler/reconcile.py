@@ -1,0 +1,59 @@
+"""From what should run on a site and what was seen there to at most one action. Pure.
+
+Level-triggered: an action that was lost is simply decided again from the next observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autoscaler.plan import ApplyApplications, CloseSite, OpenSite, ScaleApplication, SiteAction
+from autoscaler.snapshot import SiteSnapshot
+from serving.sites.site import Application, ApplicationStatus
+
+
+@dataclass(frozen=True)
+class SiteWish:
+    """What all services together want of one site."""
+
+    applications: tuple[Application, ...]
+    """Those still finishing their requests included."""
+    reasons: Mapping[str, str]
+    """Per application, why it should be as it is."""
+    reason: str
+    """Why the site is open or closed."""
+
+
+def site_action(site: str, seen: SiteSnapshot, wish: SiteWish) -> SiteAction | None:
+    """The next action on a site; None when it is as it should be, or busy."""
+    if seen.busy:
+        return None
+    wanted = bool(wish.applications) or seen.spec.role == "private"
+    phase = seen.observation.phase
+    if phase == "closing":
+        return CloseSite(site, "it was closing when the daemon stopped")
+    if not wanted:
+        return None if phase == "closed" else CloseSite(site, wish.reason)
+    if phase in ("closed", "lost"):
+        return OpenSite(site, f"its processes are gone; {wish.reason}" if phase == "lost" else wish.reason)
+    if phase == "opening" or seen.observation.applications is None:
+        return None
+    return _application_action(site, seen.observation.applications, wish)
+
+
+def _application_action(site: str, observed: tuple[ApplicationStatus, ...], wish: SiteWish) -> SiteAction | None:
+    there = {status.name: status for status in observed if status.phase != "deleting"}
+    wanted = {application.name: application for application in wish.applications}
+    missing = [name for name in wanted if name not in there]
+    surplus = [name for name in there if name not in wanted]
+    if missing or surplus:
+        changed = [f"load {name}" for name in missing] + [f"remove {name}" for name in surplus]
+        why = "; ".join(dict.fromkeys(wish.reasons[name] for name in missing)) or "it has been replaced"
+        return ApplyApplications(site, wish.applications, f"{', '.join(changed)}: {why}")
+    for name, application in wanted.items():
+        target = there[name].replicas_target
+        if target != application.replicas and there[name].phase != "failed":
+            why = f"{target} -> {application.replicas} replicas: {wish.reasons[name]}"
+            return ScaleApplication(site, name, application.replicas, why)
+    return None

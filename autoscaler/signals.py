@@ -1,0 +1,162 @@
+"""Windowed signals of one service, from the gateway's request records.
+
+A window keeps one cell per second. A cell counts into logarithmic latency buckets with
+an edge exactly at the SLO, so that "99 % within the SLO" is decided without
+interpolation error (the approach of Prometheus' histogram guidance:
+https://prometheus.io/docs/practices/histograms/). Time is always an argument.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from autoscaler.snapshot import OUTLIER_WINDOW_S, Signals, TrackSignals
+from serving.gateway.gateway import GatewayObservation, RequestRecord
+from serving.gateway.routes import Track
+
+BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
+_SMALLEST_S, _DECADES = 0.001, 5
+RECENT_S = 3.0
+TOO_MANY_REQUESTS = 429
+
+
+def bucket_edges(slo_s: float) -> tuple[float, ...]:
+    """Upper edges in seconds, 1 ms to 100 s, with one exactly at `slo_s`."""
+    edges = {_SMALLEST_S * 10 ** (i / BUCKETS_PER_DECADE) for i in range(_DECADES * BUCKETS_PER_DECADE + 1)}
+    return tuple(sorted(edges | {slo_s}))
+
+
+def quantile(counts: Sequence[int], edges: Sequence[float], q: float) -> float | None:
+    """The `q` quantile's upper bucket edge, in seconds; None without observations.
+
+    `counts` has one entry per edge and a last one for all above; that one answers with the last edge.
+    """
+    total = sum(counts)
+    if total == 0:
+        return None
+    rank, seen = q * total, 0
+    for index, count in enumerate(counts):
+        seen += count
+        if seen >= rank and count:
+            return edges[min(index, len(edges) - 1)]
+    return edges[-1]
+
+
+@dataclass
+class _Cell:
+    """One second of one service."""
+
+    second: int
+    latency: Counter[int] = field(default_factory=Counter)
+    queue: Counter[int] = field(default_factory=Counter)
+    requests: int = 0
+    answered: int = 0
+    refused: int = 0
+    held_s: float = 0.0
+    bytes_out: int = 0
+    by_site: dict[tuple[Track, str], list[int]] = field(default_factory=dict)
+    use_sum: float = 0.0
+    use_samples: int = 0
+
+
+class SignalWindow:
+    """The last `horizon_s` seconds of one service. Not thread-safe; its owner locks."""
+
+    def __init__(self, *, slo_s: float, window_s: float, cloud_sites: frozenset[str]) -> None:
+        self.window_s = window_s
+        self._edges = bucket_edges(slo_s)
+        self._cloud = cloud_sites
+        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s) + 2, int(OUTLIER_WINDOW_S) + 2))
+        self._queued = 0
+
+    def add(self, record: RequestRecord) -> None:
+        """Count one finished request in the second in which it ended."""
+        cell = self._cell(int(record.at_s + record.total_s))
+        if cell is None:
+            return
+        cell.requests += 1
+        if not record.site:
+            cell.refused += 1
+        if record.queue_s is not None:
+            cell.queue[bisect.bisect_left(self._edges, record.queue_s)] += 1
+        if record.status != TOO_MANY_REQUESTS:  # refused at once: no wait that would flatter the quantiles
+            cell.latency[bisect.bisect_left(self._edges, record.total_s)] += 1
+        if record.site:
+            counts = cell.by_site.setdefault((record.track, record.site), [0, 0])
+            counts[0] += 1
+            counts[1] += is_error(record)
+            cell.answered += 1
+            cell.bytes_out += record.bytes_out
+            cell.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
+
+    def observe(self, gateway: GatewayObservation, service: str) -> None:
+        """Sample how full the private slots are and how many requests wait."""
+        self._queued = gateway.queued.get(service, 0)
+        mine = [s for s in gateway.servers if s.service == service and s.site not in self._cloud]
+        limit = sum(server.limit for server in mine)
+        cell = self._cell(int(gateway.at_s))
+        if cell is not None and limit > 0:
+            cell.use_sum += min(1.0, sum(server.in_use for server in mine) / limit)
+            cell.use_samples += 1
+
+    def signals(self, now_s: float) -> Signals:
+        """What the window says at `now_s`."""
+        cells = [cell for cell in self._cells if now_s - self.window_s <= cell.second + 1 <= now_s + 2]
+        requests = sum(cell.requests for cell in cells)
+        answered = sum(cell.answered for cell in cells)
+        by_site = self._by_site(cells, 0.0)
+        cloud = sum(s.requests for (_, site), s in by_site.items() if site in self._cloud)
+        errors = sum(s.errors for s in by_site.values())
+        samples = sum(cell.use_samples for cell in cells)
+        latency = self._merged([cell.latency for cell in cells])
+        return Signals(
+            window_s=self.window_s,
+            requests=requests,
+            rate_rps=requests / self.window_s,
+            recent_rate_rps=sum(c.requests for c in cells if now_s - RECENT_S <= c.second < int(now_s)) / RECENT_S,
+            p50_s=quantile(latency, self._edges, 0.50),
+            p99_s=quantile(latency, self._edges, 0.99),
+            queue_p99_s=quantile(self._merged([cell.queue for cell in cells]), self._edges, 0.99),
+            service_mean_s=sum(cell.held_s for cell in cells) / answered if answered else None,
+            bytes_mean=sum(cell.bytes_out for cell in cells) / answered if answered else None,
+            error_share=errors / answered if answered else None,
+            refused=sum(cell.refused for cell in cells),
+            overflow_share=cloud / answered if answered else None,
+            private_in_use=sum(cell.use_sum for cell in cells) / samples if samples else None,
+            queued=self._queued,
+            by_site=self._by_site(cells, now_s - OUTLIER_WINDOW_S),
+        )
+
+    def _cell(self, second: int) -> _Cell | None:
+        """The cell of `second` or the next one after it; None for a line older than the window."""
+        if not self._cells or second > self._cells[-1].second:
+            self._cells.append(_Cell(second))
+            return self._cells[-1]
+        if second < self._cells[0].second:
+            return None
+        return next(cell for cell in self._cells if cell.second >= second)
+
+    def _by_site(self, cells: list[_Cell], since_s: float) -> dict[tuple[Track, str], TrackSignals]:
+        merged: dict[tuple[Track, str], list[int]] = {}
+        for cell in cells:
+            if cell.second + 1 < since_s:
+                continue
+            for key, (requests, errors) in cell.by_site.items():
+                counts = merged.setdefault(key, [0, 0])
+                counts[0] += requests
+                counts[1] += errors
+        return {key: TrackSignals(*counts) for key, counts in merged.items()}
+
+    def _merged(self, counters: list[Counter[int]]) -> list[int]:
+        total: Counter[int] = Counter()
+        for counter in counters:
+            total.update(counter)
+        return [total.get(index, 0) for index in range(len(self._edges) + 1)]
+
+
+def is_error(record: RequestRecord) -> bool:
+    """A site failed the request: a 5xx answer or none, but not a client that left."""
+    return record.status >= 500 or record.status <= 0

@@ -1,0 +1,179 @@
+"""The values a tick starts from. All frozen; nothing here reads a clock or a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serving.gateway.gateway import GatewayObservation
+from serving.gateway.routes import Track
+from serving.project import SiteSpec
+from serving.sites.site import SiteObservation
+from serving.spec import HybridService
+
+
+@dataclass(frozen=True)
+class TrackSignals:
+    """What one track on one site answered over a window."""
+
+    requests: int = 0
+    errors: int = 0
+    """Answers with a 5xx status, or none at all."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What clients of one service saw at the gateway over the trigger window.
+
+    None means there was no evidence, which is not the same as zero.
+    """
+
+    window_s: float
+    requests: int = 0
+    rate_rps: float = 0.0
+    """Over the window, refused requests included."""
+    recent_rate_rps: float = 0.0
+    """Over the last complete seconds: sees a ramp earlier, with more noise."""
+    p50_s: float | None = None
+    p99_s: float | None = None
+    queue_p99_s: float | None = None
+    service_mean_s: float | None = None
+    """Mean time a request held a slot (total less queue)."""
+    bytes_mean: float | None = None
+    """Mean size of an answer."""
+    error_share: float | None = None
+    refused: int = 0
+    """Answered at the gateway with 429 or 503: no site took them."""
+    overflow_share: float | None = None
+    """Share of the answered requests that a cloud site answered."""
+    private_in_use: float | None = None
+    """Share of the private slots in use, averaged over the window."""
+    queued: int = 0
+    """Waiting at the gateway now."""
+    by_site: Mapping[tuple[Track, str], TrackSignals] = field(default_factory=dict)
+    """Over the last `OUTLIER_WINDOW_S` seconds only: fast failure must be seen fast."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Replica counts an operator set by hand (`hcctl scale`)."""
+
+    replicas: Mapping[str, int]
+    until_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The version a command asked for."""
+
+    deployment: str
+    """Identity of the request; the same request is served once."""
+    version: str
+    version_dir: str
+    rollback: bool = False
+    """Back to a version that has served before: health and probes only, no judging."""
+
+
+@dataclass(frozen=True)
+class ServiceSnapshot:
+    """One service at one moment."""
+
+    spec: HybridService
+    wanted: Wanted | None
+    signals: Signals
+    hold: Hold | None = None
+    abort: str | None = None
+    """Deployment an operator asked to abort."""
+    candidate_sample: Mapping[str, TrackSignals] = field(default_factory=dict)
+    """Per site, what the candidate answered since its judging began."""
+
+
+@dataclass(frozen=True)
+class SiteSnapshot:
+    """One site at one moment."""
+
+    spec: SiteSpec
+    observation: SiteObservation
+    busy: bool = False
+    """An action on this site is still running."""
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Rented capacity's spend of one service in the running calendar windows (UTC)."""
+
+    hour_usd: float = 0.0
+    day_usd: float = 0.0
+    month_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a site answered to probes of one application."""
+
+    site: str
+    application: str
+    requests: int
+    errors: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a tick decides from."""
+
+    now_s: float
+    """Wall clock, seconds since the epoch."""
+    services: tuple[ServiceSnapshot, ...]
+    sites: Mapping[str, SiteSnapshot]
+    """In the order in which the gateway fills them, the private site first."""
+    gateway: GatewayObservation | None
+    """The latest answer of the gateway, however old; None if there was none yet."""
+    stale_after_s: float
+    spend: Mapping[str, Spend] = field(default_factory=dict)
+    """Per service."""
+    probes: tuple[ProbeResult, ...] = ()
+    """Probes that finished since the last tick."""
+    probing: frozenset[tuple[str, str]] = frozenset()
+    """(site, application) pairs whose probes are still running."""
+    scaling: Literal["active", "paused", "shadow"] = "active"
+    """`paused` by an operator, or `shadow`: decide and record, change nothing."""
+
+    @property
+    def private_site(self) -> str:
+        """Name of the home site."""
+        return next(name for name, site in self.sites.items() if site.spec.role == "private")
+
+    @property
+    def stale_reason(self) -> str | None:
+        """Why the gateway's signals must not be trusted; None if they are fresh."""
+        if self.gateway is None:
+            return "the gateway has not answered yet"
+        age_s = self.now_s - self.gateway.at_s
+        if age_s > self.stale_after_s:
+            return f"the gateway has not answered for {age_s:.0f} s"
+        return None
+
+    def in_use(self, service: str, site: str, track: Track | None = None) -> int | None:
+        """Requests a site holds for a service; None if the gateway does not say."""
+        if self.stale_reason is not None or self.gateway is None:
+            return None
+        return sum(
+            server.in_use
+            for server in self.gateway.servers
+            if server.service == service and server.site == site and track in (None, server.track)
+        )
+
+    def server_up(self, service: str, site: str, track: Track) -> bool | None:
+        """Whether the gateway sends to this server; None if it does not say."""
+        if self.stale_reason is not None or self.gateway is None:
+            return None
+        for server in self.gateway.servers:
+            if (server.service, server.site, server.track) == (service, site, track):
+                return server.up
+        return None
+
+
+OUTLIER_WINDOW_S = 2.0

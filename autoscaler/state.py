@@ -1,0 +1,142 @@
+"""What the daemon remembers between ticks and over restarts. Plain frozen values, stored as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autoscaler.bids import PolicyState
+from serving.spec import HybridService, ModelSpec
+
+ReleasePhase = Literal["making_room", "loading", "probing", "judging", "shifting", "draining", "reverting", "done"]
+Verdict = Literal["promoted", "rolled_back", "aborted", "superseded"]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A version together with the model section it was released with."""
+
+    version: str
+    version_dir: str
+    model: ModelSpec
+    application: str
+    """Name of its Serve application on every site."""
+
+    def spec_of(self, service: HybridService) -> HybridService:
+        """The service's present declaration, with the model section of this version."""
+        return service.model_copy(update={"model": self.model})
+
+
+@dataclass(frozen=True)
+class ReleaseEvent:
+    """One line of a release's story."""
+
+    at_s: float
+    phase: ReleasePhase
+    text: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """The rollout of one version over all open sites, with one verdict."""
+
+    deployment: str
+    candidate: Deployed
+    former: Deployed | None
+    """What serves until the verdict; None for the first version of a service."""
+    started_at_s: float
+    phase: ReleasePhase = "loading"
+    phase_since_s: float = 0.0
+    rollback: bool = False
+    share: float = 0.0
+    """Share of real requests that the candidate gets."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Per site, where the candidate's first replica comes from: surge, take over or rent."""
+    intended: Verdict | None = None
+    """The verdict a reverting release will end with."""
+    verdict: Verdict | None = None
+    reason: str = ""
+    events: tuple[ReleaseEvent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether one application on one site has answered its probes; only then it gets traffic."""
+
+    ok: bool = False
+    requests: int = 0
+    errors: int = 0
+    attempts: int = 0
+    at_s: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Ejection:
+    """A site taken out of one track for failing fast."""
+
+    until_s: float
+    times: int
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What is decided for one service."""
+
+    stable: Deployed | None = None
+    previous: Deployed | None = None
+    """What `hcctl rollback` returns to."""
+    release: Release | None = None
+    seen_deployment: str = ""
+    """The last deployment request that was taken up."""
+    targets: Mapping[str, int] = field(default_factory=dict)
+    """Replicas per site in force."""
+    last_change_s: Mapping[str, float] = field(default_factory=dict)
+    policy: PolicyState = field(default_factory=PolicyState)
+    admissions: Mapping[str, Admission] = field(default_factory=dict)
+    """By `site/application`."""
+    ejections: Mapping[str, Ejection] = field(default_factory=dict)
+    """By `track/site`."""
+    emptying_since_s: Mapping[str, float] = field(default_factory=dict)
+    """Sites whose target is 0, since when."""
+    known_ready: Mapping[str, int] = field(default_factory=dict)
+    """By `application@site`, the replicas last seen ready: a site out of sight keeps its routes."""
+    home_served: bool = False
+    """The private site has served this service since it was opened: its loss is a failover."""
+    home_down_since_s: float | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Per site, what last held a change back: recorded once, not each tick."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Per site, why its target last changed."""
+
+
+@dataclass(frozen=True)
+class RentedNode:
+    """One rented node, from its launch until it is given back."""
+
+    pool: str
+    launched_at_s: float
+
+
+@dataclass(frozen=True)
+class DaemonState:
+    """Everything the daemon knows that the world cannot tell it again."""
+
+    services: Mapping[str, ServiceState] = field(default_factory=dict)
+    nodes: Mapping[str, tuple[RentedNode, ...]] = field(default_factory=dict)
+    """By `site/service`, the nodes that are being paid for, oldest first."""
+    retry_at_s: Mapping[str, float] = field(default_factory=dict)
+    """Not before this is a failed action on a site tried again."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed actions in a row, per site."""
+
+
+def admission_key(site: str, application: str) -> str:
+    """Key of `ServiceState.admissions`."""
+    return f"{site}/{application}"
+
+
+def ready_key(application: str, site: str) -> str:
+    """Key of `ServiceState.known_ready`."""
+    return f"{application}@{site}"

@@ -1,0 +1,97 @@
+"""What the daemon tells about a service: the body of its status document. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pydantic import JsonValue
+
+from autoscaler.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
+from autoscaler.outlier import ejected
+from autoscaler.placement import seen_ready
+from autoscaler.plan import Plan
+from autoscaler.snapshot import ServiceSnapshot, Snapshot, Spend
+from autoscaler.state import ServiceState
+from autoscaler.threshold import breaches
+
+
+def service_status(
+    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, plan: Plan, *, gateway_error: str
+) -> dict[str, JsonValue]:
+    """Status of one service as plain JSON; `hcctl status`, `why` and `cost` read it."""
+    spec, signals = service.spec, service.signals
+    routes = next(r for r in plan.routes if r.service.name == spec.name)
+    spent = snapshot.spend.get(spec.name, Spend())
+    usd_per_hour = sum(
+        site_usd_per_hour(snapshot.sites[site].spec, count, snapshot.now_s) for site, count in state.targets.items()
+    )
+    return {
+        "service": spec.name,
+        "slo_p99_s": spec.slo.latency_p99_s,
+        "version": state.stable.version if state.stable else None,
+        "previous": state.previous.version if state.previous else None,
+        "release": _release(state),
+        "signals": {
+            "rate_rps": signals.recent_rate_rps,
+            "p50_s": signals.p50_s,
+            "p99_s": signals.p99_s,
+            "queue_p99_s": signals.queue_p99_s,
+            "queued": signals.queued,
+            "error_share": signals.error_share,
+            "refused": signals.refused,
+            "overflow_share": signals.overflow_share,
+            "private_in_use": signals.private_in_use,
+            "window_s": signals.window_s,
+        },
+        "breaches": list(breaches(spec, signals)),
+        "sites": {
+            site: _site(service, state, snapshot, site, [s.limit for s in routes.stable.servers if s.site == site])
+            for site in spec.sites
+        },
+        "cost": {
+            "usd_per_hour": usd_per_hour,
+            "usd_per_1000": usd_per_1000(usd_per_hour, signals.rate_rps),
+            "spent": asdict(spent),
+            "budget": spec.budget.model_dump(),
+        },
+        "cost_shifted": state.policy.shifted,
+        "scaling": snapshot.scaling,
+        "hold": dict(service.hold.replicas) if service.hold and service.hold.until_s > snapshot.now_s else None,
+        "stale": snapshot.stale_reason,
+        "gateway_error": gateway_error,
+    }
+
+
+def _site(
+    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, site: str, limits: list[int]
+) -> dict[str, JsonValue]:
+    seen = snapshot.sites[site]
+    names = [d.application for d in (state.stable, state.release and state.release.candidate) if d]
+    in_use = snapshot.in_use(service.spec.name, site)
+    return {
+        "role": seen.spec.role,
+        "phase": seen.observation.phase,
+        "message": seen.observation.message,
+        "in_sight": seen.observation.applications is not None,
+        "target": state.targets.get(site, 0),
+        "ready": {name: seen_ready(state, snapshot, name, site) for name in names},
+        "max": service.spec.sites[site].max_replicas,
+        "limit": sum(limits),
+        "in_use": in_use,
+        "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
+        "usd_per_hour": state.targets.get(site, 0) * node_usd_per_hour(seen.spec.pools[0], snapshot.now_s),
+        "waiting": state.notes.get(site) or None,
+    }
+
+
+def _release(state: ServiceState) -> dict[str, JsonValue] | None:
+    release = state.release
+    if release is None:
+        return None
+    return {
+        "deployment": release.deployment,
+        "version": release.candidate.version,
+        "phase": release.phase,
+        "share": release.share,
+        "reason": release.events[-1].text if release.events else "",
+    }

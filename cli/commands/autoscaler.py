@@ -1,0 +1,47 @@
+"""`hcctl autoscaler`: run, pause or resume the daemon that scales."""
+
+from __future__ import annotations
+
+import click
+
+from cli import output
+from cli.context import open_project
+
+
+@click.group(name="autoscaler")
+def command() -> None:
+    """Run, pause or resume the daemon that scales."""
+
+
+@command.command(name="run")
+@click.option("--shadow", is_flag=True, help="Decide and record how to scale, but change nothing.")
+def run(shadow: bool) -> None:
+    """Run the daemon in the foreground. `hcctl up` does this for you."""
+    from cli import wiring
+
+    wiring.run_daemon(open_project(), shadow=shadow)
+
+
+@command.command(name="pause")
+@click.option("--reason", default="by an operator", show_default=True)
+def pause(reason: str) -> None:
+    """Keep all replica counts as they are. Releases, healing and spend caps go on."""
+    _set(paused=True, reason=reason)
+    output.success("autoscaling is paused; `hcctl autoscaler resume` ends it")
+
+
+@command.command(name="resume")
+def resume() -> None:
+    """Scale again."""
+    _set(paused=False, reason="")
+    output.success("autoscaling goes on")
+
+
+def _set(*, paused: bool, reason: str) -> None:
+    import time
+
+    from cli import wiring
+
+    with wiring.store(open_project().paths) as store:
+        body = {"paused": paused, "reason": reason[:200]}
+        store.put_intent("control", "autoscaler", body, expected_revision=None, at_s=time.time())

@@ -1,0 +1,145 @@
+"""What commands write and watch: service intents and the releases that follow from them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from autoscaler.snapshot import Wanted
+from autoscaler.state import DaemonState, Release, ServiceState
+from serving.errors import HcctlError, InvalidInput, RolledBack, WaitTimeout
+from serving.spec import HybridService
+from serving.state import Document, Store
+
+POLL_S = 0.2
+_STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
+_RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
+
+
+@dataclass(frozen=True)
+class ServiceIntent:
+    """What is wanted of one service, with the revision it was read at."""
+
+    spec: HybridService
+    wanted: Wanted | None
+    revision: int
+
+
+def service_intent(store: Store, name: str) -> ServiceIntent | None:
+    """The stored intent of a service; None if it was never deployed."""
+    document = store.intent("service", name)
+    return None if document is None else _intent(document)
+
+
+def _intent(document: Document) -> ServiceIntent:
+    wanted = document.body.get("wanted")
+    return ServiceIntent(
+        HybridService.model_validate(document.body["spec"]),
+        TypeAdapter(Wanted).validate_python(wanted) if wanted else None,
+        document.revision,
+    )
+
+
+def pick_service(store: Store, name: str | None) -> str:
+    """The service a command is about: the one named, or the only one there is.
+
+    Raises:
+        InvalidInput: no such service, or a name is needed to choose.
+    """
+    names = [document.name for document in store.intents("service")]
+    known = ", ".join(names)
+    if name is not None and name in names:
+        return name
+    if name is None and len(names) == 1:
+        return names[0]
+    if not names:
+        raise InvalidInput("no service is deployed", next_step="deploy one with `hcctl deploy -f service.yaml`")
+    if name is None:
+        raise InvalidInput(
+            "several services are deployed", where="SERVICE", next_step=f"name one of: {known}"
+        )
+    raise InvalidInput("there is no such service", where=name, next_step=f"use one of: {known}")
+
+
+def request(store: Store, spec: HybridService, wanted: Wanted, revision: int) -> None:
+    """Write what is wanted of a service.
+
+    Raises:
+        RevisionConflict: somebody else wrote it since `revision` was read.
+    """
+    body = {"spec": spec.model_dump(mode="json", by_alias=True), "wanted": asdict(wanted)}
+    store.put_intent("service", spec.name, body, expected_revision=revision, at_s=time.time())
+
+
+def new_deployment() -> str:
+    """Identity of one deployment request."""
+    return uuid.uuid4().hex[:12]
+
+
+def daemon_state(store: Store) -> DaemonState:
+    """What the daemon last stored; empty before its first tick."""
+    document = store.observation("daemon", "state")
+    return _STATE.validate_python(dict(document.body), strict=False) if document else DaemonState()
+
+
+def service_state(store: Store, name: str) -> ServiceState:
+    """What the daemon last decided for one service."""
+    return daemon_state(store).services.get(name, ServiceState())
+
+
+def releases(store: Store, service: str | None = None) -> list[tuple[str, Release]]:
+    """Known releases as (service, release), oldest first."""
+    found = []
+    for document in store.observations("release"):
+        name = str(document.body["service"])
+        if service in (None, name):
+            found.append((name, _release(document.body)))
+    return sorted(found, key=lambda pair: pair[1].started_at_s)
+
+
+def _release(body: Mapping[str, Any]) -> Release:
+    try:
+        return _RELEASE.validate_python({key: value for key, value in body.items() if key != "service"}, strict=False)
+    except ValidationError as error:
+        raise HcctlError(
+            "a stored release cannot be read", where=str(body.get("deployment")), why=str(error)
+        ) from error
+
+
+def watch_release(
+    store: Store, deployment: str, *, timeout_s: float, say: Callable[[str], None], alive: Callable[[], bool]
+) -> Release:
+    """Follow a release to its verdict, saying each event once.
+
+    Raises:
+        RolledBack: it ended without being promoted.
+        WaitTimeout: it goes on, but `timeout_s` is over.
+        HcctlError: the daemon is gone.
+    """
+    deadline_s, told = time.monotonic() + timeout_s, 0
+    next_step = "the release goes on; see `hcctl status` and `hcctl history`"
+    while True:
+        document = store.observation("release", deployment)
+        release = _release(document.body) if document else None
+        for event in release.events[told:] if release else ():
+            say(f"{event.phase:<12} {event.text}")
+            told += 1
+        if release and release.verdict == "promoted":
+            return release
+        if release and release.verdict:
+            raise RolledBack(
+                f"the release was {release.verdict.replace('_', ' ')}",
+                where=release.candidate.application,
+                why=release.reason,
+                next_step="the former version serves; see `hcctl why` and `hcctl logs`",
+            )
+        if time.monotonic() > deadline_s:
+            raise WaitTimeout("no verdict yet", where=deployment, why=f"waited {timeout_s:g} s", next_step=next_step)
+        if not alive():
+            raise HcctlError("the daemon is not running", where=deployment, next_step="start it with `hcctl up`")
+        time.sleep(POLL_S)

@@ -1,0 +1,256 @@
+"""The only place that chooses real parts: store, registry, sites, gateway, daemon, supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.context import Project
+from serving.errors import HcctlError, InvalidInput, RefusedByBudget
+from serving.paths import ProjectPaths, private_dir
+
+if TYPE_CHECKING:
+    from serving.gateway.haproxy import HaproxyGateway
+
+    from serving.registry import Registry
+    from serving.sites.site import Site
+    from serving.spec import HybridService
+    from serving.sqlite_store import SqliteStore
+
+SOURCE_ROOT = Path(__file__).resolve().parents[1]
+"""Where the packages lie: child processes must import the same hcctl."""
+
+
+@contextlib.contextmanager
+def store(paths: ProjectPaths) -> Iterator[SqliteStore]:
+    """The project's durable state."""
+    from serving.sqlite_store import SqliteStore
+
+    private_dir(paths.state_dir)
+    opened = SqliteStore(paths.database)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def registry(paths: ProjectPaths) -> Registry:
+    """The project's versions."""
+    from serving.registry import Registry
+
+    private_dir(paths.state_dir)
+    return Registry(paths.registry_dir)
+
+
+def sites(project: Project) -> dict[str, Site]:
+    """The project's sites, in the order in which the gateway fills them."""
+    from serving.sites.local import LocalSite
+
+    return {
+        name: LocalSite(name, project.spec.sites[name], project.paths, python_path=(project.paths.root, SOURCE_ROOT))
+        for name in project.spec.site_order
+    }
+
+
+def gateway(project: Project) -> HaproxyGateway:
+    """The project's gateway, on the port recorded for it."""
+    from serving.gateway.haproxy import HaproxyGateway, ListenSettings
+
+    spec = project.spec.gateway
+    certificate = None
+    if spec.tls_certificate is not None:
+        certificate = (project.paths.root / spec.tls_certificate).resolve()
+        if not certificate.is_file():
+            raise InvalidInput(
+                "the gateway's certificate is not there",
+                where="gateway.tls_certificate",
+                why=f"{certificate} is no file",
+                next_step="give a PEM file with certificate and key",
+            )
+    return HaproxyGateway(
+        ListenSettings(
+            host=spec.host,
+            port=gateway_port(project),
+            tls_certificate=certificate,
+            require_api_key=spec.require_api_key,
+            gateway_dir=private_dir(project.paths.gateway_dir),
+            log_socket=project.paths.gateway_log_socket,
+            keys_file=project.paths.keys_file,
+        )
+    )
+
+
+def gateway_port(project: Project) -> int:
+    """The declared port, or a free one, chosen once and recorded."""
+    from serving.sites.ports import service_port
+
+    if project.spec.gateway.port:
+        return project.spec.gateway.port
+    private_dir(project.paths.state_dir)
+    return service_port(project.paths.ports_file, "gateway")
+
+
+def endpoint(project: Project) -> str | None:
+    """URL of the gateway; None before its port was chosen."""
+    spec = project.spec.gateway
+    if not spec.port and not project.paths.ports_file.exists():
+        return None
+    host = f"[{spec.host}]" if ":" in spec.host else spec.host
+    return f"{'https' if spec.tls_certificate else 'http'}://{host}:{gateway_port(project)}"
+
+
+def daemon_alive(paths: ProjectPaths) -> bool:
+    """Whether some daemon holds the project's lock."""
+    try:
+        with paths.daemon_lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def require_daemon(paths: ProjectPaths) -> None:
+    """Refuse a command that only the daemon can carry out.
+
+    Raises:
+        HcctlError: no daemon runs.
+    """
+    deadline_s = time.monotonic() + 3.0  # the supervisor may just be restarting it
+    while not daemon_alive(paths):
+        if time.monotonic() > deadline_s:
+            raise HcctlError("the daemon is not running", where=str(paths.root), next_step="start it with `hcctl up`")
+        time.sleep(0.1)
+
+
+def run_daemon(project: Project, *, shadow: bool) -> None:
+    """Run the daemon until SIGTERM. One per project: a second one is refused.
+
+    Raises:
+        HcctlError: another daemon runs.
+    """
+    from autoscaler.daemon import Daemon
+    from autoscaler.handles import ThreadExecutor
+    from autoscaler.probe import send_probes
+    from autoscaler.receiver import Receiver, RequestLog
+    from autoscaler.service import run
+
+    private_dir(project.paths.state_dir)
+    private_dir(project.paths.run_dir)
+    with daemon_lock(project.paths), store(project.paths) as opened:
+        requests = RequestLog()
+        executor = ThreadExecutor(4 * len(project.spec.sites))
+        daemon = Daemon(
+            project.spec,
+            store=opened,
+            sites=sites(project),
+            gateway=gateway(project),
+            requests=requests,
+            prober=send_probes,
+            executor=executor,
+            clock=time.time,
+            shadow=shadow,
+        )
+        run(daemon, Receiver(project.paths.gateway_log_socket, requests), executor, tick_s=project.spec.daemon.tick_s)
+
+
+@contextlib.contextmanager
+def daemon_lock(paths: ProjectPaths) -> Iterator[None]:
+    """Hold the project's daemon lock; the kernel frees it when the process dies.
+
+    Raises:
+        HcctlError: another daemon holds it.
+    """
+    with os.fdopen(os.open(paths.daemon_lock, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HcctlError(
+                "another daemon runs for this project",
+                where=str(paths.root),
+                why=f"it holds {paths.daemon_lock.name}, pid {file.read().strip() or 'unknown'}",
+                next_step="stop it with `hcctl down`",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def write_supervisor_plan(project: Project, *, shadow: bool) -> Path:
+    """Write what the supervisor keeps alive, and return the file."""
+    import signal
+
+    from serving.supervisor import Child, Plan, write_plan
+
+    paths = project.paths
+    private_dir(paths.log_dir)
+    front = gateway(project)
+    front.prepare()
+    longest_s = 30.0
+    daemon = [sys.executable, "-m", "autoscaler", "--project", str(paths.root), *(["--shadow"] if shadow else [])]
+    children = [
+        Child(
+            name="gateway",
+            command=front.command(),
+            environment=child_environment(),
+            cwd=paths.gateway_dir,
+            log=paths.log_dir / "gateway.log",
+            record=paths.run_dir / "gateway.json",
+            stop_signal=int(signal.SIGUSR1),
+            stop_grace_s=longest_s,
+        ),
+        Child(
+            name="daemon",
+            command=daemon,
+            environment=child_environment(),
+            cwd=paths.root,
+            log=paths.log_dir / "daemon.log",
+            record=paths.run_dir / "daemon.json",
+        ),
+    ]
+    path = paths.run_dir / "supervisor-plan.json"
+    write_plan(path, Plan(children=children))
+    return path
+
+
+def child_environment() -> dict[str, str]:
+    """Environment of child processes: the caller's, with this hcctl importable."""
+    former = os.environ.get("PYTHONPATH")
+    path = str(SOURCE_ROOT) if not former else f"{SOURCE_ROOT}{os.pathsep}{former}"
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def refuse_over_budget(
+    project: Project, opened: SqliteStore, spec: HybridService, wanted: dict[str, int], now_s: float
+) -> None:
+    """Refuse replica counts that the budget does not pay for even now.
+
+    Raises:
+        RefusedByBudget: names the cap and what it leaves.
+    """
+    from autoscaler.allocate import CLOSE_MARGIN_S
+    from autoscaler.cost import affordable_nodes, spend
+
+    spent = spend([e for e in opened.ledger() if e.service == spec.name], now_s)
+    for site, replicas in wanted.items():
+        if project.spec.sites[site].role != "cloud":
+            continue
+        pool = max(project.spec.sites[site].pools, key=lambda candidate: candidate.price_usd_per_hour)
+        allowed = affordable_nodes(
+            pool, spec.budget, spent, wanted=replicas, keep_s=(), horizon_s=spec.model.drain_s + CLOSE_MARGIN_S
+        )
+        if allowed.nodes < replicas:
+            raise RefusedByBudget(
+                "the budget does not pay for it",
+                where=f"{site}={replicas}",
+                why=allowed.reason,
+                next_step="ask for fewer, or raise the budget in the service file and deploy it",
+            )

@@ -1,0 +1,369 @@
+"""HAProxy's files, from routes: pure text, in which nothing stands that was not checked here.
+
+    haproxy.cfg    one frontend; per service two backends, `<service>.stable` and `<service>.candidate`
+    outlier.lua    the rule that takes traffic from a failing site (see there)
+    services.map   path prefix -> service          rules.map   service and path -> `again|once:priority`
+    share.map      service -> candidate's share    paths.map   backend -> path of the version's application
+    keys.map       SHA-256 of an API key -> its name
+
+What changes at run time (limits, addresses, shares, paths, keys) stands in the files as well, so
+that a gateway that restarts comes back with it. `static_digest` names all the rest: only when
+that changes is a reload needed. Paths are relative to the gateway's folder, so none is written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from serving.errors import InvalidInput
+from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
+from serving.sites.site import Endpoint
+from serving.spec import Routing
+
+CONFIG = "haproxy.cfg"
+OUTLIER = "outlier.lua"
+SERVICES, RULES, SHARE, PATHS, KEYS = "services.map", "rules.map", "share.map", "paths.map", "keys.map"
+ADMIN_SOCKET, MASTER_SOCKET, LOG_SOCKET, TLS_PEM = "admin.sock", "master.sock", "requests.sock", "tls.pem"
+
+SHARE_PARTS = 10_000
+"""Shares are kept as whole parts of this many."""
+BUFFER_BYTES = 32_768
+"""A request is sent again only from this buffer: a 16 KiB body and its headers fit."""
+MOST_LIMIT = 1_000_000
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_OUTLIER_LUA = Path(__file__).with_name(OUTLIER).read_text(encoding="ascii")
+
+
+@dataclass(frozen=True)
+class ListenSettings:
+    """Where and how the gateway listens; changing one needs a reload or a restart."""
+
+    host: str
+    """IP address to bind."""
+    port: int
+    gateway_dir: Path
+    """Absolute; the gateway's files and control sockets, for its owner only."""
+    log_socket: Path
+    """Datagram socket that gets one line per request."""
+    tls_certificate: Path | None = None
+    """PEM file with certificate and key. None: plain HTTP."""
+    require_api_key: bool = False
+    keys_file: Path | None = None
+    """API keys (`keys.KeyFile`); None: there are none, so with `require_api_key` nobody gets in."""
+    max_connections: int = 10_000
+    """Connections held at once, queued requests included; more wait in the kernel."""
+    threads: int = 2
+    eject_s: float = 5.0
+    """How long a failing site gets no traffic before it is tried again."""
+
+
+def render(routes: Routes, listen: ListenSettings, keys: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """All files (name -> text) that make the gateway do `routes`.
+
+    Args:
+        routes: what to do.
+        listen: where to listen.
+        keys: (hex SHA-256, name) of each API key.
+
+    Raises:
+        InvalidInput: a value is outside its pattern, or two services share a prefix.
+    """
+    services = sorted(routes, key=lambda service: service.service.name)
+    _refuse_shared_prefix(services)
+    digest = static_digest(routes, listen)
+    return {
+        SERVICES: _map((_folder(s.service.routing.prefix), _name(s.service.name)) for s in services),
+        RULES: _map(line for s in services for line in _rules(s)),
+        SHARE: _map((_name(s.service.name), str(share_parts(s.candidate_share))) for s in services),
+        PATHS: _map((backend(s.service.name, t), app_path(track(s, t))) for s in services for t in TRACKS),
+        KEYS: _map((_checked(_SHA256, sha256, "API key"), _name(name)) for sha256, name in sorted(keys)),
+        OUTLIER: _OUTLIER_LUA,
+        CONFIG: _config(services, listen, digest),
+    }
+
+
+def listen_header(listen: ListenSettings) -> str:
+    """First line of haproxy.cfg: names the settings it was made for, not the routes."""
+    return f"# hcctl gateway {hashlib.sha256(_config([], listen, '').encode()).hexdigest()[:16]}"
+
+
+def static_digest(routes: Routes, listen: ListenSettings) -> str:
+    """Names everything that only a reload can change; the running gateway tells its own."""
+    blank = sorted((_without_run_time(s) for s in routes), key=lambda service: service.service.name)
+    text = [_config(blank, listen, ""), _OUTLIER_LUA]
+    text += [_map([(_folder(s.service.routing.prefix), s.service.name), *_rules(s)]) for s in blank]
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
+
+
+def backend(service: str, name: Track) -> str:
+    """Name of a track's backend."""
+    return f"{_name(service)}.{name}"
+
+
+def track(service: ServiceRoutes, name: Track) -> TrackRoute:
+    """One track of a service by name."""
+    return service.stable if name == "stable" else service.candidate
+
+
+def app_path(route: TrackRoute) -> str:
+    """What replaces the service's prefix in the path of a request of this track; ends in a slash."""
+    return _folder(route.path_prefix)
+
+
+def share_parts(share: float) -> int:
+    """A share from 0 to 1 in whole parts of `SHARE_PARTS`."""
+    if not 0 <= share <= 1:
+        raise _refused("candidate_share", share)
+    return round(share * SHARE_PARTS)
+
+
+def address(endpoint: Endpoint) -> tuple[str, int]:
+    """Checked (IP address, port) of a site's ingress."""
+    try:
+        return str(ipaddress.ip_address(endpoint.host)), _integer(endpoint.port, "port", 1, 65_535)
+    except ValueError:
+        raise _refused("endpoint", endpoint.host) from None
+
+
+def limit(server: ServerRoute) -> int:
+    """Checked limit of a server; 0 when it may take nothing."""
+    return _integer(server.limit, "limit", 0, MOST_LIMIT) if server.endpoint else 0
+
+
+def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: str) -> str:
+    head = f"{listen_header(listen)}\n" if digest else ""
+    longest = max((_longest_ms(service.service.routing) for service in services), default=0)
+    tracks = (_backend(service, name) for service in services for name in TRACKS)
+    return head + "\n".join([_global(listen, digest, longest), _DEFAULTS, _frontend(listen), *tracks])
+
+
+def _global(listen: ListenSettings, digest: str, longest_ms: int) -> str:
+    return f"""\
+global
+  description hcctl-{digest}
+  stats socket unix@{ADMIN_SOCKET} mode 600 level admin expose-fd listeners
+  stats timeout 10s
+  nbthread {_integer(listen.threads, "threads", 1, 64)}
+  fd-hard-limit {2 * _integer(listen.max_connections, "max_connections", 10, 1_000_000) + 200}
+  # A second gateway on the same port is refused instead of sharing it silently.
+  noreuseport
+  tune.bufsize {BUFFER_BYTES}
+  tune.maxrewrite 2048
+  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+  # What a reload leaves behind may finish every request that it holds.
+  hard-stop-after {longest_ms + 15_000}ms
+  mworker-max-reloads 10
+  lua-load {OUTLIER} {_ms(listen.eject_s)}
+"""
+
+
+def _answer(status: int, error: str, message: str, *headers: str) -> str:
+    """Arguments of `http-error` and `http-request return` for one of the gateway's own answers."""
+    body = f'{{"error":"{error}","message":"{message}","request_id":"%[unique-id]"}}'
+    extra = "".join(f" hdr {header}" for header in headers)
+    return f"status {status} content-type application/json lf-string '{body}'{extra}"
+
+
+_DEFAULTS = f"""\
+defaults
+  mode http
+  timeout connect 1s
+  timeout check 1s
+  # A client has 5 s for the headers and for what fits the buffer of the body.
+  timeout http-request 5s
+  timeout http-keep-alive 10s
+  timeout client 30s
+  # Only complete requests take a slot; those whose client has gone leave the queue.
+  option http-buffer-request
+  option abortonclose
+  option http-restrict-req-hdr-names delete
+  option dontlognull
+  # On a reload, a keep-alive connection is closed with its next answer, never under a request.
+  option idle-close-on-response
+  # Nothing was sent when a connection fails, so every request may try the next site. The other
+  # causes are for idempotent routes (`disable-l7-retry` in the frontend). Not response-timeout:
+  # a slow request would hold four slots in turn.
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response junk-response 500 502 503
+  # Shorter than the keep-alive of usual HTTP servers, so that none closes under a request.
+  default-server check inter 1s fall 2 rise 2 pool-purge-delay 2s
+  http-error {_answer(400, "bad_request", "The request is not valid HTTP.")}
+  http-error {_answer(408, "request_timeout", "The request did not arrive in time.")}
+  http-error {_answer(500, "gateway_error", "The gateway could not handle the request.")}
+  http-error {_answer(502, "bad_answer", "The site broke off or sent no valid answer.")}
+"""
+
+
+def _frontend(listen: ListenSettings) -> str:
+    host, port = address(Endpoint(listen.host, listen.port))
+    tls = f" ssl crt {TLS_PEM} alpn http/1.1" if listen.tls_certificate else ""
+    return f"""\
+frontend gateway
+  bind {_host(host)}:{port}{tls}
+  unique-id-format %[uuid()]
+  # One line per request, of our own values only; `logline.py` reads it. Only the frontend logs.
+  log unix@{LOG_SOCKET} len 512 format raw local0
+  log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID'
+  error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
+  http-after-response set-header X-Request-Id %[unique-id]
+  http-after-response del-header X-Hcctl- -m beg
+  http-after-response set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}
+  http-after-response set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}
+{_KEY_CHECK if listen.require_api_key else ""}\
+  http-request return {_answer(400, "bad_path", "The path has dot segments.")} \
+if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
+  http-request set-var(txn.path) path,concat(/)
+  http-request set-var(txn.service) var(txn.path),map_beg({SERVICES})
+  http-request return {_answer(404, "unknown_path", "No service has this path.")} \
+unless {{ var(txn.service) -m found }}
+  # Its length could not be held to the limit, and a second framing invites smuggling.
+  http-request return {_answer(411, "length_required", "Send the body with a Content-Length.")} \
+if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
+  http-request set-var(txn.rule) var(txn.service),concat(,txn.path),map_beg({RULES},once:normal)
+  http-request disable-l7-retry unless {{ var(txn.rule) -m beg again: }}
+  http-request set-priority-class int(-1) if {{ var(txn.rule) -m end :high }}
+  http-request set-priority-class int(1) if {{ var(txn.rule) -m end :low }}
+  http-request set-var(txn.share) var(txn.service),map_str_int({SHARE},0)
+  http-request set-var(txn.track) str(stable)
+  http-request set-var(txn.track) str(candidate) if {{ rand({SHARE_PARTS}),sub(txn.share) lt 0 }}
+  http-request set-var(txn.app) var(txn.service),concat(.,txn.track),map_str({PATHS},/)
+  http-request del-header Upgrade
+  http-request del-header X-Hcctl- -m beg
+  http-request set-header X-Request-Id %[unique-id]
+  use_backend %[var(txn.service)].%[var(txn.track)]
+"""
+
+
+_KEY_CHECK = f"""\
+  http-request set-var(txn.key) http_auth_bearer,sha2(256),hex,lower,map_str({KEYS})
+  http-request return {
+    _answer(401, "unauthorized", "Send a valid key: Authorization: Bearer KEY.", "WWW-Authenticate Bearer")
+} unless {{ var(txn.key) -m found }}
+  http-request del-header Authorization
+"""
+
+
+def _backend(service: ServiceRoutes, name: Track) -> str:
+    routing: Routing = service.service.routing
+    this, other = (backend(service.service.name, t) for t in sorted(TRACKS, key=lambda t: t != name))
+    retry = f"Retry-After {_integer(routing.retry_after_s, 'retry_after_s', 1, 3_600)}"
+    body = _integer(routing.max_body_bytes, "max_body_bytes", 1, 1 << 30)
+    depth = _integer(routing.max_queue, "max_queue", 1, 100_000)
+    full = _answer(429, "queue_full", "Too many requests are waiting; try again later.", retry)
+    return f"""\
+backend {this}
+  balance first
+  timeout queue {_ms(routing.queue_timeout_s)}ms
+  timeout server {_ms(routing.timeout_s)}ms
+  http-error {_answer(503, "no_capacity", "No site could take the request; try again later.", retry)}
+  http-error {_answer(504, "site_timeout", "The site did not answer in time.", retry)}
+  http-request return {_answer(413, "body_too_large", f"A body may have {body} bytes.")} \
+if {{ req.body_size gt {body} }}
+  http-request set-var(txn.waiting) queue({other})
+  http-request return {full} if {{ queue({this}),add(txn.waiting) ge {depth} }}
+  http-request return {full} if {{ var(txn.rule) -m end :low }} \
+{{ queue({this}),add(txn.waiting) ge {max(1, depth // 4)} }}
+  http-request set-path %[var(txn.app)]%[path,bytes({len(_folder(routing.prefix))})]
+  option httpchk GET /-/healthz
+  http-check expect status 200
+{"".join(_server(number, server) for number, server in enumerate(track(service, name).servers, 1))}"""
+
+
+def _server(number: int, server: ServerRoute) -> str:
+    """A server line. One that may take nothing starts in maintenance: maxconn 0 would mean no limit."""
+    host, port = address(server.endpoint or Endpoint("127.0.0.1", 1))
+    most = limit(server)
+    off = "" if most else " disabled"
+    return f"  server {_name(server.site)} {_host(host)}:{port} id {number} maxconn {max(1, most)}{off}\n"
+
+
+def _rules(service: ServiceRoutes) -> list[tuple[str, str]]:
+    """Lines of rules.map; the first of two rules for the same path counts."""
+    routing = service.service.routing
+    found: dict[str, str] = {}
+    for rule in routing.rules:
+        if rule.priority not in ("high", "normal", "low"):
+            raise _refused("priority", rule.priority)
+        path = _folder(_folder(routing.prefix) + _folder(rule.path)[1:])
+        again = "again" if rule.idempotent else "once"
+        found.setdefault(f"{_name(service.service.name)}{path}", f"{again}:{rule.priority}")
+    return list(found.items())
+
+
+def _map(lines: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in lines)
+
+
+def _without_run_time(service: ServiceRoutes) -> ServiceRoutes:
+    def blank(route: TrackRoute) -> TrackRoute:
+        return TrackRoute("/", tuple(replace(s, endpoint=None, limit=0) for s in route.servers))
+
+    return replace(service, stable=blank(service.stable), candidate=blank(service.candidate), candidate_share=0.0)
+
+
+def _refuse_shared_prefix(services: Iterable[ServiceRoutes]) -> None:
+    owner: dict[str, str] = {}
+    for service in services:
+        name, prefix = service.service.name, _folder(service.service.routing.prefix)
+        if prefix in owner:
+            raise InvalidInput(
+                "Two services have the same path",
+                where=f"{name}: routing.prefix",
+                why=f"{owner[prefix]} already has {prefix}",
+                next_step="give one of them another prefix",
+            )
+        owner[prefix] = name
+
+
+def _folder(path: str) -> str:
+    """A checked URL path that ends in exactly one slash, so that a prefix ends at a segment."""
+    return _checked(_PATH, path, "path").rstrip("/") + "/"
+
+
+def _name(name: str) -> str:
+    return _checked(_NAME, name, "name")
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _longest_ms(routing: Routing) -> int:
+    """Longest time the gateway holds a request that is sent once."""
+    return _ms(routing.queue_timeout_s) + _ms(routing.timeout_s)
+
+
+def _ms(seconds: float) -> int:
+    if not 0 < seconds <= 86_400:
+        raise _refused("time in seconds", seconds)
+    return max(1, round(seconds * 1_000))
+
+
+def _integer(value: int, what: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise _refused(what, value)
+    return value
+
+
+def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
+    if not pattern.fullmatch(value):
+        raise _refused(what, value)
+    return value
+
+
+def _refused(what: str, value: object) -> InvalidInput:
+    return InvalidInput(
+        "A value may not stand in the gateway's configuration",
+        where=what,
+        why=f"{str(value)[:60]!r} is outside its pattern",
+        next_step="correct it in the service or project file",
+    )

@@ -1,0 +1,161 @@
+"""The Serve deployment that runs one version of a model. Imported by Ray only; imports ray.
+
+Batches: requests wait at a gate while the model is busy, and leave it together when the model is
+free. Without the gate `serve.batch` closes a batch every `batch_wait_s` whether or not the model
+could take it, so a busy replica would work off batches of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import JsonValue
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.application import INGRESS_DEPLOYMENT
+from serving.errors import InvalidInput
+from serving.model import (
+    VERSION_HEADER,
+    Answer,
+    ModelRequest,
+    Predictor,
+    Result,
+    failure,
+    import_target,
+    parse_request,
+    predict,
+    to_answer,
+)
+from serving.registry import verify_version
+from serving.spec import ModelSpec
+
+DRAIN_POLL_S = 0.2
+"""How often a leaving replica looks whether its last request is done."""
+
+HEALTH_PERIOD_S = 1.0
+"""A killed replica is replaced after at most this long; Serve's default is 10 s."""
+
+LOAD_TRIES = 2
+"""A version that cannot be loaded is reported after two tries; Serve's default of 20 takes minutes."""
+
+logger = logging.getLogger("ray.serve")
+
+
+class Replica:
+    """One replica: checks and loads the version, then answers requests in batches."""
+
+    def __init__(self, version: str, version_dir: str, model: dict[str, JsonValue]) -> None:
+        spec = ModelSpec.model_validate(model)
+        self._version = version
+        self._model = load(spec, Path(version_dir))
+        self._hold_s = spec.emulated_accelerator_s
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._device = asyncio.Lock()
+        self._free = asyncio.Event()
+        self._free.set()
+        self._score.set_max_batch_size(spec.max_batch_size)
+        self._score.set_batch_wait_timeout_s(spec.batch_wait_s)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one HTTP request."""
+        request_id = request.headers.get("x-request-id") or uuid4().hex
+        try:
+            path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
+            parsed = parse_request(path, request.query_params.items(), await request.body())
+            await self._free.wait()
+            answer = to_answer(await self._score(parsed))
+        except Exception as error:
+            answer = self._failed(error, request_id)
+        headers = {VERSION_HEADER: self._version}
+        return Response(answer.body, answer.status, headers, media_type="application/json")
+
+    @serve.batch  # type: ignore[untyped-decorator]
+    async def _score(self, requests: list[ModelRequest]) -> list[Result]:
+        """Hold the device for one batch: the time it takes, but at least the declared one."""
+        # serve.batch splits a batch by the multiplexing header, which any client can send, and
+        # runs the parts side by side; the lock keeps the device to one of them.
+        async with self._device:
+            self._free.clear()
+            try:
+                loop = asyncio.get_running_loop()
+                until_s = loop.time() + self._hold_s
+                results = await loop.run_in_executor(self._thread, predict, self._model, requests)
+                await asyncio.sleep(until_s - loop.time())
+            finally:
+                self._free.set()
+        return results
+
+    def _failed(self, error: Exception, request_id: str) -> Answer:
+        if not isinstance(error, InvalidInput):
+            logger.error("request %s failed", request_id, exc_info=error)
+        return failure(error, request_id)
+
+
+def load(spec: ModelSpec, directory: Path) -> Predictor:
+    """Check the version in `directory` and load its model.
+
+    Raises:
+        CorruptArtefact: a file does not match the manifest, or does not fit the model.
+        InvalidInput: `spec.import_path` names nothing that can be served.
+    """
+    manifest = verify_version(directory)
+    config = manifest.config | spec.config
+    target = import_target(spec.import_path)
+    if hasattr(target, "load") and hasattr(target, "predict_batch"):
+        model: Predictor = target.load(directory, config)
+        return model
+    return _load_torch(spec.import_path, target, directory, config)
+
+
+def _load_torch(import_path: str, target: Any, directory: Path, config: dict[str, JsonValue]) -> Predictor:
+    import torch
+
+    from serving.torch_model import load_module
+
+    if not (isinstance(target, type) and issubclass(target, torch.nn.Module)):
+        raise InvalidInput(
+            "this is no model",
+            where=import_path,
+            next_step="name a Serve deployment, a torch.nn.Module class, or a class with load and predict_batch",
+        )
+    return load_module(target, directory, config)
+
+
+def build(version: str, version_dir: str, spec: ModelSpec) -> serve.Application:
+    """The Serve application of a version."""
+    target = import_target(spec.import_path)
+    if isinstance(target, serve.Application):
+        # Serve has no public way to set options of a deployment that is already bound.
+        return serve.Application(_with_options(target._bound_deployment, spec))
+    if isinstance(target, serve.Deployment):
+        config = verify_version(Path(version_dir)).config | spec.config
+        return _with_options(target, spec).bind(**config)
+    bound = serve.deployment(Replica)
+    return _with_options(bound, spec).bind(version, version_dir, spec.model_dump(mode="json"))
+
+
+def _with_options(deployment: serve.Deployment, spec: ModelSpec) -> serve.Deployment:
+    return deployment.options(
+        name=INGRESS_DEPLOYMENT,
+        num_replicas=1,
+        autoscaling_config=None,
+        max_ongoing_requests=spec.slots_per_replica,
+        # Serve counts a request as queued from its arrival until it has a slot, even a free one, so
+        # requests that arrive together need room for all slots on top.
+        max_queued_requests=spec.slots_per_replica + spec.max_queued_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
+        ray_actor_options=(deployment.ray_actor_options or {}) | {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus},
+        graceful_shutdown_timeout_s=spec.drain_s,
+        graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
+        health_check_period_s=HEALTH_PERIOD_S,
+        max_constructor_retry_count=LOAD_TRIES,
+        # Every request is logged once, at the gateway.
+        logging_config={"enable_access_log": False},
+    )

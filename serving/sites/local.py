@@ -1,0 +1,228 @@
+"""A site on this computer: one Ray cluster of its own, started and stopped as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import site
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import serving
+from serving.errors import HcctlError, SiteUnreachable
+from serving.files import disk_errors, exclusive, write_atomic
+from serving.paths import ProjectPaths, private_dir
+from serving.project import SiteSpec
+from serving.sites.ports import SitePorts, claim_ports, recorded_ports
+from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
+from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
+from serving.sites.serve_api import ServeApi, ingress_applications
+from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
+
+INGRESS_TIMEOUT_S = 0.25
+SERVE_TIMEOUT_S = 0.7
+"""Together what `observe` takes at most."""
+
+APPLY_TIMEOUT_S = 10.0
+SCALE_TIMEOUT_S = 5.0
+
+DRAIN_TIMEOUT_S = 6.0
+"""Longest wait of `close` for requests in flight. The gateway has withdrawn the site before."""
+
+STOP_GRACE_S = 15.0
+"""After SIGTERM Ray takes 2 to 3 s to end."""
+
+_POLL_S = 0.1
+_MOST_REPLICA_PORTS = 1_000
+
+
+class LocalSite:
+    """A site of kind `local`; see `serving.sites.site.Site`.
+
+    Its truth is on disk, so any number of these objects, in one process after another, see and
+    control the same site.
+
+    Args:
+        name: the site's name in the project.
+        spec: its section of the project file.
+        paths: the project.
+        python_path: folders that replicas import from, the project's first.
+        clock: wall-clock seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: SiteSpec,
+        paths: ProjectPaths,
+        *,
+        python_path: tuple[Path, ...] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._name = name
+        self._spec = spec
+        self._paths = paths
+        self._python_path = (*python_path, *_own_path())
+        self._clock = clock
+        self._dir = paths.site_dir(name)
+        self._ray_dir = paths.ray_dir(name)
+        self._marker = str(self._dir)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def log_file(self) -> Path:
+        """What the cluster's first process prints."""
+        return self._paths.log_dir / f"site-{self._name}.log"
+
+    def observe(self) -> SiteObservation:
+        try:
+            record = read_record(self._process_file)
+            phase = self._phase(record)
+            ports = recorded_ports(self._paths.ports_file, self._name)
+        except OSError as error:
+            return self._observation("lost", message=f"its files cannot be read: {error}")
+        if phase == "lost":
+            return self._observation(phase, message=f"its processes are gone; see {self.log_file}")
+        if phase != "open" or ports is None:
+            return self._observation(phase)
+        ingress = Endpoint(LOOPBACK, ports.ingress)
+        try:
+            return self._observation(phase, applications=self._statuses(ports), ingress=ingress)
+        except SiteUnreachable as error:
+            return self._observation(phase, ingress=ingress, message=error.one_line())
+
+    def open(self) -> None:
+        with self._locked():
+            record = read_record(self._process_file)
+            if self._phase(record) in {"opening", "open"}:
+                return
+            self._sweep(record)
+            ports = claim_ports(self._paths.ports_file, self._name, self._replica_ports())
+            head = RayHead(ports, private_dir(self._ray_dir), self._token_file, self._spec.ingress)
+            write_atomic(self._token_file, secrets.token_hex(32).encode())
+            launcher = [sys.executable, "-m", "serving.sites.launch", str(ports.dashboard), str(ports.ingress)]
+            record = spawn(
+                [*launcher, str(self._token_file), str(self._opened_file), *ray_command(head)],
+                environment=ray_environment(head, os.environ, self._python_path),
+                marker=self._marker,
+                log=private_dir(self._paths.log_dir) / self.log_file.name,
+                cwd=self._paths.root,
+                cores=self._spec.cores,
+                at_s=self._clock(),
+            )
+            write_record(self._process_file, record)
+
+    def close(self) -> None:
+        with self._locked():
+            record = read_record(self._process_file)
+            opened = self._phase(record) == "open"
+            write_atomic(self._closing_file, b"")
+            if opened:
+                self._drain()
+            self._sweep(record)
+            shutil.rmtree(self._dir)
+
+    def apply(self, applications: tuple[Application, ...]) -> None:
+        ports = self._open_ports()
+        self._api(ports).apply(applications, Endpoint(LOOPBACK, ports.ingress), timeout_s=APPLY_TIMEOUT_S)
+
+    def scale(self, application: str, replicas: int) -> None:
+        self._api(self._open_ports()).scale(application, replicas, timeout_s=SCALE_TIMEOUT_S)
+
+    @property
+    def _process_file(self) -> Path:
+        return self._dir / "process.json"
+
+    @property
+    def _opened_file(self) -> Path:
+        """Written by the launcher when the ingress answers."""
+        return self._dir / "opened.json"
+
+    @property
+    def _closing_file(self) -> Path:
+        return self._dir / "closing"
+
+    @property
+    def _token_file(self) -> Path:
+        return self._dir / "token"
+
+    def _phase(self, record: ProcessRecord | None) -> Phase:
+        if record is None:
+            return "closed"
+        if self._closing_file.exists():
+            return "closing"
+        if not is_alive(record):
+            return "lost"
+        return "open" if self._opened_file.exists() else "opening"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time open or close the site."""
+        with disk_errors("the site's files cannot be used", self._dir):
+            private_dir(self._paths.run_dir)
+            private_dir(self._dir.parent)
+            with exclusive(self._dir.parent / f"{self._name}.lock"):
+                private_dir(self._dir)
+                yield
+
+    def _drain(self) -> None:
+        """Let requests in flight finish. What does not answer is stopped without."""
+        deadline_s = time.monotonic() + DRAIN_TIMEOUT_S
+        with contextlib.suppress(HcctlError):
+            ports = self._open_ports()
+            self.apply(())
+            while self._statuses(ports) and time.monotonic() < deadline_s:
+                time.sleep(_POLL_S)
+
+    def _sweep(self, record: ProcessRecord | None) -> None:
+        """End every process of the site and remove its files, whatever state they are in."""
+        terminate(record, self._marker, grace_s=STOP_GRACE_S)
+        if self._ray_dir.exists():
+            shutil.rmtree(private_dir(self._ray_dir))
+        for file in (self._opened_file, self._token_file, self._process_file, self._closing_file):
+            file.unlink(missing_ok=True)
+
+    def _replica_ports(self) -> int:
+        """Two versions side by side, twice over: Serve keeps a freed port aside for a minute."""
+        return min(_MOST_REPLICA_PORTS, 4 * self._spec.max_nodes + 32)
+
+    def _open_ports(self) -> SitePorts:
+        ports = recorded_ports(self._paths.ports_file, self._name)
+        phase = self._phase(read_record(self._process_file))
+        if ports is None or not self._opened_file.exists() or phase not in {"open", "closing"}:
+            raise SiteUnreachable("the site is not open", where=self._name, why=f"it is {phase}")
+        return ports
+
+    def _statuses(self, ports: SitePorts) -> tuple[ApplicationStatus, ...]:
+        routed = ingress_applications(Endpoint(LOOPBACK, ports.ingress), timeout_s=INGRESS_TIMEOUT_S)
+        return self._api(ports).applications(routed, timeout_s=SERVE_TIMEOUT_S)
+
+    def _api(self, ports: SitePorts) -> ServeApi:
+        try:
+            token = self._token_file.read_text()
+        except OSError as error:
+            raise SiteUnreachable("the site's token cannot be read", where=self._name, why=str(error)) from error
+        return ServeApi(Endpoint(LOOPBACK, ports.dashboard), token)
+
+    def _observation(
+        self,
+        phase: Phase,
+        *,
+        applications: tuple[ApplicationStatus, ...] | None = None,
+        ingress: Endpoint | None = None,
+        message: str = "",
+    ) -> SiteObservation:
+        return SiteObservation(self._name, phase, applications, ingress, self._clock(), message)
+
+
+def _own_path() -> tuple[Path, ...]:
+    """Where hcctl itself is imported from, unless every Python of this environment finds it."""
+    folder = Path(serving.__file__).parent.parent
+    return () if str(folder) in site.getsitepackages() else (folder,)

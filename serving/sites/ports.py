@@ -1,0 +1,132 @@
+"""The ports of local sites: one block each, chosen free, written down, kept over restarts."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.errors import HcctlError
+from serving.files import exclusive, write_atomic
+
+FIRST_PORT = 20_000
+LAST_PORT = 32_000
+"""Below Linux's ephemeral range (32768 and up), whose ports come and go with every connection."""
+
+INTERNAL_PORTS = 20
+"""Ports of a block that are not for replicas."""
+
+
+class SitePorts(BaseModel):
+    """A block of ports: what is fixed first, then one port for each replica's HTTP server."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    base: int = Field(ge=FIRST_PORT, le=LAST_PORT)
+    replicas: int = Field(ge=1, le=LAST_PORT - FIRST_PORT, description="Ports for replicas.")
+
+    @property
+    def end(self) -> int:
+        """The first port after the block."""
+        return self.base + INTERNAL_PORTS + self.replicas
+
+    @property
+    def dashboard(self) -> int:
+        """Ray's and Serve's REST interface."""
+        return self.base
+
+    @property
+    def ingress(self) -> int:
+        """Serve's HTTP ingress: where requests go."""
+        return self.base + 1
+
+    @property
+    def metrics(self) -> int:
+        """Prometheus metrics of Ray and Serve."""
+        return self.base + 2
+
+    def internal(self, index: int) -> int:
+        """A port for Ray's inner life: `index` 0 to 16; `serving.sites.ray_head` gives them out."""
+        return self.base + 3 + range(INTERNAL_PORTS - 3)[index]
+
+    @property
+    def first_replica(self) -> int:
+        return self.base + INTERNAL_PORTS
+
+
+class _Book(BaseModel):
+    """The file: sites beside whatever else the project keeps there."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    sites: dict[str, SitePorts] = Field(default_factory=dict)
+
+
+def recorded_ports(file: Path, site: str) -> SitePorts | None:
+    """The ports that `site` was given; None before its first start."""
+    return _read(file).sites.get(site)
+
+
+def claim_ports(file: Path, site: str, replicas: int) -> SitePorts:
+    """Ports for a site that is about to start: the recorded ones if still free, else others.
+
+    Raises:
+        HcctlError: no block is free, or `file` cannot be written.
+    """
+    with exclusive(file.with_suffix(".lock")):
+        book = _read(file)
+        ports = book.sites.pop(site, None)
+        others = list(book.sites.values())
+
+        def usable(block: SitePorts) -> bool:
+            apart = all(block.end <= other.base or other.end <= block.base for other in others)
+            return apart and all(is_port_free(port) for port in range(block.base, block.end))
+
+        if ports is None or ports.replicas != replicas or not usable(ports):
+            ports = choose_block(f"{file}:{site}", replicas, usable)
+        book.sites[site] = ports
+        write_atomic(file, book.model_dump_json(indent=1).encode())
+        return ports
+
+
+def choose_block(seed: str, replicas: int, usable: Callable[[SitePorts], bool]) -> SitePorts:
+    """The first usable block, searched from a place that depends on `seed`.
+
+    Projects that never ran together so rarely have each other's ports.
+
+    Raises:
+        HcctlError: no block is usable.
+    """
+    size = INTERNAL_PORTS + replicas
+    count = (LAST_PORT - FIRST_PORT) // size
+    start = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big")
+    for step in range(count):
+        ports = SitePorts(base=FIRST_PORT + (start + step) % count * size, replicas=replicas)
+        if usable(ports):
+            return ports
+    raise HcctlError(
+        f"no {size} free ports in a row",
+        where=f"ports {FIRST_PORT} to {LAST_PORT}",
+        next_step="stop other projects with `hcctl down`",
+    )
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nothing on this machine listens on `port`, on any address."""
+    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _read(file: Path) -> _Book:
+    try:
+        return _Book.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return _Book()

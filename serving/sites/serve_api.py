@@ -1,0 +1,222 @@
+"""Client of Ray Serve's REST interface (https://docs.ray.io/en/latest/serve/api, on the dashboard port).
+
+Answers are untrusted: bounded in time and size, and checked against a schema, so that a partial or
+hostile answer is "the site did not answer", never a wrong replica count.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from serving.application import IMPORT_PATH, INGRESS_DEPLOYMENT
+from serving.errors import HcctlError, SiteUnreachable
+from serving.sites.site import Application, ApplicationPhase, ApplicationStatus, Endpoint
+
+ANSWER_LIMIT_BYTES = 16 << 20
+MESSAGE_LIMIT = 300
+
+_APPLICATIONS = "/api/serve/applications/"
+_CHUNK_BYTES = 1 << 16
+
+_PHASES: dict[str, ApplicationPhase] = {
+    "NOT_STARTED": "starting",
+    "DEPLOYING": "starting",
+    "RUNNING": "running",
+    "UNHEALTHY": "unhealthy",
+    "DEPLOY_FAILED": "failed",
+    "DELETING": "deleting",
+}
+
+
+class _Answer(BaseModel):
+    """Base of the parts of an answer that are read; Ray may add others."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class _Replica(_Answer):
+    state: str
+
+
+class _Deployment(_Answer):
+    status: str
+    message: str
+    target_num_replicas: int = Field(ge=0)
+    replicas: tuple[_Replica, ...]
+
+
+class _Application(_Answer):
+    status: Literal["NOT_STARTED", "DEPLOYING", "RUNNING", "UNHEALTHY", "DEPLOY_FAILED", "DELETING"]
+    message: str
+    deployments: dict[str, _Deployment]
+
+
+class _Details(_Answer):
+    applications: dict[str, _Application]
+
+
+_ROUTES = TypeAdapter(dict[str, str])
+
+
+class ServeApi:
+    """Serve on one Ray cluster.
+
+    Args:
+        endpoint: the dashboard.
+        token: Ray's authentication token.
+
+    Every method raises SiteUnreachable when there is no valid answer in time.
+    """
+
+    def __init__(self, endpoint: Endpoint, token: str) -> None:
+        self._endpoint = endpoint
+        self._token = token
+
+    def applications(self, routed: frozenset[str], *, timeout_s: float) -> tuple[ApplicationStatus, ...]:
+        """Status of all applications; `routed` are those the ingress sends requests to."""
+        return parse_applications(self._call("GET", _APPLICATIONS, None, timeout_s), routed)
+
+    def apply(self, applications: Sequence[Application], ingress: Endpoint, *, timeout_s: float) -> None:
+        """Make Serve run exactly these; starts Serve with `ingress` if it does not run yet.
+
+        Raises:
+            HcctlError: Serve refuses the configuration.
+        """
+        self._call("PUT", _APPLICATIONS, serve_config(applications, ingress), timeout_s)
+
+    def scale(self, application: str, replicas: int, *, timeout_s: float) -> None:
+        """Set the replica target of one application.
+
+        Raises:
+            HcctlError: there is no such application, or it is not hcctl's to scale.
+        """
+        path = f"/api/v1/applications/{application}/deployments/{INGRESS_DEPLOYMENT}/scale"
+        self._call("POST", path, {"target_num_replicas": replicas}, timeout_s)
+
+    def _call(self, method: str, path: str, body: JsonValue, timeout_s: float) -> bytes:
+        status, answer = call(self._endpoint, method, path, self._token, body, timeout_s)
+        if status == 200:
+            return answer
+        why = f"{status}: {short_reason(answer.decode(errors='replace'))}"
+        if 400 <= status < 500 and status not in {401, 403, 408, 429}:
+            raise HcctlError("the site refused the change", where=path, why=why)
+        raise SiteUnreachable("the site gave no answer", where=path, why=why)
+
+
+def ingress_applications(ingress: Endpoint, *, timeout_s: float) -> frozenset[str]:
+    """Applications that the ingress sends requests to now. It learns of one up to a second after Serve.
+
+    Raises:
+        SiteUnreachable: no valid answer in time.
+    """
+    status, answer = call(ingress, "GET", "/-/routes", None, None, timeout_s)
+    try:
+        # Without any application Serve answers 503, or 200 with an empty object.
+        return frozenset(_ROUTES.validate_json(answer).values()) if status == 200 else frozenset()
+    except ValidationError as error:
+        raise SiteUnreachable("the ingress gave no valid answer", where="/-/routes", why=_first(error)) from None
+
+
+def serve_config(applications: Sequence[Application], ingress: Endpoint) -> JsonValue:
+    """The full configuration for Serve's `PUT`.
+
+    Replica counts stand in an override of the ingress deployment: in `args` they would make every
+    scaling a new version of the application, with new replicas.
+    """
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": ingress.host, "port": ingress.port},
+        "applications": [
+            {
+                "name": application.name,
+                "route_prefix": application.route_prefix,
+                "import_path": IMPORT_PATH,
+                "args": application.args,
+                "external_scaler_enabled": True,
+                "deployments": [{"name": INGRESS_DEPLOYMENT, "num_replicas": application.replicas}],
+            }
+            for application in applications
+        ],
+    }
+
+
+def parse_applications(answer: bytes, routed: frozenset[str]) -> tuple[ApplicationStatus, ...]:
+    """What Serve says, as statuses ordered by name. A replica the ingress does not know is not ready.
+
+    Raises:
+        SiteUnreachable: the answer does not have Serve's form.
+    """
+    try:
+        details = _Details.model_validate_json(answer)
+    except ValidationError as error:
+        raise SiteUnreachable("the site gave no valid answer", where=_APPLICATIONS, why=_first(error)) from None
+    return tuple(_status(name, found, name in routed) for name, found in sorted(details.applications.items()))
+
+
+def short_reason(text: str) -> str:
+    """The telling line of a message that may hold tracebacks, at most `MESSAGE_LIMIT` characters."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # A traceback's frames are indented; the error itself is the last line that is not.
+    flush = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+    line = flush[-1].strip() if flush else (lines[-1] if lines else "")
+    printable = "".join(character for character in line if character.isprintable())
+    return printable if len(printable) <= MESSAGE_LIMIT else printable[: MESSAGE_LIMIT - 1] + "…"
+
+
+def call(
+    endpoint: Endpoint, method: str, path: str, token: str | None, body: JsonValue, timeout_s: float
+) -> tuple[int, bytes]:
+    """One HTTP exchange within `timeout_s`: status and body. Never through a proxy.
+
+    Raises:
+        SiteUnreachable: there is no answer in time, or a body beyond `ANSWER_LIMIT_BYTES`.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
+    try:
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, headers)
+        response = connection.getresponse()
+        parts, size = [], 0
+        while chunk := response.read1(_CHUNK_BYTES):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > ANSWER_LIMIT_BYTES or time.monotonic() > deadline_s:
+                raise TimeoutError("the answer is too long")
+        return response.status, b"".join(parts)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        where = f"{endpoint.host}:{endpoint.port}{path}"
+        raise SiteUnreachable("no answer", where=where, why=str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+
+
+def _status(name: str, found: _Application, routed: bool) -> ApplicationStatus:
+    deployment = found.deployments.get(INGRESS_DEPLOYMENT)
+    ready = target = 0
+    if deployment is not None:
+        target = deployment.target_num_replicas
+        ready = sum(replica.state == "RUNNING" for replica in deployment.replicas) if routed else 0
+    phase = _PHASES[found.status]
+    scaling = deployment is not None and deployment.status in {"UPSCALING", "DOWNSCALING"}
+    if phase == "starting" and scaling and ready:
+        phase = "running"
+    elif phase == "running" and not routed:
+        phase = "starting"
+    reasons = [part.message for part in found.deployments.values() if part.message] or [found.message]
+    message = short_reason(reasons[0]) if phase in {"failed", "unhealthy", "starting"} else ""
+    return ApplicationStatus(name, phase, message, ready, target)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:100]}: {first['msg']}"[:MESSAGE_LIMIT]

@@ -1,0 +1,144 @@
+"""Keeps a project's daemon and gateway alive on one computer: `python -m serving.supervisor PLAN`.
+
+It knows nothing of what it keeps: the plan is a file of commands, written by `hcctl up`. Children
+are detached and recorded, so that a supervisor that was killed is replaced by one that adopts them.
+Ray clusters are not its children; the daemon finds them by their own records.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.errors import HcctlError
+from serving.files import write_atomic
+from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+SHORT_LIFE_S = 5.0
+"""A child that lives shorter than this failed to start: the next start waits, longer each time."""
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 10.0
+TERMINATE_GRACE_S = 5.0
+
+
+class Child(BaseModel):
+    """One process to keep alive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    cwd: Path
+    log: Path
+    record: Path
+    stop_signal: int = Field(default=int(signal.SIGTERM), description="Asks it to finish.")
+    stop_grace_s: float = Field(default=10.0, description="How long it may take to finish.")
+
+    @property
+    def marker(self) -> str:
+        """Marks it and its descendants in /proc; unique by the record's path."""
+        return f"child-{self.record}"
+
+
+class Plan(BaseModel):
+    """What a supervisor keeps alive, in the order of starting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    children: list[Child]
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan for `python -m serving.supervisor`, readable by its owner only."""
+    write_atomic(path, plan.model_dump_json(indent=1).encode())
+
+
+class Keeper:
+    """One child: started when it is not there, given up never."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self._failures = 0
+        self._not_before_s = 0.0
+        self._started_s = 0.0
+        self._record = read_record(child.record)
+
+    def keep(self, now_s: float) -> None:
+        """Start the child if it is gone and its delay is over. `now_s` is monotonic."""
+        if self._record is not None and is_alive(self._record):
+            return
+        if self._started_s:
+            lived_s = now_s - self._started_s
+            self._failures = self._failures + 1 if lived_s < SHORT_LIFE_S else 0
+            delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**self._failures) if self._failures else 0.0
+            log.warning("%s ended after %.1f s; starting it again in %.1f s", self.child.name, lived_s, delay_s)
+            self._not_before_s, self._started_s = now_s + delay_s, 0.0
+        if now_s < self._not_before_s:
+            return
+        terminate(self._record, self.child.marker, grace_s=0)  # what a killed parent left would hold its ports
+        try:
+            self._record = spawn(
+                self.child.command,
+                environment=self.child.environment,
+                marker=self.child.marker,
+                log=self.child.log,
+                cwd=self.child.cwd,
+                at_s=time.time(),
+            )
+        except HcctlError as error:
+            log.error("%s: %s", self.child.name, error)  # noqa: TRY400 - the text says it all
+            self._failures += 1
+            self._not_before_s = now_s + min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**self._failures)
+            return
+        self._started_s = now_s
+        write_record(self.child.record, self._record)
+        log.info("%s started, pid %d", self.child.name, self._record.pid)
+
+    def stop(self) -> None:
+        """Ask the child to finish, wait, and end what is left."""
+        stop_child(self.child, self._record)
+
+
+def stop_child(child: Child, record: ProcessRecord | None) -> None:
+    """Ask a child to finish within its grace time, then end it and all it started."""
+    if record is not None and is_alive(record):
+        os.kill(record.pid, child.stop_signal)
+        deadline_s = time.monotonic() + child.stop_grace_s
+        while is_alive(record) and time.monotonic() < deadline_s:
+            time.sleep(POLL_S)
+    terminate(record, child.marker, grace_s=TERMINATE_GRACE_S)
+    child.record.unlink(missing_ok=True)
+
+
+def run(plan: Plan) -> None:
+    """Keep the plan's children alive until SIGTERM, then stop them, the last started first."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    keepers = [Keeper(child) for child in plan.children]
+    while not stopping.wait(POLL_S):
+        for keeper in keepers:
+            keeper.keep(time.monotonic())
+    for keeper in reversed(keepers):
+        keeper.stop()
+
+
+def main() -> None:
+    """Entry of `python -m serving.supervisor PLAN`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    run(Plan.model_validate_json(Path(sys.argv[1]).read_bytes()))
+
+
+if __name__ == "__main__":
+    main()

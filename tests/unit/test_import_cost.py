@@ -1,0 +1,57 @@
+"""`hcctl --help` stays fast: what its start imports is bounded by name, not by a stopwatch."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import HELP
+
+ROOT = Path(__file__).parents[2]
+HEAVY = (
+    "ray",
+    "torch",
+    "pydantic",
+    "httpx",
+    "rich",
+    "matplotlib",
+    "numpy",
+    "yaml",
+    "psutil",
+    "asyncio",
+    "cli.commands.",
+)
+
+
+def imported_by(code: str) -> set[str]:
+    """Modules that a fresh interpreter holds after running the code."""
+    script = f"import sys, io, contextlib\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def heavy(modules: set[str]) -> list[str]:
+    return sorted(module for module in modules if module.startswith(HEAVY))
+
+
+def test_start_imports_nothing_heavy() -> None:
+    """The entry point imports click and the standard library only, and no verb."""
+    assert heavy(imported_by("import cli.main")) == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Printing the help imports no verb and no library either."""
+    code = (
+        "from cli.main import app\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    app(['--help'])"
+    )
+    assert heavy(imported_by(code)) == []
+
+
+@pytest.mark.parametrize("verb", HELP)
+def test_every_verb_is_there(verb: str) -> None:
+    """Each verb of the table has its module, found without importing it."""
+    assert importlib.util.find_spec(f"cli.commands.{verb}") is not None

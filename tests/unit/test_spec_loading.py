@@ -1,0 +1,272 @@
+"""Loading the two files: valid ones become models, others one error with its fix."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from serving.errors import InvalidInput
+from serving.loading import (
+    json_schema,
+    load_project,
+    load_service,
+    parse_service,
+    short_path,
+    validate_pair,
+)
+from serving.project import HybridProject
+from serving.spec import HybridService
+from tests.support.broken_specs import valid_text
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with both valid files."""
+    (tmp_path / "service.yaml").write_text(valid_text("HybridService"))
+    (tmp_path / "hcctl.yaml").write_text(valid_text("HybridProject"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edited(folder: Path, old: str, new: str, file: str = "service.yaml") -> Path:
+    """The file with one edit."""
+    path = folder / file
+    text = path.read_text()
+    assert text.count(old) >= 1
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def problem_of(folder: Path, old: str, new: str) -> tuple[str, str, str]:
+    """Where, why and next step after one edit of the service file."""
+    path = edited(folder, old, new)
+    with pytest.raises(InvalidInput) as caught:
+        load_service(path, project=load_project(folder / "hcctl.yaml"))
+    return caught.value.where, caught.value.why, caught.value.next_step
+
+
+def test_valid_files_load(folder: Path) -> None:
+    """The files that `hcctl init` writes are a service and a project that fit each other."""
+    project = load_project(folder / "hcctl.yaml")
+    service = load_service(folder / "service.yaml", project=project)
+    assert isinstance(project, HybridProject)
+    assert isinstance(service, HybridService)
+
+
+def test_stored_body_round_trips(folder: Path) -> None:
+    """A service written to the store as JSON comes back as the same service."""
+    service = load_service(folder / "service.yaml")
+    assert parse_service(json.loads(service.model_dump_json(by_alias=True))) == service
+
+
+def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
+    """A damaged stored body is refused by field; it has no line."""
+    body = load_service(folder / "service.yaml").model_dump(mode="json") | {"slo": {"latency_p99_s": 0}}
+    with pytest.raises(InvalidInput) as caught:
+        parse_service(body)
+    assert caught.value.where == "slo.latency_p99_s"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "why", "fix"),
+    [
+        pytest.param(
+            "latency_p99_s: 0.5",
+            "latency_p99_s: 0",
+            "service.yaml:24 slo.latency_p99_s",
+            "0 is not a number above 0 and at most 86400",
+            "set latency_p99_s to a number above 0 and at most 86400",
+            id="range",
+        ),
+        pytest.param(
+            "latency_p99_s: 0.5",
+            "latency_p99: 0.5",
+            "service.yaml:24 slo.latency_p99",
+            "there is no field 'latency_p99' here (and 1 more)",
+            "did you mean latency_p99_s?",
+            id="did-you-mean",
+        ),
+        pytest.param(
+            "latency_p99_s: 0.5",
+            "zzz: 0.5",
+            "service.yaml:24 slo.zzz",
+            "there is no field 'zzz' here (and 1 more)",
+            "known fields: latency_p99_s, max_error_rate",
+            id="unknown-field",
+        ),
+        pytest.param(
+            "slots_per_replica: 4",
+            'slots_per_replica: "4"',
+            "service.yaml:12 model.slots_per_replica",
+            "'4' is text, not a whole number from 1 to 10000",
+            "set slots_per_replica to a whole number from 1 to 10000",
+            id="text-for-number",
+        ),
+        pytest.param(
+            "slots_per_replica: 4 ",
+            "slots_per_replica:",
+            "service.yaml:12 model.slots_per_replica",
+            "an empty value is not a whole number from 1 to 10000",
+            "set slots_per_replica to a whole number from 1 to 10000",
+            id="empty",
+        ),
+        pytest.param(
+            "  import_path: bestsellers:Bestsellers\n",
+            "",
+            "service.yaml:9 model.import_path",
+            "import_path is missing",
+            "add import_path: an import path such as package.module:Class - `package.module:attribute` of",
+            id="missing",
+        ),
+        pytest.param(
+            "name: shop",
+            "name: Shop",
+            "service.yaml:5 name",
+            "'Shop' is not a name of lower-case letters",
+            "set name to a name of lower-case letters",
+            id="name",
+        ),
+        pytest.param(
+            "  cloud: {",
+            "  Cloud: {",
+            "service.yaml:30 sites.Cloud",
+            "'Cloud' is not a good name",
+            "use a name of lower-case letters",
+            id="site-name",
+        ),
+        pytest.param(
+            "method: POST",
+            "method: PUT",
+            "service.yaml:80 release.probe.method",
+            "'PUT' is not one of GET, POST",
+            "set method to one of GET, POST",
+            id="choice",
+        ),
+        pytest.param(
+            "return_ratio: 1.0",
+            "return_ratio: 2",
+            "service.yaml:57 burst.cost.return_ratio",
+            "return_ratio is larger than private_over_cloud_ratio, so traffic would flap",
+            "lower it",
+            id="own-rule",
+        ),
+        pytest.param(
+            "max_replicas: 4",
+            "max_replicas: 5",
+            "service.yaml:30 sites.cloud.max_replicas",
+            "5 replicas do not fit 4 nodes",
+            "lower it or raise the pools' max_nodes",
+            id="conflict",
+        ),
+        pytest.param(
+            "  cloud: {",
+            "  klaud: {",
+            "service.yaml:30 sites.klaud",
+            "the project has no such site",
+            "use one of: private, cloud",
+            id="unknown-site",
+        ),
+        pytest.param(
+            "kind: HybridService",
+            "kind: HybridProject",
+            "service.yaml:4 kind",
+            "this is a HybridProject, the project file (hcctl.yaml); a HybridService is wanted",
+            "name the service file, usually service.yaml",
+            id="other-kind",
+        ),
+        pytest.param(
+            "kind: HybridService",
+            "kind: HybridServise",
+            "service.yaml:4 kind",
+            "there is no kind 'HybridServise'",
+            "write `kind: HybridService` at the top",
+            id="misspelt-kind",
+        ),
+        pytest.param(
+            "kind: HybridService",
+            "",
+            "service.yaml:1 kind",
+            "kind is missing",
+            "write `kind: HybridService` at the top",
+            id="no-kind",
+        ),
+    ],
+)
+def test_error_says_where_why_and_what_to_write(
+    folder: Path, old: str, new: str, where: str, why: str, fix: str
+) -> None:
+    """An error names file, line and field, the problem in plain words, and the fix from the schema."""
+    found = problem_of(folder, old, new)
+    assert found[0] == where
+    assert found[1].startswith(why)
+    assert found[2].startswith(fix)
+
+
+def test_first_problem_in_reading_order_is_told_and_the_rest_counted(folder: Path) -> None:
+    """Of several problems the first in the file is told; the others are a number."""
+    edited(folder, "latency_p99_s: 0.5", "latency_p99_s: -1")
+    where, why, _ = problem_of(folder, "slots_per_replica: 4", "slots_per_replica: 0")
+    assert where.endswith("model.slots_per_replica")
+    assert why.endswith("(and 1 more)")
+
+
+def test_conflict_without_a_file_names_the_field(folder: Path) -> None:
+    """A stored service that contradicts its project is refused by field."""
+    service = load_service(folder / "service.yaml")
+    project = load_project(edited(folder, "max_nodes: 4", "max_nodes: 1", "hcctl.yaml"))
+    with pytest.raises(InvalidInput) as caught:
+        validate_pair(service, project)
+    assert caught.value.where == "sites.cloud.max_replicas"
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "sub", "nul\0"])
+def test_unreadable_file_is_an_error(folder: Path, name: str) -> None:
+    """A file that is missing, a folder, or no path at all gives one error."""
+    (folder / "sub").mkdir()
+    with pytest.raises(InvalidInput) as caught:
+        load_service(Path(name))
+    assert "cannot be read" in caught.value.what
+    assert "hcctl init" in caught.value.next_step
+
+
+def test_file_without_end_is_refused_for_its_size() -> None:
+    """An endless file is read up to the bound only."""
+    with pytest.raises(InvalidInput) as caught:
+        load_service(Path("/dev/zero"))
+    assert "larger than" in caught.value.why
+
+
+def test_pipe_is_read(folder: Path) -> None:
+    """`hcctl validate -f <(generate)` works: a pipe is a file."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(valid_text("HybridService"),))
+    writer.start()
+    assert load_service(pipe).name == "shop"
+    writer.join()
+
+
+def test_paths_are_shown_as_typed(folder: Path) -> None:
+    """A path below the working folder is shown relative to it; another one in full."""
+    assert short_path(folder / "a" / "b.yaml") == "a/b.yaml"
+    assert short_path(Path("/elsewhere/b.yaml")) == "/elsewhere/b.yaml"
+
+
+@pytest.mark.parametrize("kind", ["HybridService", "HybridProject"])
+def test_schema_describes_the_kind(kind: str) -> None:
+    """The exported schema is JSON, closed to unknown fields, and names its dialect."""
+    schema = json.loads(json.dumps(json_schema(kind)))
+    assert schema["title"] == kind
+    assert schema["additionalProperties"] is False
+    assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.mark.parametrize("kind", ["HybridService", "HybridProject"])
+def test_example_shows_every_field(kind: str) -> None:
+    """The file that `hcctl init` writes shows each field of the schema, so none stays undiscovered."""
+    schema = json_schema(kind)
+    fields = {field for form in [schema, *schema["$defs"].values()] for field in form.get("properties", {})}
+    text = valid_text(kind)
+    assert sorted(field for field in fields if f"{field}:" not in text) == []

@@ -1,0 +1,81 @@
+"""Any history of writes leaves `SqliteStore` and the model in memory with the same content."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.errors import HcctlError
+from serving.sqlite_store import SqliteStore
+from serving.state import LedgerEntry, Store
+from tests.support.memory_store import MemoryStore
+
+Step = Callable[[Store], Any]
+
+names = st.sampled_from(["a", "b", "店"])
+times = st.floats(0, 1e10)
+bodies = st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=5), max_size=3)
+
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(
+        lambda n, b, r, t: lambda s: s.put_intent("service", n, b, expected_revision=r, at_s=t),
+        names,
+        bodies,
+        st.none() | st.integers(0, 3),
+        times,
+    ),
+    st.builds(lambda n, b, t: lambda s: s.put_observation("service", n, b, at_s=t), names, bodies, times),
+    st.builds(lambda n: lambda s: s.delete_intent("service", n), names),
+    st.builds(lambda n: lambda s: s.delete_observation("service", n), names),
+    st.builds(lambda n, b, t: lambda s: s.begin_action(n, b, at_s=t), names, bodies, times),
+    st.builds(lambda n, b, t: lambda s: s.complete_action(n, b, at_s=t), names, bodies, times),
+    st.builds(
+        lambda n, b, t, k: lambda s: s.append_decisions(((n, b), ("a", b)), at_s=t, keep=k),
+        names,
+        bodies,
+        times,
+        st.integers(1, 5),
+    ),
+    st.builds(
+        lambda n, a, b, usd: lambda s: s.append_ledger(LedgerEntry(n, "gpu", n, a, a + b, b, usd)),
+        names,
+        st.sampled_from([0.0, 5.0]),
+        times,
+        times,
+    ),
+)
+
+
+def outcome(step: Step, store: Store) -> object:
+    try:
+        return step(store)
+    except HcctlError as problem:
+        return type(problem), problem.where
+
+
+def content(store: Store) -> object:
+    return (
+        [(store.intent("service", name), store.observation("service", name)) for name in ("a", "b", "店")],
+        (store.intents("service"), store.observations("service"), store.open_actions()),
+        (store.decisions(), store.decisions("a", limit=2), store.ledger(), store.ledger(since_s=5.0)),
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(history=st.lists(steps, max_size=25))
+def test_sqlite_and_the_model_agree(history: list[Step]) -> None:
+    """Each step answers alike in both, and after reopening the file all content is equal."""
+    with tempfile.TemporaryDirectory() as folder:
+        real, model = SqliteStore(Path(folder) / "state" / "state.db"), MemoryStore()
+        for step in history:
+            assert outcome(step, real) == outcome(step, model)
+        real.close()
+        real = SqliteStore(Path(folder) / "state" / "state.db")
+        assert content(real) == content(model)
+        real.check()
+        real.close()
