@@ -22,7 +22,7 @@ from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, W
 from autoscaler.state import DaemonState
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
-from serving.errors import GatewayUnreachable
+from serving.errors import GatewayUnreachable, HcctlError
 from serving.gateway.gateway import Gateway, GatewayObservation
 from serving.project import HybridProject
 from serving.sites.site import Site, SiteObservation
@@ -243,7 +243,7 @@ class Daemon:
     def _assert_routes(self, plan: Plan) -> None:
         try:
             self._gateway.assert_routes(plan.routes)
-        except GatewayUnreachable as error:
+        except HcctlError as error:  # refused or out of reach: the former routes stay, the next tick tries again
             self._gateway_trouble(error.one_line())
 
     def _dispatch(self, plan: Plan, now_s: float) -> None:

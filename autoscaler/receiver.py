@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 LONGEST_LINE_BYTES = 4_096
+PROCESS_NOTES = (b"Proxy ", b"Server ", b"Backend ", b"Health check ")
+"""HAProxy's notes about itself come down the same socket; its own log file has them too."""
 
 
 class RequestLog:
@@ -109,6 +111,8 @@ class Receiver:
             try:
                 line = self._socket.recv(LONGEST_LINE_BYTES)
             except TimeoutError:
+                continue
+            if line.startswith(PROCESS_NOTES):
                 continue
             try:
                 self._requests.add(parse(line))

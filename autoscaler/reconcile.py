@@ -53,7 +53,8 @@ def _application_action(site: str, observed: tuple[ApplicationStatus, ...], wish
         return ApplyApplications(site, wish.applications, f"{', '.join(changed)}: {why}")
     for name, application in wanted.items():
         target = there[name].replicas_target
-        if target != application.replicas and there[name].phase != "failed":
+        # A target of 0 is an application that Serve is still building: it has no deployment to scale yet.
+        if target not in (0, application.replicas) and there[name].phase != "failed":
             why = f"{target} -> {application.replicas} replicas: {wish.reasons[name]}"
             return ScaleApplication(site, name, application.replicas, why)
     return None

@@ -76,6 +76,23 @@ def request(store: Store, spec: HybridService, wanted: Wanted, revision: int) ->
     store.put_intent("service", spec.name, body, expected_revision=revision, at_s=time.time())
 
 
+def refuse_shared_prefix(store: Store, spec: HybridService) -> None:
+    """Two services cannot answer below the same path.
+
+    Raises:
+        InvalidInput: names the other service.
+    """
+    for document in store.intents("service"):
+        other = _intent(document).spec
+        if other.name != spec.name and other.routing.prefix == spec.routing.prefix:
+            raise InvalidInput(
+                "another service has this prefix",
+                where="routing.prefix",
+                why=f"{other.name} answers below {spec.routing.prefix}",
+                next_step="choose another prefix",
+            )
+
+
 def new_deployment() -> str:
     """Identity of one deployment request."""
     return uuid.uuid4().hex[:12]

@@ -127,7 +127,7 @@ class Hcctl(click.Group):
 
 def _usage(problem: click.ClickException) -> int:
     context = getattr(problem, "ctx", None)
-    if context is None or not problem.message:  # No arguments at all: click shows the help.
+    if context is None or isinstance(problem, click.exceptions.NoArgsIsHelpError):
         problem.show()
     else:
         path = context.command_path

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from cli.context import Project
 from cli.health import Finding, Probe, failed, judged, nothing, ok
 from cli.output import when
 from serving.loading import load_project, load_service, short_path
@@ -56,23 +57,25 @@ def service_file(paths: ProjectPaths) -> Finding:
 
 def ports(paths: ProjectPaths) -> Finding:
     """The recorded ports are free, or held by what they were recorded for."""
+    from cli import wiring
     from serving.sites.ports import INTERNAL_PORTS, is_port_free, recorded_ports
 
-    if not paths.ports_file.exists():
-        return nothing("none chosen yet; the first start chooses free ones")
-    shown, taken = [], []
-    for site in load_project(paths.project_file).sites:
+    project = Project(paths=paths, spec=load_project(paths.project_file))
+    shown, idle = list[str](), list[int]()
+    for site in project.spec.sites:
         block = recorded_ports(paths.ports_file, site)
-        if block is None:
-            continue
-        shown.append(f"{site} {block.base}-{block.end - 1}")
-        if not _alive(_site_record(paths, site)):
-            taken += [port for port in range(block.base, block.base + INTERNAL_PORTS) if not is_port_free(port)]
-    gateway = _gateway_port(paths)
+        if block is not None:
+            shown.append(f"{site} {block.base}-{block.end - 1}")
+            if not _alive(_site_record(paths, site)):
+                idle += range(block.base, block.base + INTERNAL_PORTS)
+    gateway = urlsplit(wiring.endpoint(project) or "").port
     if gateway is not None:
         shown.append(f"gateway {gateway}")
-        if not _alive(_record(paths, "gateway")) and not is_port_free(gateway):
-            taken.append(gateway)
+        if not _alive(_record(paths, "gateway")):
+            idle.append(gateway)
+    if not shown:
+        return nothing("none chosen yet; the first start chooses free ones")
+    taken = [port for port in idle if not is_port_free(port)]
     listed = ", ".join(shown)
     return judged(
         not taken,
@@ -96,7 +99,6 @@ def _child(name: str) -> Callable[[ProjectPaths], Finding]:
 def sites(paths: ProjectPaths) -> Finding:
     """Each site is open or closed as it should be, and answers when it is open."""
     from cli import wiring
-    from cli.context import Project
 
     project = Project(paths=paths, spec=load_project(paths.project_file))
     seen = [site.observe() for site in wiring.sites(project).values()]
@@ -166,11 +168,3 @@ def _site_record(paths: ProjectPaths, site: str) -> ProcessRecord | None:
     from serving.sites.processes import read_record
 
     return read_record(paths.site_dir(site) / "process.json")
-
-
-def _gateway_port(paths: ProjectPaths) -> int | None:
-    """The port declared, else the one recorded, else none yet."""
-    declared = load_project(paths.project_file).gateway.port
-    book = json.loads(paths.ports_file.read_bytes())
-    recorded = book.get("services", {}).get("gateway")
-    return declared or recorded

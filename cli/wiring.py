@@ -7,6 +7,7 @@ import fcntl
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,12 @@ from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
     from serving.gateway.haproxy import HaproxyGateway
-
     from serving.registry import Registry
     from serving.sites.site import Site
     from serving.spec import HybridService
     from serving.sqlite_store import SqliteStore
 
+GATEWAY_PORTS = range(18_000, 20_000)
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """Where the packages lie: child processes must import the same hcctl."""
 
@@ -60,7 +61,8 @@ def sites(project: Project) -> dict[str, Site]:
 
 def gateway(project: Project) -> HaproxyGateway:
     """The project's gateway, on the port recorded for it."""
-    from serving.gateway.haproxy import HaproxyGateway, ListenSettings
+    from serving.gateway.config import ListenSettings
+    from serving.gateway.haproxy import HaproxyGateway
 
     spec = project.spec.gateway
     certificate = None
@@ -87,19 +89,33 @@ def gateway(project: Project) -> HaproxyGateway:
 
 
 def gateway_port(project: Project) -> int:
-    """The declared port, or a free one, chosen once and recorded."""
-    from serving.sites.ports import service_port
+    """The declared port, or a free one below those of the sites, chosen once and recorded.
+
+    Raises:
+        HcctlError: no port is free.
+    """
+    from serving.files import exclusive, write_atomic
+    from serving.sites.ports import is_port_free
 
     if project.spec.gateway.port:
         return project.spec.gateway.port
-    private_dir(project.paths.state_dir)
-    return service_port(project.paths.ports_file, "gateway")
+    file = private_dir(project.paths.state_dir) / "gateway-port"
+    with exclusive(file.with_suffix(".lock")):
+        if file.exists():
+            return int(file.read_text())
+        start = zlib.crc32(str(project.paths.root).encode())  # projects side by side rarely meet
+        for step in range(len(GATEWAY_PORTS)):
+            port = GATEWAY_PORTS[(start + step) % len(GATEWAY_PORTS)]
+            if is_port_free(port):
+                write_atomic(file, str(port).encode())
+                return port
+    raise HcctlError("no port is free for the gateway", next_step="stop other projects, or set gateway.port")
 
 
 def endpoint(project: Project) -> str | None:
     """URL of the gateway; None before its port was chosen."""
     spec = project.spec.gateway
-    if not spec.port and not project.paths.ports_file.exists():
+    if not spec.port and not (project.paths.state_dir / "gateway-port").exists():
         return None
     host = f"[{spec.host}]" if ":" in spec.host else spec.host
     return f"{'https' if spec.tls_certificate else 'http'}://{host}:{gateway_port(project)}"

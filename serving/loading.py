@@ -57,7 +57,7 @@ def parse_service(data: Mapping[str, JsonValue]) -> HybridService:
     Raises:
         InvalidInput: the body is not valid; `where` is the field.
     """
-    return _build(HybridService, data, "the stored service", _dotted)
+    return _build(HybridService, data, "the stored service", _dotted, lambda _: 0)
 
 
 def read(path: Path) -> strict_yaml.Source:
@@ -82,7 +82,7 @@ def read(path: Path) -> strict_yaml.Source:
 def to_service(source: strict_yaml.Source, *, project: HybridProject | None = None) -> HybridService:
     """The service that a file declares; see `load_service`."""
     _refuse_other_kind(source, "HybridService")
-    service = _build(HybridService, source.data, "the service file", source.where)
+    service = _build(HybridService, source.data, "the service file", source.where, source.line)
     if project is not None:
         validate_pair(service, project, where=source.where)
     return service
@@ -91,7 +91,7 @@ def to_service(source: strict_yaml.Source, *, project: HybridProject | None = No
 def to_project(source: strict_yaml.Source) -> HybridProject:
     """The project that a file declares; see `load_project`."""
     _refuse_other_kind(source, "HybridProject")
-    return _build(HybridProject, source.data, "the project file", source.where)
+    return _build(HybridProject, source.data, "the project file", source.where, source.line)
 
 
 def _dotted(path: strict_yaml.Path) -> str:
@@ -148,11 +148,17 @@ def _refuse_other_kind(source: strict_yaml.Source, wanted: Kind) -> None:
     raise InvalidInput(f"the {role} file is not valid", where=source.where(("kind",)), why=why, next_step=next_step)
 
 
-def _build(model: type[_M], data: Mapping[str, JsonValue], what: str, where: _Where) -> _M:
+def _build(
+    model: type[_M],
+    data: Mapping[str, JsonValue],
+    what: str,
+    where: _Where,
+    line: Callable[[strict_yaml.Path], int],
+) -> _M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problem = explain(error, _schema(model.__name__))
+        problem = explain(error, _schema(model.__name__), line)
         more = f" (and {problem.others} more)" if problem.others else ""
         raise InvalidInput(
             f"{what} is not valid",

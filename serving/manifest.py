@@ -42,9 +42,7 @@ class Provenance(_Record):
     created_at_s: float = Field(ge=0, description="Time of the first push, seconds since the epoch.")
     created_by: str = Field(default="", max_length=200)
     git_commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40,64}$")
-    parents: tuple[Sha256, ...] = Field(
-        default=(), max_length=64, description="Versions this one was made from."
-    )
+    parents: tuple[Sha256, ...] = Field(default=(), max_length=64, description="Versions this one was made from.")
     details: dict[str, JsonValue] = Field(
         default_factory=dict, description="Free: data set, seed, how long it was trained."
     )
@@ -117,6 +115,4 @@ def _sha256(fields: Mapping[str, Any]) -> str:
 
 def _canonical(fields: Mapping[str, Any]) -> bytes:
     """One byte string per value: sorted keys, no spaces, UTF-8; NaN and infinity are refused."""
-    return json.dumps(
-        fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -107,9 +107,7 @@ class Registry:
         """
         found = [version for version in self._versions() if prefix and version.startswith(prefix)]
         if not found:
-            raise InvalidInput(
-                "there is no such version", where=prefix[:80], next_step="see `hcctl version list`"
-            )
+            raise InvalidInput("there is no such version", where=prefix[:80], next_step="see `hcctl version list`")
         if len(found) > 1:
             raise InvalidInput(
                 "more than one version begins with this",

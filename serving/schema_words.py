@@ -6,7 +6,7 @@ Pure. The schema is the JSON schema of the model, so what is advised is what edi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -53,13 +53,13 @@ class Problem:
     """Further problems in the same file."""
 
 
-def explain(error: ValidationError, schema: Schema) -> Problem:
-    """The problem to mend first: the first in reading order, but missing fields last.
+def explain(error: ValidationError, schema: Schema, line: Callable[[Location], int]) -> Problem:
+    """The problem to mend first: the first by `line`, but missing fields last.
 
     A misspelt field is both an unknown one and a missing one; the unknown one has the better fix.
     """
     details = error.errors(include_url=False, include_context=True)
-    first = min(details, key=lambda found: found["type"] == "missing")
+    first = min(details, key=lambda found: (found["type"] == "missing", line(found["loc"])))
     path, why, next_step = _words(first, schema)
     return Problem(path=path, why=why, next_step=next_step, others=len(details) - 1)
 
@@ -73,15 +73,15 @@ def _words(found: ErrorDetails, schema: Schema) -> tuple[Location, str, str]:
     field = str(path[-1]) if path else "the file"
     here = _at(schema, path)
     if kind == "extra_forbidden":
-        known = list(_resolve(_at(schema, path[:-1]), schema).get("properties", {}))
+        known = list(resolve(_at(schema, path[:-1]), schema).get("properties", {}))
         close = difflib.get_close_matches(field, known, n=1, cutoff=0.6)
         hint = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(known)}"
         return path, f"there is no field {_shown(field)} here", hint
     if kind == "missing":
-        return path, f"{field} is missing", f"add {field}: {_expected(here, schema)}{_described(here)}"
+        return path, f"{field} is missing", f"add {field}: {expected(here, schema)}{_described(here)}"
     if kind == "value_error":
         return _rule(found, path, schema)
-    wanted = _expected(here, schema)
+    wanted = expected(here, schema)
     quoted = "text, " if isinstance(found["input"], str) and not _wants_text(here, schema) else ""
     return path, f"{_shown(found['input'])} is {quoted}not {wanted}", f"set {field} to {wanted}"
 
@@ -91,7 +91,7 @@ def _rule(found: ErrorDetails, path: Location, schema: Schema) -> tuple[Location
     said = str(found["ctx"]["error"])
     why, _, next_step = said.partition("; ")
     word = said.split(maxsplit=1)[0].rstrip(":,")
-    properties = _resolve(_at(schema, path), schema).get("properties", {})
+    properties = resolve(_at(schema, path), schema).get("properties", {})
     return ((*path, word) if word in properties else path), why, next_step
 
 
@@ -99,7 +99,7 @@ def _at(schema: Schema, path: Location) -> Schema:
     """The schema of the value at a location; empty where anything is allowed."""
     here: Schema = schema
     for part in path:
-        inner = _resolve(here, schema)
+        inner = resolve(here, schema)
         if isinstance(part, int):
             here = inner.get("items", {})
         else:
@@ -108,19 +108,19 @@ def _at(schema: Schema, path: Location) -> Schema:
     return here
 
 
-def _resolve(here: Schema, schema: Schema) -> Schema:
-    """The object that a reference or an optional value stands for."""
+def resolve(here: Schema, schema: Schema) -> Schema:
+    """The form that a reference or an optional value stands for."""
     for option in here.get("anyOf", ()):
         if option.get("type") != "null":
-            return _resolve(option, schema)
+            return resolve(option, schema)
     if "$ref" in here:
         return dict(schema["$defs"][here["$ref"].removeprefix("#/$defs/")])
     return here
 
 
-def _expected(here: Schema, schema: Schema) -> str:
+def expected(here: Schema, schema: Schema) -> str:
     """What may stand there, in words: `a whole number from 1 to 64`."""
-    form = _resolve(here, schema)
+    form = resolve(here, schema)
     choices = form.get("enum") or ([form["const"]] if "const" in form else [])
     if choices:
         return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0])
@@ -148,7 +148,7 @@ def _number(value: float) -> str:
 
 
 def _wants_text(here: Schema, schema: Schema) -> bool:
-    form = _resolve(here, schema)
+    form = resolve(here, schema)
     return form.get("type") == "string" or "enum" in form or "const" in form
 
 

@@ -115,13 +115,16 @@ class SqliteFile:
         self.check()
         draft = self.path.with_name(f".{self.backup_path.name}.new")
         with disk_errors("the backup was not written", self.backup_path), self._lock, self._explained():
-            draft.unlink(missing_ok=True)
-            self._connection.execute("VACUUM INTO ?", (str(draft),))
-            with draft.open("rb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                os.fsync(file.fileno())
-            draft.replace(self.backup_path)
-            sync_dir(self.path.parent)
+            try:
+                draft.unlink(missing_ok=True)
+                self._connection.execute("VACUUM INTO ?", (str(draft),))
+                with draft.open("rb") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    os.fsync(file.fileno())
+                draft.replace(self.backup_path)
+                sync_dir(self.path.parent)
+            finally:
+                draft.unlink(missing_ok=True)
         return self.backup_path
 
     def close(self) -> None:

@@ -63,12 +63,15 @@ class Source:
     data: dict[str, JsonValue] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
 
+    def line(self, path: Path) -> int:
+        """Line of a value, or of the nearest one around it that stands in the file."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
     def where(self, path: Path) -> str:
-        """`file:line field.path` of a value, or of the nearest one around it that stands in the file."""
-        known = path
-        while known and known not in self.lines:
-            known = known[:-1]
-        return place(self.name, self.lines.get(known, 1), path)
+        """`file:line field.path` of a value."""
+        return place(self.name, self.line(path), path)
 
 
 def place(name: str, line: int, path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 HEADER_LIMIT_BYTES = 4 << 20
@@ -79,7 +80,7 @@ def _parse(raw: bytes) -> dict[str, object]:
         raise BrokenWeights("header is not a JSON object")
     try:
         header: dict[str, object] = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+            raw.decode("utf-8"), object_pairs_hook=_checked_object, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError) as error:
         raise BrokenWeights(f"header is not valid JSON: {str(error)[:100]}") from None
@@ -89,7 +90,10 @@ def _parse(raw: bytes) -> dict[str, object]:
     return header
 
 
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _checked_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    for text in chain.from_iterable(pairs):
+        if isinstance(text, str):
+            text.encode()  # Half of a surrogate pair is a ValueError here.
     found = dict(pairs)
     if len(found) != len(pairs):
         raise BrokenWeights("a key stands twice in the header")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from pydantic import JsonValue
 
 from cli import output
 from cli.context import open_project
@@ -43,5 +44,5 @@ def _set(*, paused: bool, reason: str) -> None:
     from cli import wiring
 
     with wiring.store(open_project().paths) as store:
-        body = {"paused": paused, "reason": reason[:200]}
+        body: dict[str, JsonValue] = {"paused": paused, "reason": reason[:200]}
         store.put_intent("control", "autoscaler", body, expected_revision=None, at_s=time.time())

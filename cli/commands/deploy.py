@@ -56,6 +56,7 @@ def command(
             output.emit(rows, output_format, title=f"{spec.name}: {manifest.version[:12] if manifest else 'code only'}")
             return
         wiring.require_daemon(project.paths)
+        intents.refuse_shared_prefix(store, spec)
         if manifest is None:
             raise AssertionError("a version is made unless this is a dry run")
         for row in rows:

@@ -10,12 +10,7 @@ import click
 from cli import health, machine_health, output, project_health
 from cli.context import nearest_project
 
-_COLUMNS = (
-    "field",
-    output.Column("state", render=output.state),
-    "found",
-    output.Column("next_step", "next"),
-)
+_COLUMNS = ("field", output.Column("state", render=output.state), "found")
 
 
 @click.command("doctor")
@@ -33,10 +28,18 @@ def command(context: click.Context, output_format: output.Output) -> int:
         {"field": field, "state": one.state, "found": one.found, "next_step": one.next_step or None}
         for field, one in found
     ]
-    output.emit(rows, output_format, columns=_COLUMNS)
+    output.emit(_with_next_steps(rows) if output_format == "table" else rows, output_format, columns=_COLUMNS)
     faults = sum(row["state"] == "failed" for row in rows)
     if faults:
         output.warning(f"{faults} of {len(rows)} fields failed")
     else:
         output.success("nothing failed")
     return 1 if faults else 0
+
+
+def _with_next_steps(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What mends a field stands under what was found."""
+    return [
+        row | {"found": f"{row['found']}\n\N{RIGHTWARDS ARROW} {row['next_step']}"} if row["next_step"] else row
+        for row in rows
+    ]

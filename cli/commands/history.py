@@ -37,7 +37,7 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
         }
         for name, release in reversed(found)
     ][:limit]
-    columns = [
+    columns: list[output.Column | str] = [
         "started",
         "service",
         "version",

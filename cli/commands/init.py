@@ -44,7 +44,8 @@ def command(folder: Path, name: str | None, force: bool) -> None:
         _write(folder / file, _template(Path(file).name, name))
         output.success(f"{folder / file}: {meaning}")
     into = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    output.progress(f"next: {into}hcctl validate && hcctl up")
+    output.progress(f"next: {into}hcctl validate")
+    output.progress("then: hcctl version push artefact && hcctl up && hcctl deploy")
 
 
 def _checked(name: str) -> str:

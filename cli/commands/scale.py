@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import click
+from pydantic import JsonValue
 
 from cli import output
 from cli.context import open_project
@@ -66,6 +67,6 @@ def command(service: str, counts: tuple[str, ...], duration: str, reason: str, r
                 allowed = f"{share.min_replicas} to {share.max_replicas}"
                 raise InvalidInput("not allowed by the service", where=f"{site}={replicas}", next_step=f"use {allowed}")
         wiring.refuse_over_budget(project, store, intent.spec, wanted, now_s)
-        body = {"replicas": wanted, "until_s": now_s + _duration_s(duration), "reason": reason[:200]}
+        body: dict[str, JsonValue] = {"replicas": {**wanted}, "until_s": now_s + _duration_s(duration), "reason": reason[:200]}
         store.put_intent("hold", name, body, expected_revision=None, at_s=now_s)
     output.success(f"{name}: held at {', '.join(f'{s}={n}' for s, n in wanted.items())} for {duration}")

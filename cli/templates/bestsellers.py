@@ -23,9 +23,11 @@ class Bestsellers:
 
     def predict_batch(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answer requests of the form {"path": "/", "query": {}, "body": {"basket": ["tea"]}}."""
-        answers = []
-        for request in requests:
-            basket = (request["body"] or {}).get("basket", [])
-            items = [item for item in self.ranking if item not in basket]
-            answers.append({"items": items[: self.top]})
-        return answers
+        return [self.recommend(request["body"]) for request in requests]
+
+    def recommend(self, body: Any) -> dict[str, Any]:
+        """The best-selling items beside those in the basket; `status` of an answer is its HTTP status."""
+        basket = (body or {}).get("basket", []) if isinstance(body, dict | None) else None
+        if not isinstance(basket, list):
+            return {"status": 400, "error": "send a JSON object whose `basket` is a list of items"}
+        return {"items": [item for item in self.ranking if item not in basket][: self.top]}

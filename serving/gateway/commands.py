@@ -1,8 +1,9 @@
 """Run-time commands that take the gateway from what it does to what it should do. Pure.
 
 The order is the point. Limits are withdrawn before any grows, so that a site never gets more
-than it holds; requests are sent to a track only once it has room; and a track that hands over
-all its requests keeps its room until its queue is empty (`waypoints`).
+than it holds; but a track that gets requests is never without room in between: one that moves from
+some sites to others leaves the old ones last, and one that hands over all its requests keeps its
+room until its queue is empty (`waypoints`).
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ def commands(current: Routes | None, desired: Routes) -> list[str]:
         InvalidInput: a value is outside its pattern.
     """
     known = {service.service.name: service for service in current or ()}
-    pairs = [(known.get(service.service.name), service) for service in desired]
+    tracks = [(known.get(service.service.name), service, name) for service in desired for name in TRACKS]
+    stay = [pair for pair in tracks if not _moves(*pair)]
+    move = [pair for pair in tracks if _moves(*pair)]
     return [
-        *(line for old, new in pairs for name in TRACKS for line in _withdraw(old, new, name)),
-        *(line for old, new in pairs for name in TRACKS for line in _path(old, new, name)),
-        *(line for old, new in pairs for name in TRACKS for line in _grow(old, new, name)),
-        *(line for old, new in pairs for line in _share(old, new)),
+        *(line for pair in tracks for line in _lower(*pair)),
+        *(line for pair in stay for line in _leave(*pair)),
+        *(line for pair in tracks for line in _path(*pair)),
+        *(line for pair in tracks for line in _grow(*pair)),
+        *(line for service in desired for line in _share(known.get(service.service.name), service)),
+        *(line for pair in move for line in _leave(*pair)),
     ]
 
 
@@ -104,19 +109,30 @@ def _servers(
         yield f"{backend(new.service.name, name)}/{server.site}", known.get(server.site), server
 
 
-def _withdraw(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
-    """Lower limits. Limit 0 is drain, or maintenance where there is no endpoint: maxconn 0 means no limit."""
+def _moves(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> bool:
+    """Whether the track has room now and will have some, but on no site both."""
+    if old is None or not (_has_room(track(old, name)) and _has_room(track(new, name))):
+        return False
+    return not any(before and limit(before) and limit(server) for _, before, server in _servers(old, new, name))
+
+
+def _lower(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
+    """Lower limits of servers that stay in use."""
     for where, before, server in _servers(old, new, name):
-        in_use = before is None or limit(before) > 0
+        if before is not None and 0 < limit(server) < limit(before):
+            yield f"set maxconn server {where} {limit(server)}"
+
+
+def _leave(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
+    """Take servers out of use: drain, or maintenance where there is no endpoint. Maxconn 0 would mean no limit."""
+    for where, before, server in _servers(old, new, name):
         if server.endpoint is None:
             if before is None or before.endpoint is not None:
                 yield f"set server {where} state maint"
         elif limit(server) == 0:
             yield from _address(where, before, server.endpoint)
-            if in_use or (before is not None and before.endpoint is None):
+            if before is None or before.endpoint is None or limit(before) > 0:
                 yield f"set server {where} state drain"
-        elif before is not None and limit(server) < limit(before):
-            yield f"set maxconn server {where} {limit(server)}"
 
 
 def _path(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
@@ -137,13 +153,17 @@ def _grow(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterato
             continue
         moved = list(_address(where, before, server.endpoint))
         enters = before is None or limit(before) == 0
+        grow = f"set maxconn server {where} {limit(server)}"
         yield from moved
         if before is None or limit(before) < limit(server):
-            yield f"set maxconn server {where} {limit(server)}"
+            yield grow
         if enters:
             yield f"set server {where} state ready"
         if enters or moved or fresh:
             yield f"set server {where} health up"
+            # Said again: only this makes HAProxy hand a server those who already wait, and while
+            # any wait, new ones queue behind them.
+            yield grow
 
 
 def _address(where: str, before: ServerRoute | None, endpoint: Endpoint) -> Iterator[str]:

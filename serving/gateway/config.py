@@ -128,9 +128,12 @@ def share_parts(share: float) -> int:
 def address(endpoint: Endpoint) -> tuple[str, int]:
     """Checked (IP address, port) of a site's ingress."""
     try:
-        return str(ipaddress.ip_address(endpoint.host)), _integer(endpoint.port, "port", 1, 65_535)
+        parsed = ipaddress.ip_address(endpoint.host)
     except ValueError:
         raise _refused("endpoint", endpoint.host) from None
+    if getattr(parsed, "scope_id", None) is not None:  # may hold any text
+        raise _refused("endpoint", endpoint.host)
+    return str(parsed), _integer(endpoint.port, "port", 1, 65_535)
 
 
 def limit(server: ServerRoute) -> int:
@@ -343,7 +346,7 @@ def _longest_ms(routing: Routing) -> int:
 
 
 def _ms(seconds: float) -> int:
-    if not 0 < seconds <= 86_400:
+    if type(seconds) not in (int, float) or not 0 < seconds <= 86_400:
         raise _refused("time in seconds", seconds)
     return max(1, round(seconds * 1_000))
 

@@ -87,9 +87,7 @@ def _read_items(path: Path) -> tuple[list[str], list[str], list[float]]:
     return ids, titles, prices
 
 
-def _read_interactions(
-    path: Path, item_ids: Sequence[str], titles: Sequence[str], prices: Sequence[float]
-) -> Orders:
+def _read_interactions(path: Path, item_ids: Sequence[str], titles: Sequence[str], prices: Sequence[float]) -> Orders:
     item_index = {item_id: index for index, item_id in enumerate(item_ids)}
     user_index: dict[str, int] = {}
     users, items, times, quantities = array("i"), array("i"), array("q"), array("f")

@@ -40,9 +40,7 @@ class TwoTower(nn.Module):
         self.items = nn.Embedding(n_items + 1, dim, padding_idx=n_items)
         self.attention = nn.Linear(dim, 1)
         self.recency = nn.Parameter(torch.zeros(history))
-        self.hidden = nn.Sequential(
-            nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
-        )
+        self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
         self.repeat = nn.Parameter(torch.zeros(history))
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
         with torch.no_grad():

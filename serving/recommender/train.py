@@ -102,9 +102,7 @@ def train(
 
 def _fit(model: TwoTower, batches: _Batches, planned: int, time_left: Callable[[], bool]) -> int:
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(
-        optimiser, start_factor=1.0, end_factor=0.0, total_iters=planned
-    )
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=planned)
     for step in range(planned):
         if not time_left():
             return step

@@ -64,7 +64,7 @@ def start_serve(api: ServeApi, ingress: Endpoint, ray: subprocess.Popen[bytes]) 
     while ray.poll() is None:
         try:
             if not started:
-                api.applications(frozenset(), timeout_s=_PROBE_TIMEOUT_S)
+                api.applications({}, timeout_s=_PROBE_TIMEOUT_S)
                 api.apply((), ingress, timeout_s=max(1.0, deadline_s - time.monotonic()))
                 started = True
             call(ingress, "GET", "/-/healthz", None, None, _PROBE_TIMEOUT_S)

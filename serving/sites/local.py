@@ -20,7 +20,7 @@ from serving.project import SiteSpec
 from serving.sites.ports import SitePorts, claim_ports, recorded_ports
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
-from serving.sites.serve_api import ServeApi, ingress_applications
+from serving.sites.serve_api import ServeApi, haproxy_servers, routed_applications
 from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
 
 INGRESS_TIMEOUT_S = 0.25
@@ -201,8 +201,11 @@ class LocalSite:
         return ports
 
     def _statuses(self, ports: SitePorts) -> tuple[ApplicationStatus, ...]:
-        routed = ingress_applications(Endpoint(LOOPBACK, ports.ingress), timeout_s=INGRESS_TIMEOUT_S)
-        return self._api(ports).applications(routed, timeout_s=SERVE_TIMEOUT_S)
+        if self._spec.ingress == "haproxy":
+            reach = haproxy_servers(Endpoint(LOOPBACK, ports.statistics), timeout_s=INGRESS_TIMEOUT_S)
+        else:
+            reach = routed_applications(Endpoint(LOOPBACK, ports.ingress), timeout_s=INGRESS_TIMEOUT_S)
+        return self._api(ports).applications(reach, timeout_s=SERVE_TIMEOUT_S)
 
     def _api(self, ports: SitePorts) -> ServeApi:
         try:

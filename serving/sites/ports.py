@@ -48,9 +48,14 @@ class SitePorts(BaseModel):
         """Prometheus metrics of Ray and Serve."""
         return self.base + 2
 
+    @property
+    def statistics(self) -> int:
+        """Statistics of Serve's HAProxy."""
+        return self.base + 3
+
     def internal(self, index: int) -> int:
-        """A port for Ray's inner life: `index` 0 to 16; `serving.sites.ray_head` gives them out."""
-        return self.base + 3 + range(INTERNAL_PORTS - 3)[index]
+        """A port for Ray's inner life: `index` 0 to 15; `serving.sites.ray_head` gives them out."""
+        return self.base + 4 + range(INTERNAL_PORTS - 4)[index]
 
     @property
     def first_replica(self) -> int:

@@ -112,6 +112,8 @@ def _settings(head: RayHead) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports.internal(8),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": ports.internal(9),
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": DRAIN_MIN_S,
+        # Models compute in a thread of their own; a second event loop only costs (a third of the rate).
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": 0,
     }
     if head.ingress == "haproxy":
         settings |= {
@@ -122,13 +124,13 @@ def _settings(head: RayHead) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": folder / "server-state",
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": folder / "metrics.sock",
             "RAY_SERVE_HAPROXY_METRICS_PORT": ports.internal(10),
-            "RAY_SERVE_HAPROXY_STATS_PORT": ports.internal(11),
+            "RAY_SERVE_HAPROXY_STATS_PORT": ports.statistics,
             "RAY_SERVE_HAPROXY_NBTHREAD": 1,
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": HARD_STOP_S,
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": DRAIN_MIN_S,
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": ports.first_replica,
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": ports.end,
-            "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": ports.internal(12),
-            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": ports.internal(13),
+            "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": ports.internal(11),
+            "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": ports.internal(12),
         }
     return {name: str(value) for name, value in settings.items()}

@@ -6,10 +6,14 @@ hostile answer is "the site did not answer", never a wrong replica count.
 
 from __future__ import annotations
 
+import csv
 import http.client
+import io
 import json
+import re
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
@@ -23,6 +27,7 @@ MESSAGE_LIMIT = 300
 
 _APPLICATIONS = "/api/serve/applications/"
 _CHUNK_BYTES = 1 << 16
+_OWN_ERROR = re.compile(r"^serving\.errors\.\w+: ")
 
 _PHASES: dict[str, ApplicationPhase] = {
     "NOT_STARTED": "starting",
@@ -63,6 +68,11 @@ class _Details(_Answer):
 
 _ROUTES = TypeAdapter(dict[str, str])
 
+Reach = Mapping[str, int]
+"""Replicas that the ingress sends requests to, by application; one that is missing has none."""
+
+ANY_NUMBER = 1 << 30
+
 
 class ServeApi:
     """Serve on one Ray cluster.
@@ -78,9 +88,9 @@ class ServeApi:
         self._endpoint = endpoint
         self._token = token
 
-    def applications(self, routed: frozenset[str], *, timeout_s: float) -> tuple[ApplicationStatus, ...]:
-        """Status of all applications; `routed` are those the ingress sends requests to."""
-        return parse_applications(self._call("GET", _APPLICATIONS, None, timeout_s), routed)
+    def applications(self, reach: Reach, *, timeout_s: float) -> tuple[ApplicationStatus, ...]:
+        """Status of all applications, given what the ingress reaches."""
+        return parse_applications(self._call("GET", _APPLICATIONS, None, timeout_s), reach)
 
     def apply(self, applications: Sequence[Application], ingress: Endpoint, *, timeout_s: float) -> None:
         """Make Serve run exactly these; starts Serve with `ingress` if it does not run yet.
@@ -109,18 +119,52 @@ class ServeApi:
         raise SiteUnreachable("the site gave no answer", where=path, why=why)
 
 
-def ingress_applications(ingress: Endpoint, *, timeout_s: float) -> frozenset[str]:
-    """Applications that the ingress sends requests to now. It learns of one up to a second after Serve.
+def routed_applications(ingress: Endpoint, *, timeout_s: float) -> Reach:
+    """What Serve's default proxy reaches: it finds the replicas of an application it has a route to.
 
     Raises:
         SiteUnreachable: no valid answer in time.
     """
     status, answer = call(ingress, "GET", "/-/routes", None, None, timeout_s)
     try:
-        # Without any application Serve answers 503, or 200 with an empty object.
-        return frozenset(_ROUTES.validate_json(answer).values()) if status == 200 else frozenset()
+        # 503: no application was ever deployed.
+        return dict.fromkeys(_ROUTES.validate_json(answer).values(), ANY_NUMBER) if status == 200 else {}
     except ValidationError as error:
         raise SiteUnreachable("the ingress gave no valid answer", where="/-/routes", why=_first(error)) from None
+
+
+def haproxy_servers(statistics: Endpoint, *, timeout_s: float) -> Reach:
+    """What Serve's HAProxy reaches: replicas it knows of and finds healthy.
+
+    It learns of a replica up to a second after Serve calls it running. Until then requests go through
+    a slow fallback proxy, and a request to an application it has never heard of is a 404.
+
+    Raises:
+        SiteUnreachable: no valid answer in time.
+    """
+    status, answer = call(statistics, "GET", "/stats;csv", None, None, timeout_s)
+    if status != 200:
+        raise SiteUnreachable("the ingress gave no valid answer", where="/stats", why=f"status {status}")
+    return parse_servers(answer.decode(errors="replace"))
+
+
+def parse_servers(statistics: str) -> Reach:
+    """Healthy replicas by application, from HAProxy's statistics as CSV.
+
+    Raises:
+        SiteUnreachable: a column is missing.
+    """
+    rows = csv.DictReader(io.StringIO(statistics.removeprefix("# ")))
+    if not {"pxname", "svname", "status"} <= set(rows.fieldnames or ()):
+        raise SiteUnreachable("the ingress gave no valid answer", where="/stats", why="it is no statistics")
+    found = Counter[str]()
+    for row in rows:
+        application = (row["pxname"] or "").removeprefix("http-")
+        # Other servers are the application's other deployments and the fallback proxy.
+        replica = f"SERVE_REPLICA_{application}-{INGRESS_DEPLOYMENT}-"
+        if (row["svname"] or "").startswith(replica) and (row["status"] or "").startswith("UP"):
+            found[application] += 1
+    return found
 
 
 def serve_config(applications: Sequence[Application], ingress: Endpoint) -> JsonValue:
@@ -146,8 +190,8 @@ def serve_config(applications: Sequence[Application], ingress: Endpoint) -> Json
     }
 
 
-def parse_applications(answer: bytes, routed: frozenset[str]) -> tuple[ApplicationStatus, ...]:
-    """What Serve says, as statuses ordered by name. A replica the ingress does not know is not ready.
+def parse_applications(answer: bytes, reach: Reach) -> tuple[ApplicationStatus, ...]:
+    """What Serve says, as statuses ordered by name. A replica is ready when the ingress reaches it.
 
     Raises:
         SiteUnreachable: the answer does not have Serve's form.
@@ -156,17 +200,17 @@ def parse_applications(answer: bytes, routed: frozenset[str]) -> tuple[Applicati
         details = _Details.model_validate_json(answer)
     except ValidationError as error:
         raise SiteUnreachable("the site gave no valid answer", where=_APPLICATIONS, why=_first(error)) from None
-    return tuple(_status(name, found, name in routed) for name, found in sorted(details.applications.items()))
+    return tuple(_status(name, found, reach.get(name, 0)) for name, found in sorted(details.applications.items()))
 
 
 def short_reason(text: str) -> str:
     """The telling line of a message that may hold tracebacks, at most `MESSAGE_LIMIT` characters."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
     # A traceback's frames are indented; the error itself is the last line that is not.
-    flush = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
-    line = flush[-1].strip() if flush else (lines[-1] if lines else "")
-    printable = "".join(character for character in line if character.isprintable())
-    return printable if len(printable) <= MESSAGE_LIMIT else printable[: MESSAGE_LIMIT - 1] + "…"
+    flush = [line for line in lines if not line[0].isspace()]
+    line = (flush or lines or [""])[-1].strip()
+    line = _OWN_ERROR.sub("", "".join(character for character in line if character.isprintable()))
+    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
 
 
 def call(
@@ -200,20 +244,19 @@ def call(
         connection.close()
 
 
-def _status(name: str, found: _Application, routed: bool) -> ApplicationStatus:
+def _status(name: str, found: _Application, reached: int) -> ApplicationStatus:
     deployment = found.deployments.get(INGRESS_DEPLOYMENT)
     ready = target = 0
     if deployment is not None:
         target = deployment.target_num_replicas
-        ready = sum(replica.state == "RUNNING" for replica in deployment.replicas) if routed else 0
+        ready = min(reached, sum(replica.state == "RUNNING" for replica in deployment.replicas))
     phase = _PHASES[found.status]
+    # Serve calls an application that is being scaled deploying, although it serves.
     scaling = deployment is not None and deployment.status in {"UPSCALING", "DOWNSCALING"}
-    if phase == "starting" and scaling and ready:
-        phase = "running"
-    elif phase == "running" and not routed:
-        phase = "starting"
+    if phase == "running" or (phase == "starting" and scaling):
+        phase = "running" if ready else "starting"
     reasons = [part.message for part in found.deployments.values() if part.message] or [found.message]
-    message = short_reason(reasons[0]) if phase in {"failed", "unhealthy", "starting"} else ""
+    message = "" if phase in {"running", "deleting"} else short_reason(reasons[0])
     return ApplicationStatus(name, phase, message, ready, target)
 
 

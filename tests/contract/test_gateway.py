@@ -13,7 +13,8 @@ from serving.errors import GatewayUnreachable
 from serving.gateway.gateway import Gateway, ServerObservation
 from serving.sites.site import Endpoint
 from tests.support.fake_gateway import FakeGateway
-from tests.support.running_gateway import RunningGateway, routes, service, track
+from tests.support.gateway_routes import routes, service, track
+from tests.support.running_gateway import RunningGateway
 
 HERE = Endpoint("127.0.0.1", 9)
 

@@ -1,22 +1,20 @@
-"""A site's ingress for gateway tests: a small HTTP server in its own process, told how to behave.
-
-Run as a program it prints its port and serves until it is killed. `/-/healthz` always answers 200,
-as an ingress does whose application fails; `/-/behave` sets status, delay and cutting off.
-"""
+"""A site's ingress for gateway tests: a small HTTP server in its own process, told how to behave."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from serving.sites.site import Endpoint
+
+_PROGRAM = Path(__file__).with_name("http_site_program.py")
 
 
 class HttpSite:
@@ -24,9 +22,13 @@ class HttpSite:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.process = subprocess.Popen([sys.executable, __file__, name], stdout=subprocess.PIPE)
+        self.process = subprocess.Popen([sys.executable, "-IS", str(_PROGRAM), name], stdout=subprocess.PIPE)
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where it listens; waits for its start."""
         assert self.process.stdout is not None
-        self.endpoint = Endpoint("127.0.0.1", int(self.process.stdout.readline()))
+        return Endpoint("127.0.0.1", int(self.process.stdout.readline()))
 
     def behave(self, **how: float) -> None:
         """Set `status`, `delay_s` or `cut` (close without an answer) from now on."""
@@ -59,72 +61,3 @@ class HttpSite:
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
-
-
-@dataclass
-class _Behaviour:
-    status: int = 200
-    delay_s: float = 0.0
-    cut: bool = False
-
-
-class _Server:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.how = _Behaviour()
-        self.requests = self.now = self.most_at_once = 0
-        self.paths: list[str] = []
-
-    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._request(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        target = first.split(" ")[1]
-        path = urlsplit(target).path
-        status, answer = 200, self._control(target)
-        if not path.startswith("/-/"):
-            self.requests += 1
-            self.paths.append(target)
-            self.now += 1
-            self.most_at_once = max(self.most_at_once, self.now)
-            try:
-                await asyncio.sleep(self.how.delay_s)
-            finally:
-                self.now -= 1
-            if self.how.cut:
-                return False
-            status = self.how.status
-            answer = {"site": self.name, "target": target, "headers": headers, "body_bytes": len(body)}
-        text = json.dumps(answer).encode()
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-        writer.write(head.encode() + text)
-        await writer.drain()
-        return first.endswith("HTTP/1.1")
-
-    def _control(self, target: str) -> dict[str, Any]:
-        parts = urlsplit(target)
-        if parts.path == "/-/behave":
-            query = {name: float(values[0]) for name, values in parse_qs(parts.query).items()}
-            self.how.status = int(query.get("status", self.how.status))
-            self.how.delay_s = query.get("delay_s", self.how.delay_s)
-            self.how.cut = bool(query.get("cut", self.how.cut))
-        return {"requests": self.requests, "most_at_once": self.most_at_once, "paths": self.paths[-1000:]}
-
-
-async def _serve(name: str) -> None:
-    server = await asyncio.start_server(_Server(name).connection, "127.0.0.1", 0, limit=1 << 22, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Small models for tests of sites: an echo with adjustable delay and failures, and a module."""
+"""A model for tests of sites: an echo with adjustable delay and failures. Starts fast: no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 import time
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from serving.errors import InvalidInput
 
@@ -21,7 +19,7 @@ class Echo:
     @classmethod
     def load(cls, directory: Path, config: dict[str, Any]) -> Echo:
         if config.get("fail_load"):
-            raise RuntimeError("the weights are for another model")
+            raise RuntimeError("broken on purpose")
         return cls(config)
 
     def predict_batch(self, requests: list[dict[str, Any]]) -> list[dict[str, Any] | Exception]:
@@ -36,16 +34,3 @@ class Echo:
         if request["path"] == "/status":
             return {"status": int(request["query"]["code"])}
         return {**request, "batch": batch, "pid": os.getpid()}
-
-
-class Scale(torch.nn.Module):
-    """Multiplies each example by one learned weight per feature."""
-
-    input_shape = (3,)
-
-    def __init__(self, features: int = 3) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(features))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs * self.weight

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
+import io
+import itertools
 import os
 import resource
 import signal
@@ -41,6 +44,27 @@ def in_child(work: Callable[[], None]) -> int:
     return ended(start(work))
 
 
+def killed_at_each_step(work: Callable[[], object], *, least_steps: int) -> Iterator[int]:
+    """Run `work` in children, each killed one durable step later than the last, until one survives.
+
+    Yields after each child, so that the caller can look at what it left.
+    """
+    for step in itertools.count(1):
+
+        def doomed(step: int = step) -> None:
+            with killed_at(step):
+                work()
+
+        outcome = in_child(doomed)
+        if outcome not in {0, -signal.SIGKILL}:
+            raise AssertionError(f"the child failed at step {step}")
+        yield step
+        if outcome == 0:
+            break
+    if step <= least_steps:
+        raise AssertionError(f"only {step - 1} steps were seen; the work no longer goes through `os`")
+
+
 @contextlib.contextmanager
 def killed_at(call: int) -> Iterator[None]:
     """SIGKILL this process just before its `call`-th step that changes what is durable (from 1)."""
@@ -56,10 +80,10 @@ def killed_at(call: int) -> Iterator[None]:
 
         return step
 
-    names = ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "fchmod")
+    places = [(os, name) for name in ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "fchmod")]
     with contextlib.ExitStack() as stack:
-        for name in names:
-            stack.enter_context(mock.patch.object(os, name, counted(getattr(os, name))))
+        for module, name in [*places, (io, "open"), (builtins, "open")]:
+            stack.enter_context(mock.patch.object(module, name, counted(getattr(module, name))))
         yield
 
 

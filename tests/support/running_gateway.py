@@ -1,4 +1,4 @@
-"""A real HAProxy started and stopped by a test, and short ways to say what it should do."""
+"""A real HAProxy started and stopped by a test, with sites behind it and clients in front."""
 
 from __future__ import annotations
 
@@ -9,58 +9,23 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from serving.errors import GatewayUnreachable
+from serving.gateway.admin import AdminSocket
 from serving.gateway.config import ListenSettings
 from serving.gateway.gateway import RequestRecord, ServerObservation
 from serving.gateway.haproxy import HaproxyGateway
-from serving.gateway.logline import parse
-from serving.gateway.routes import ServerRoute, ServiceRoutes, Track, TrackRoute
-from serving.sites.site import Endpoint
-from serving.spec import HybridService
+from serving.gateway.logline import is_notice, parse
+from serving.gateway.routes import Track, TrackRoute
+from tests.support.gateway_routes import routes, service, track
 from tests.support.http_site import HttpSite
-
-
-def service(name: str = "shop", sites: tuple[str, ...] = ("private", "cloud"), **routing: Any) -> HybridService:
-    """A declared service; `routing` overrides fields of its routing."""
-    rules = [{"path": "/"}, {"path": "/again", "idempotent": True}, {"path": "/later", "priority": "low"}]
-    return HybridService.model_validate(
-        {
-            "kind": "HybridService",
-            "name": name,
-            "model": {"import_path": "model:Model"},
-            "slo": {"latency_p99_s": 0.5},
-            "sites": {site: {"max_replicas": 4} for site in sites},
-            "routing": {"prefix": f"/{name}", "rules": rules, **routing},
-        }
-    )
-
-
-def track(path: str, **servers: tuple[Endpoint | HttpSite | None, int]) -> TrackRoute:
-    """A track from site=(where, limit), in the order in which the sites are filled."""
-    return TrackRoute(
-        path,
-        tuple(
-            ServerRoute(site, where.endpoint if isinstance(where, HttpSite) else where, limit)
-            for site, (where, limit) in servers.items()
-        ),
-    )
-
-
-def empty(route: TrackRoute) -> TrackRoute:
-    """The same sites with no version on them."""
-    return TrackRoute("/", tuple(replace(server, limit=0) for server in route.servers))
-
-
-def routes(spec: HybridService, stable: TrackRoute, candidate: TrackRoute | None = None, share: float = 0.0):
-    """Routes of one service; the candidate is empty unless given."""
-    return ServiceRoutes(spec, stable, candidate or empty(stable), share)
 
 
 class RunningGateway:
@@ -92,7 +57,7 @@ class RunningGateway:
 
     @property
     def records(self) -> list[RequestRecord]:
-        return [parse(line) for line in self.lines]
+        return [parse(line) for line in self.lines if not is_notice(line)]
 
     def start(self) -> float:
         """Start and wait until it answers; returns the seconds that took."""
@@ -115,6 +80,17 @@ class RunningGateway:
         self._stopping.set()
         self._reader.join()
         self._log.close()
+
+    def worker(self) -> str:
+        """Process id of the worker that answers now."""
+        info = AdminSocket(self.folder / "admin.sock").ask("show info")
+        return next(line for line in info.splitlines() if line.startswith("Pid:"))
+
+    def finished(self, count: int) -> list[RequestRecord]:
+        """The records of this many finished requests."""
+        self.until(lambda: len(self.records) >= count, within_s=2)
+        assert len(self.records) == count
+        return self.records
 
     def server(self, site: str, track: Track = "stable") -> ServerObservation:
         """What it says about one server of the service `shop`."""
@@ -142,6 +118,73 @@ class RunningGateway:
                 self.lines.append(self._log.recv(4096))
 
 
+@dataclass
+class World:
+    """A running gateway with two sites for the service `shop`."""
+
+    at: RunningGateway
+    private: HttpSite
+    cloud: HttpSite
+    http: httpx.Client
+
+    def stable(self, private: int, cloud: int, path: str = "/shop-1") -> TrackRoute:
+        """A track with these limits."""
+        return track(path, private=(self.private, private), cloud=(self.cloud, cloud))
+
+    def route(self, private: int, cloud: int, **routing: Any) -> None:
+        """Send the service's requests to its stable track with these limits."""
+        self.at.gateway.assert_routes((routes(service(**routing), self.stable(private, cloud)),))
+
+    def get(self, path: str = "/shop/x", **options: Any) -> httpx.Response:
+        """One request on a connection of its own."""
+        return self.send("GET", path, **options)
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request on a connection of its own."""
+        return self.http.request(method, self.at.url + path, **options)
+
+    def twice_on_one_connection(self, path: str) -> None:
+        """Two requests, the second one after the answer to the first."""
+        with httpx.Client(trust_env=False, verify=False) as http:
+            for _ in range(2):
+                http.get(self.at.url + path)
+
+    def together(self, count: int, path: str = "/shop/x") -> list[httpx.Response]:
+        """Requests sent at the same time."""
+
+        async def run() -> list[httpx.Response]:
+            async with httpx.AsyncClient(timeout=20, trust_env=False, verify=False, limits=httpx.Limits()) as http:
+                return await asyncio.gather(*(http.get(self.at.url + path) for _ in range(count)))
+
+        return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def world(folder: Path, **settings: Any) -> Iterator[World]:
+    """Start a gateway and two sites; stop them at the end."""
+    with contextlib.ExitStack() as stack:
+        sites = [HttpSite(name) for name in ("private", "cloud")]
+        for site in sites:
+            stack.callback(site.stop)
+        at = RunningGateway(folder, **settings)
+        stack.callback(at.close)
+        at.start()
+        single = httpx.Limits(max_keepalive_connections=0)
+        # The certificate of the TLS tests is made by the test: nothing to verify it against.
+        http = stack.enter_context(httpx.Client(trust_env=False, timeout=20, limits=single, verify=False))
+        yield World(at, *sites, http)
+
+
+def sites_of(answers: Iterable[httpx.Response]) -> Counter[str]:
+    """How many answers each site gave."""
+    return Counter(answer.headers.get("X-Hcctl-Site", "") for answer in answers)
+
+
+def failures(answers: Iterable[httpx.Response | str]) -> list[httpx.Response | str]:
+    """What is not a 200."""
+    return [answer for answer in answers if isinstance(answer, str) or answer.status_code != 200]
+
+
 @contextlib.contextmanager
 def load(url: str, *, clients: int, method: str = "GET", body: bytes = b"") -> Iterator[list[httpx.Response | str]]:
     """Clients that send one request after the other until the block ends; answers, or errors as text."""
@@ -149,7 +192,7 @@ def load(url: str, *, clients: int, method: str = "GET", body: bytes = b"") -> I
     stopping = threading.Event()
 
     async def client() -> None:
-        async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=10, trust_env=False, verify=False) as http:
             while not stopping.is_set():
                 try:
                     answers.append(await http.request(method, url, content=body))

@@ -29,7 +29,10 @@ def test_files_are_written_and_valid(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert written(folder) == FILES
     for file in FILES:
         assert f"my-shop/{file}: " in result.stderr
-    assert result.stderr.splitlines()[-1] == "next: cd my-shop && hcctl validate && hcctl up"
+    assert result.stderr.splitlines()[-2:] == [
+        "next: cd my-shop && hcctl validate",
+        "then: hcctl version push artefact && hcctl up && hcctl deploy",
+    ]
     project = load_project(folder / "hcctl.yaml")
     assert project.name == "my-shop"
     assert load_service(folder / "service.yaml", project=project).name == "my-shop"
@@ -38,7 +41,7 @@ def test_files_are_written_and_valid(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_here_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder the files are written here, and the next command needs no cd."""
     monkeypatch.chdir(tmp_path)
-    assert init().stderr.splitlines()[-1] == "next: hcctl validate && hcctl up"
+    assert init().stderr.splitlines()[-2] == "next: hcctl validate"
     assert written(tmp_path) == FILES
 
 
@@ -82,6 +85,14 @@ def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert "Not a directory" in result.stderr
 
 
+def test_example_data_can_be_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's data is a version that the registry takes, as the last line of init says."""
+    monkeypatch.chdir(tmp_path)
+    init()
+    pushed = CliRunner().invoke(app, ["version", "push", "artefact"])
+    assert pushed.exit_code == 0, pushed.output
+
+
 def test_example_model_answers(tmp_path: Path) -> None:
     """The example loads its data and recommends what is not in the basket yet."""
     init(str(tmp_path))
@@ -91,8 +102,12 @@ def test_example_model_answers(tmp_path: Path) -> None:
     service = load_service(tmp_path / "service.yaml")
     model = module.Bestsellers.load(tmp_path / "artefact", service.model.config)
     probe = service.release.probe
-    requests = [{"path": probe.path, "query": {}, "body": body} for body in (probe.body, None)]
-    assert model.predict_batch(requests) == [
+    bodies = [probe.body, None, {}, [1], "tea", {"basket": "tea"}]
+    requests = [{"path": probe.path, "query": {}, "body": body} for body in bodies]
+    answers = model.predict_batch(requests)
+    assert answers[:3] == [
         {"items": ["coffee", "honey", "biscuits"]},
         {"items": ["tea", "coffee", "honey"]},
+        {"items": ["tea", "coffee", "honey"]},
     ]
+    assert [answer["status"] for answer in answers[3:]] == [400, 400, 400]

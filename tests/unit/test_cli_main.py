@@ -143,9 +143,26 @@ def test_help_lists_every_verb_once() -> None:
     assert sum(map(len, entry.VERBS.values())) == len(entry.HELP)
 
 
-def test_no_arguments_show_the_help() -> None:
-    """`hcctl` alone shows what it can do."""
-    assert "Set-up:" in CliRunner().invoke(entry.app, []).output
+@pytest.mark.parametrize("args", [[], ["key"]])
+def test_no_arguments_show_the_help(args: list[str]) -> None:
+    """`hcctl` or a group alone shows what it can do, as help and not as an error."""
+    shown = CliRunner().invoke(entry.app, args)
+    assert shown.output.startswith("Usage: hcctl")
+    assert "error:" not in shown.output
+
+
+@pytest.mark.parametrize(("value", "code"), [("json", 0), ("bad", 2)])
+def test_output_form_can_be_set_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, code: int
+) -> None:
+    """HCCTL_OUTPUT holds for every verb that prints data; -o wins over it."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(env={"HCCTL_OUTPUT": value})
+    runner.invoke(entry.app, ["init"])
+    result = runner.invoke(entry.app, ["validate"])
+    assert result.exit_code == code
+    assert result.stdout[:1] == ("[" if code == 0 else "")
+    assert runner.invoke(entry.app, ["validate", "-o", "yaml"]).stdout.startswith("- result: ok")
 
 
 def test_flag_wins_over_environment(verb: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

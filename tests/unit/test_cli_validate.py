@@ -1,8 +1,6 @@
 """`hcctl validate`, `schema` and `completion`."""
 
 import json
-import os
-import time
 from pathlib import Path
 
 import click
@@ -67,59 +65,6 @@ def test_service_without_a_project_is_checked_alone(project: Path) -> None:
     result = hcctl("validate", "-f", "service.yaml")
     assert result.exit_code == 0
     assert "without a project" in result.stderr
-
-
-def test_model_is_imported_on_demand(project: Path) -> None:
-    """--imports finds the example model beside the service file."""
-    assert hcctl("validate", "--imports").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        ("class Other: pass", "has no attribute 'Bestsellers'"),
-        ("class Bestsellers(", "SyntaxError"),
-        ("raise SystemExit(7)", "it ended with exit code 7"),
-        ("import os; os.abort()", "it ended with exit code -6"),
-    ],
-)
-def test_model_that_does_not_import_is_an_error_at_its_field(project: Path, code: str, why: str) -> None:
-    """Whatever the model's module does, hcctl lives and says the last line it said."""
-    (project / "bestsellers.py").write_text(code)
-    result = hcctl("validate", "--imports")
-    assert result.exit_code == 2
-    assert "service.yaml:10 model.import_path" in result.stderr
-    assert why in result.stderr
-    assert result.stderr.count("error:") == 1
-
-
-def test_import_that_hangs_is_ended_with_its_children(project: Path) -> None:
-    """An import beyond its time is ended, together with what it has started."""
-    (project / "bestsellers.py").write_text(
-        "import pathlib, subprocess, time\n"
-        "child = subprocess.Popen(['sleep', '600'])\n"
-        "pathlib.Path('child.pid').write_text(str(child.pid))\n"
-        "time.sleep(600)\n"
-    )
-    result = hcctl("validate", "--imports", "--import-timeout", "3")
-    assert result.exit_code == 2
-    assert "it took longer than 3.0 s" in result.stderr
-    assert_gone(int((project / "child.pid").read_text()))
-
-
-def assert_gone(pid: int) -> None:
-    """The process is dead, or becomes so within a second."""
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        os.sched_yield()
-    pytest.fail(f"process {pid} lives on")
 
 
 @pytest.mark.parametrize(

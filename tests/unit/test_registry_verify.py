@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -151,8 +152,6 @@ def test_forged_weights_are_refused_although_their_hash_fits(registry: Registry,
     """The header of a safetensors file is checked at use too, not only at push."""
     manifest = Manifest.from_json((version / "manifest.json").read_bytes())
     (version / "model.safetensors").write_bytes(b"\xff" * 8)
-    import hashlib
-
     broken = manifest.files[1].model_copy(update={"sha256": hashlib.sha256(b"\xff" * 8).hexdigest(), "size_bytes": 8})
     forged = manifest.seal([manifest.files[0], broken, manifest.files[2]])
     target = registry.directory(forged.version)
@@ -161,6 +160,18 @@ def test_forged_weights_are_refused_although_their_hash_fits(registry: Registry,
     with pytest.raises(CorruptArtefact, match="at most") as caught:
         verify_version(target)
     assert caught.value.where == "model.safetensors"
+
+
+def test_an_id_that_is_not_the_hash_of_the_content_is_refused(version: Path) -> None:
+    """A manifest with a right checksum and a chosen id is refused, also in a folder of that name."""
+    manifest = Manifest.from_json((version / "manifest.json").read_bytes())
+    renamed = manifest.model_copy(update={"version": "c" * 64})
+    forged = renamed.model_copy(update={"checksum": renamed._checksum()})
+    target = version.with_name("c" * 64)
+    version.rename(target)
+    (target / "manifest.json").write_bytes(forged.to_json())
+    with pytest.raises(CorruptArtefact, match="not the hash of its content"):
+        verify_version(target)
 
 
 def test_a_version_under_another_name_is_refused(registry: Registry, version: Path) -> None:

@@ -204,11 +204,15 @@ def test_error_says_where_why_and_what_to_write(
     assert found[2].startswith(fix)
 
 
-def test_first_problem_in_reading_order_is_told_and_the_rest_counted(folder: Path) -> None:
-    """Of several problems the first in the file is told; the others are a number."""
+def test_first_problem_in_the_file_is_told_and_the_rest_counted(folder: Path) -> None:
+    """Of several problems the first by line is told, whatever its kind; the others are a number."""
+    edited(folder, "drain_s: 30 ", "drain: 30")
     edited(folder, "latency_p99_s: 0.5", "latency_p99_s: -1")
-    where, why, _ = problem_of(folder, "slots_per_replica: 4", "slots_per_replica: 0")
-    assert where.endswith("model.slots_per_replica")
+    where, why, _ = problem_of(folder, "max_error_rate: 0.01", "max_error: 0.01")
+    assert where == "service.yaml:20 model.drain"
+    assert why.endswith("(and 2 more)")
+    where, why, _ = problem_of(folder, "drain: 30", "drain_s: 30")
+    assert where == "service.yaml:24 slo.latency_p99_s"
     assert why.endswith("(and 1 more)")
 
 

@@ -66,7 +66,7 @@ def content(store: Store) -> object:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(history=st.lists(steps, max_size=25))
 def test_sqlite_and_the_model_agree(history: list[Step]) -> None:
     """Each step answers alike in both, and after reopening the file all content is equal."""

@@ -1,0 +1,59 @@
+# The two commands of the README, and what maintainers run. Everything happens in .venv.
+# PYTHON chooses the interpreter (3.11 to 3.13): make test PYTHON=python3.12
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+MINOR  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LOCK   := requirements/py$(MINOR).txt
+READY  := $(VENV)/.ready-$(MINOR)
+# Where a CPU build of torch comes from, if not from the usual index: make demo TORCH_INDEX=<address>
+TORCH_INDEX ?=
+TORCH_FROM := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
+SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
+
+.PHONY: demo test lint unit e2e campaign bench lock clean setup
+
+demo: setup          ## from nothing to a real burst that opens and comes home
+	$(BIN)/hcctl demo $(DATA)
+
+test: setup lint unit e2e   ## what CI runs
+
+setup: $(READY)
+
+$(READY): $(LOCK) requirements/torch.txt pyproject.toml
+	@test "$$(uname -sm)" = "Linux x86_64" || { echo "hcctl runs on Linux x86-64; this is $$(uname -sm)"; exit 2; }
+	@echo "setting up $(VENV) with Python $(MINOR): about 100 packages, a minute or two"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) $(TORCH_FROM) --constraint $(LOCK) --requirement requirements/torch.txt
+	$(PIP) --no-deps --requirement $(LOCK)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LOCK):
+	@echo "no lock for Python $(MINOR); use 3.11, 3.12 or 3.13: make PYTHON=python3.11"; exit 2
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup          ## everything without Ray: seconds
+	$(BIN)/pytest -m "not e2e and not campaign $(SHARED_TESTS)"
+
+e2e: setup           ## real Ray clusters and HAProxy: minutes
+	$(BIN)/pytest -m "e2e and not campaign $(SHARED_TESTS)" --timeout 600 -p no:randomly
+
+campaign: setup      ## long runs; output goes to docs/campaigns
+	$(BIN)/pytest -m campaign --timeout 3600
+
+bench: setup         ## the figures of docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+lock:                ## resolve the lock of this Python anew
+	$(PYTHON) requirements/lock.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

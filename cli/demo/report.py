@@ -1,0 +1,249 @@
+"""The demo's report: one picture, and one HTML page that needs nothing else.
+
+The page has no scripts and loads nothing; whatever text enters it is escaped.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from cli.demo.chart import ChartData, render
+from cli.demo.cost import Prices
+from cli.demo.outcome import ReplayResult
+
+PNG_NAME, HTML_NAME = "demo.png", "demo.html"
+SLO_WINDOW_S = 5.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One line of the decision log."""
+
+    t_s: float
+    """Since the start of the replay; negative before it."""
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something the demo promises, and whether it held."""
+
+    promise: str
+    held: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """Everything the report tells."""
+
+    chart: ChartData
+    decisions: Sequence[Decision]
+    checks: Sequence[Check]
+    prices: Prices
+    settings: Mapping[str, str]
+    """What the run was made with, such as the emulated accelerator time and the seed."""
+    model_quality: Mapping[str, float]
+    """The artefact's metrics, named `row.metric`."""
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the report was written."""
+
+    png: Path
+    html: Path
+
+
+def write_report(report: DemoReport, directory: Path) -> ReportFiles:
+    """Draw the chart and write both files into `directory`, which exists.
+
+    Raises:
+        OSError: the disk is full or failing.
+    """
+    files = ReportFiles(directory / PNG_NAME, directory / HTML_NAME)
+    files.png.write_bytes(render(report.chart, "png"))
+    files.html.write_text(render_html(report), encoding="utf-8")
+    return files
+
+
+def summary_rows(report: DemoReport) -> list[tuple[str, str]]:
+    """The figures of the run as (name, value), for the page and for the terminal."""
+    chart, result = report.chart, report.chart.result
+    over_s = _seconds_over_slo(result, chart.slo_p99_s)
+    rows = [
+        ("Requests", f"{len(result.outcomes):,}"),
+        ("Served", f"{result.count('served'):,}"),
+        ("Refused with Retry-After", f"{result.count('refused'):,}"),
+        ("Lost", f"{result.count('lost'):,}"),
+    ]
+    rows += [(name, f"{count:,}") for name, count in _oddities(result) if count]
+    rows += [
+        (f"Served by {site}", _share(result.served_by_site().get(site, 0), result.count("served")))
+        for site in chart.sites
+    ]
+    rows += [
+        ("p50", _time(result.latency_s(0.5))),
+        ("p99", _time(result.latency_s(0.99))),
+        (f"p99 above the SLO of {_time(chart.slo_p99_s)}", f"for {over_s:.0f} s"),
+        ("Longest queue at the gateway", _most(sample.queue for sample in chart.samples)),
+    ]
+    rows += [
+        (f"Most replicas on {site}", _most(sample.replicas.get(site) for sample in chart.samples))
+        for site in chart.sites
+    ]
+    rows += [
+        (f"Most requests at once on {site}", _most(sample.limits.get(site) for sample in chart.samples))
+        for site in chart.sites
+    ]
+    used = result.cpu_s / result.duration_s if result.duration_s else 0.0
+    rows.append(("Load generator", f"{_time(result.late_s(0.99))} late at p99, {used:.2f} cores"))
+    return rows
+
+
+def cost_rows(report: DemoReport) -> list[tuple[str, str, str]]:
+    """The three ways to run the load as (name, usd, how it is counted)."""
+    cost, prices, chart = report.chart.cost, report.prices, report.chart
+    clouds = chart.sites[1:]
+    peak = max((sum(sample.nodes.get(site, 0) for site in clouds) for sample in chart.samples), default=0)
+    own = f"{prices.private_nodes} owned x ${prices.private_usd_per_node_hour:g}/h"
+    rent = f"${prices.cloud_usd_per_node_hour:g}/h"
+    return [
+        ("hcctl", _usd(cost.hybrid_usd[-1]), f"{own} + rent as billed, minimum billing included"),
+        ("Always on", _usd(cost.always_on_usd[-1]), f"{own} + {peak} rented x {rent} all the time"),
+        (
+            "Cloud only",
+            _usd(cost.cloud_only_usd[-1]),
+            f"ceil(rate / {prices.node_rps:g} per node) x {rent}; an ideal: nodes come and go at once",
+        ),
+    ]
+
+
+def render_html(report: DemoReport) -> str:
+    """The page as text."""
+    chart = report.chart
+    picture = b64encode(render(chart, "svg", titled=False)).decode()
+    body = [
+        f"<h1>{escape(chart.headline)}</h1>",
+        f"<p class=lead>{escape(chart.subtitle)}</p>",
+        _checks(report.checks),
+        f'<img alt="{escape(_alternative(report))}" src="data:image/svg+xml;base64,{picture}">',
+        "<div class=columns>",
+        _section("The run", _table((), summary_rows(report))),
+        "<div>",
+        _section("Cost", _table(("", "usd", "counted as"), cost_rows(report))),
+        _section("Settings", _table((), report.settings.items())),
+        "</div></div>",
+        _section("Decisions", _decisions(report.decisions)),
+        _section("The model", _quality(report.model_quality)) if report.model_quality else "",
+    ]
+    return _PAGE.format(title=escape(chart.headline), body="\n".join(body))
+
+
+def _seconds_over_slo(result: ReplayResult, slo_p99_s: float) -> float:
+    windows = result.windows(SLO_WINDOW_S)
+    return sum(SLO_WINDOW_S for window in windows if window.p99_s is not None and window.p99_s > slo_p99_s)
+
+
+def _oddities(result: ReplayResult) -> list[tuple[str, int]]:
+    named = [(f"Lost or unsent: {reason}", count) for reason, count in result.errors().items()]
+    return [("Rejected as wrong", result.count("rejected")), *named]
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    items = (
+        f"<li class={'held' if check.held else 'failed'}><b>{escape(check.promise)}</b> {escape(check.detail)}"
+        for check in checks
+    )
+    return f"<ul class=checks>{''.join(items)}</ul>"
+
+
+def _decisions(decisions: Sequence[Decision]) -> str:
+    return _table(("time", "action", "reason"), ((_clock(d.t_s), d.action, d.reason) for d in decisions))
+
+
+def _quality(metrics: Mapping[str, float]) -> str:
+    """Metrics named `row.metric` as a table of rows and columns."""
+    split = [(*name.rpartition(".")[::2], value) for name, value in metrics.items()]
+    columns = list(dict.fromkeys(metric for _, metric, _ in split))
+    rows: dict[str, dict[str, float]] = {}
+    for row, metric, value in split:
+        rows.setdefault(row, {})[metric] = value
+    cells = ((row, *(f"{had[c]:.3f}" if c in had else "" for c in columns)) for row, had in rows.items())
+    return _table(("", *(column.replace("_at_", "@") for column in columns)), cells)
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    names = "".join(f"<th>{escape(name)}" for name in head)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in row) for row in rows)
+    return f"<table>{f'<thead><tr>{names}</thead>' if head else ''}<tbody>{lines}</tbody></table>"
+
+
+def _alternative(report: DemoReport) -> str:
+    figures = "; ".join(f"{name}: {value}" for name, value in summary_rows(report))
+    return f"Requests per second, latency, replicas and cost over time. {figures}"
+
+
+def _clock(t_s: float) -> str:
+    sign, whole = ("-" if t_s < 0 else ""), abs(t_s)
+    return f"{sign}{int(whole) // 60}:{whole % 60:04.1f}"
+
+
+def _time(value: float | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.2f} s"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({100 * part / whole:.0f} %)" if whole else f"{part:,}"
+
+
+def _most(values: Iterable[int | None]) -> str:
+    return str(max((value for value in values if value is not None), default="unknown"))
+
+
+def _usd(value: float) -> str:
+    return f"${value:.2f}" if value >= 0.1 else f"${value:.4f}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ --ink: #1d2733; --soft: #6b7785; --line: #e3e7ec; --good: #2f7d4f; --bad: #c0392b; color-scheme: light; }}
+body {{ font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--ink);
+       background: #fff; max-width: 60rem; margin: 3rem auto; padding: 0 1.5rem; }}
+h1 {{ font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }}
+h2 {{ font-size: 1rem; margin: 2.2rem 0 .5rem; }}
+.lead {{ color: var(--soft); margin: 0 0 1.2rem; }}
+img {{ width: 100%; height: auto; margin: .5rem 0; }}
+.checks {{ list-style: none; padding: 0; margin: 0 0 1rem; display: grid; gap: .15rem 2rem;
+          grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }}
+.checks li::before {{ display: inline-block; width: 1.3rem; font-weight: 700; }}
+.held::before {{ content: "\\2713"; color: var(--good); }}
+.failed::before {{ content: "\\2717"; color: var(--bad); }}
+.columns {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 3rem; }}
+table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
+th {{ text-align: left; font-weight: 500; color: var(--soft); }}
+th, td {{ padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }}
+td:first-child {{ white-space: nowrap; }}
+@media print {{ body {{ margin: 0; }} section {{ break-inside: avoid; }} }}
+</style>
+<body>
+{body}
+</body>
+</html>
+"""
