@@ -1,13 +1,16 @@
-"""Admission: an application on a site gets traffic only after it has answered probes there. Pure."""
+"""Admission: an application on a site gets traffic only after it has answered probes there.
+
+A site that fails fast loses its admission and has to be probed again. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from autoscaler.outlier import ejected
-from autoscaler.placement import seen_ready, site_release
-from autoscaler.plan import ProbeApplication
+from autoscaler.outlier import backoff_s, eject, ejected
+from autoscaler.placement import seen_ready, site_release, usable_ready
+from autoscaler.plan import Decision, ProbeApplication
 from autoscaler.release import ReleaseView, probes_wanted
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import Admission, Deployed, ServiceState, admission_key
@@ -46,6 +49,25 @@ def _may_keep(key: str, service: ServiceSnapshot, state: ServiceState, snapshot:
         and snapshot.sites[site].observation.phase == "open"
         and application in {d.application for d in _deployed(state)}
     )
+
+
+def eject_failing(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot
+) -> tuple[ServiceState, list[Decision]]:
+    """Apply the outlier rule to the stable track; who is ejected must be probed before it returns."""
+    if snapshot.stale_reason is not None or mine.stable is None:
+        return mine, []
+    serving = frozenset(site for site in service.spec.sites if usable_ready(mine, snapshot, mine.stable, site) > 0)
+    ejections = eject(mine.ejections, service.signals, serving, snapshot.now_s)
+    admissions, decisions = dict(mine.admissions), []
+    for key, ejection in ejections.items():
+        if mine.ejections.get(key) == ejection:
+            continue
+        site, out_s = key.partition("/")[2], ejection.until_s - snapshot.now_s
+        admissions.pop(admission_key(site, mine.stable.application), None)
+        why = f"at least half of its answers in the last seconds were errors; out until probed after {out_s:.0f} s"
+        decisions.append(Decision(service.spec.name, "eject", why, {"site": site}))
+    return replace(mine, ejections=ejections, admissions=admissions), decisions
 
 
 def probes(
@@ -90,14 +112,14 @@ def _wanted(
         view = site_release(service, state, snapshot, site, room)
         if view is None:
             return 0
-        shell = ReleaseView(snapshot.now_s, service.spec, snapshot.private_site, {site: view}, None, None)
+        shell = ReleaseView(snapshot.now_s, service.spec, snapshot.private_site, {site: view}, None, None, None)
         return probes_wanted(release, shell, view)
     if seen_ready(state, snapshot, deployed.application, site) == 0:
         return 0
     admission = state.admissions.get(admission_key(site, deployed.application), Admission())
     if admission.ok or ejected(state.ejections, "stable", site, snapshot.now_s):
         return 0
-    wait_s = min(LONGEST_RETRY_S, RETRY_S * 2.0 ** max(0, admission.attempts - 1))
+    wait_s = backoff_s(RETRY_S, LONGEST_RETRY_S, admission.attempts)
     if admission.attempts and snapshot.now_s - admission.at_s < wait_s:
         return 0
     return service.spec.release.probe_requests

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.bids import Bid
-from autoscaler.cost import HOUR_S, affordable_nodes
+from autoscaler.bill import further_pools, pool_of
+from autoscaler.cost import HOUR_S, Affordable, affordable_nodes
 from autoscaler.snapshot import Hold, Snapshot, Spend
 from autoscaler.state import RentedNode
+from serving.project import SiteSpec
 from serving.spec import HybridService
 
 CLOSE_MARGIN_S = 10.0
@@ -36,6 +38,11 @@ class Demand:
     rent: int = 0
     """Cloud replicas a release needs to make room on a full private site."""
 
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Replica counts an operator set by hand, per site."""
+        return self.hold.replicas if self.hold else {}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -47,6 +54,10 @@ class Target:
     """A spend cap or a failover: no cooldown or step bound delays it."""
     told: bool = False
     """It is less than was wanted, for a reason an operator should read."""
+    commanded: bool = False
+    """A command asks for it, by a hold or a release: a pause of the autoscaler does not stop it."""
+    affordable: int | None = None
+    """Replicas that the site's room and every spend cap allow; None where the guard put the target."""
 
 
 Targets = dict[str, dict[str, Target]]
@@ -54,83 +65,134 @@ Targets = dict[str, dict[str, Target]]
 
 
 def allocate(demands: Sequence[Demand], snapshot: Snapshot) -> Targets:
-    """Targets of all services. Minimum counts are reserved first, then bids in the order given."""
-    free = {name: site.spec.max_nodes for name, site in snapshot.sites.items()}
-    for demand in demands:
-        for site, share in demand.spec.sites.items():
-            free[site] -= share.min_replicas
+    """Targets of all services, in the order given.
+
+    Nobody gets what another one still has or has a minimum right to, so that the targets of a site
+    fit it at every moment, however slowly some of them come into force.
+    """
+    reserved = {d.spec.name: {site: _reserved(d, site) for site in d.spec.sites} for d in demands}
     targets: Targets = {}
     for demand in demands:
-        mine = {site: free[site] + share.min_replicas for site, share in demand.spec.sites.items()}
-        chosen = _allocate_one(demand, snapshot, mine)
-        targets[demand.spec.name] = chosen
-        for site, target in chosen.items():
-            free[site] -= target.replicas - demand.spec.sites[site].min_replicas
+        name = demand.spec.name
+        room = {
+            site: min(share.max_replicas, snapshot.sites[site].spec.max_nodes - _others(reserved, name, site))
+            for site, share in demand.spec.sites.items()
+        }
+        targets[name] = _allocate_one(demand, snapshot, {site: max(0, count) for site, count in room.items()})
+        for site, target in targets[name].items():
+            reserved[name][site] = max(target.replicas, demand.current.get(site, 0))
     return targets
 
 
-def _allocate_one(demand: Demand, snapshot: Snapshot, free: Mapping[str, int]) -> dict[str, Target]:
+def _reserved(demand: Demand, site: str) -> int:
+    return max(demand.spec.sites[site].min_replicas, demand.current.get(site, 0))
+
+
+def _others(reserved: Mapping[str, Mapping[str, int]], name: str, site: str) -> int:
+    return sum(sites.get(site, 0) for other, sites in reserved.items() if other != name)
+
+
+def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -> dict[str, Target]:
     spec, bid = demand.spec, demand.bid
     home = snapshot.private_site
-    room = {site: max(0, min(share.max_replicas, free[site])) for site, share in spec.sites.items()}
     cloud_sites = [site for site in snapshot.sites if site in spec.sites and site != home]
-    private = _private_share(demand, home, room[home], cloud_sites)
-    targets = {home: Target(private, bid.reason, bid.failover)}
-    left = max(bid.replicas - (0 if bid.failover else private), demand.rent)
-    if not bid.failover:  # what is still needed from the cloud while private replicas start
-        left = max(left, min(_sum(demand.current, cloud_sites), bid.replicas - demand.ready.get(home, 0)))
+    goal = _home_goal(demand, home, room[home])
+    left = _left_for_cloud(demand, home, goal, cloud_sites)
     spent = snapshot.spend.get(spec.name, Spend())
+    clouds = {}
     for site in cloud_sites:
-        wanted = min(max(left, spec.sites[site].min_replicas), room[site])
-        reason = bid.reason if not demand.rent else f"{bid.reason}; a release rents {demand.rent} to make room"
-        wanted, reason = _held(demand.hold, site, wanted, room[site], reason)
-        target, spent = _within_budget(demand, snapshot, site, wanted, reason, spent)
-        targets[site] = target
-        left -= target.replicas
-    moved = bid.kind == "keep" and private != demand.current.get(home, 0)
-    why = f"private first, {private} of {bid.replicas} replicas fit at home; {bid.reason}" if moved else bid.reason
-    held, reason = _held(demand.hold, home, private, room[home], why)
-    if left > 0 and bid.shift and not demand.hold:  # the cloud cannot take it: it stays at home
-        held = min(room[home], held + left)
-    targets[home] = Target(held, reason, bid.failover)
-    return targets
+        clouds[site], spent = _cloud_target(demand, snapshot, site, left, room[site], spent)
+        left -= clouds[site].replicas
+    replicas = goal
+    if bid.shift and home not in demand.held and not bid.failover:
+        carried = max(goal, min(room[home], bid.replicas))
+        goal = min(carried, goal + max(0, left))  # what the cloud cannot take stays at home
+        moved = _sum(demand.ready, cloud_sites) >= bid.replicas - goal
+        replicas = goal if moved else max(goal, min(carried, demand.current.get(home, 0)))
+    reason = bid.reason
+    if home in demand.held:
+        reason = _held_reason(demand)
+    elif bid.kind == "keep" and replicas != demand.current.get(home, 0):
+        reason = f"private first, {replicas} of {bid.replicas} replicas fit at home; {bid.reason}"
+    return {home: Target(replicas, reason, bid.failover, commanded=home in demand.held), **clouds}
 
 
-def _private_share(demand: Demand, home: str, room: int, cloud_sites: Sequence[str]) -> int:
-    """How much of the bid the private site carries."""
+def _home_goal(demand: Demand, home: str, room: int) -> int:
+    """How much of the bid the private site carries in the end."""
     spec, bid = demand.spec, demand.bid
     least = spec.sites[home].min_replicas
+    if home in demand.held:
+        return min(room, max(least, demand.held[home]))
     if bid.failover:
         return min(room, max(least, demand.current.get(home, 0)))
-    carried = min(room, max(least, bid.replicas))
-    if not bid.shift or spec.burst.cost is None:
-        return carried
-    kept = min(carried, max(least, math.ceil(bid.replicas * spec.burst.cost.keep_private_share)))
-    moved_ready = _sum(demand.ready, cloud_sites) >= bid.replicas - kept
-    return kept if moved_ready else max(kept, min(carried, demand.current.get(home, 0)))
+    if bid.shift and spec.burst.cost is not None:
+        return min(room, max(least, math.ceil(bid.replicas * spec.burst.cost.keep_private_share)))
+    return min(room, max(least, bid.replicas))
 
 
-def _held(hold: Hold | None, site: str, replicas: int, room: int, reason: str) -> tuple[int, str]:
-    if hold is None or site not in hold.replicas:
-        return replicas, reason
-    return min(hold.replicas[site], room), f"held by an operator: {hold.reason}"
+def _left_for_cloud(demand: Demand, home: str, goal: int, cloud_sites: Sequence[str]) -> int:
+    """What the cloud has to carry, and for how long it stays while private replicas start."""
+    bid = demand.bid
+    if bid.failover:
+        return max(bid.replicas, demand.rent)
+    there = _sum(demand.current, cloud_sites)
+    staying = there if bid.standby else min(there, bid.replicas - demand.ready.get(home, 0))
+    return max(bid.replicas - goal, staying, demand.rent)
 
 
-def _within_budget(
-    demand: Demand, snapshot: Snapshot, site: str, wanted: int, reason: str, spent: Spend
+def _cloud_target(
+    demand: Demand, snapshot: Snapshot, site: str, left: int, room: int, spent: Spend
 ) -> tuple[Target, Spend]:
-    """Cut `wanted` to what every spend cap pays for, and book the rest for the next site."""
-    pool = max(snapshot.sites[site].spec.pools, key=lambda p: p.price_usd_per_hour)
-    horizon_s = demand.spec.model.drain_s + CLOSE_MARGIN_S
-    nodes = demand.rented.get(site, ())
-    booked_s = [max(0.0, node.launched_at_s + pool.min_billing_s - snapshot.now_s) for node in nodes]
-    keep_s = [max(0.0, horizon_s - booked) for booked in booked_s]
-    allowed = affordable_nodes(pool, demand.spec.budget, spent, wanted=wanted, keep_s=keep_s, horizon_s=horizon_s)
-    booked_usd = allowed.nodes * pool.price_usd_per_hour / HOUR_S * max(horizon_s, pool.min_billing_s)
+    """What one cloud site gives, and what is spent with that booked."""
+    bid, least = demand.bid, demand.spec.sites[site].min_replicas
+    held = site in demand.held
+    wanted = min(room, max(least, demand.held[site] if held else left))
+    reason = _held_reason(demand) if held else bid.reason
+    if demand.rent and not held:
+        reason = f"{bid.reason}; a release rents {demand.rent} to make room"
+    nodes, rentable = demand.rented.get(site, ()), snapshot.sites[site].spec
+    paid, booked_usd = within_budget(
+        demand.spec, rentable, nodes, spent, room=room, wanted=wanted, now_s=snapshot.now_s
+    )
     spent = Spend(spent.hour_usd + booked_usd, spent.day_usd + booked_usd, spent.month_usd + booked_usd)
-    if allowed.nodes < wanted:
-        return Target(allowed.nodes, f"{allowed.reason}; wanted {wanted}: {reason}", forced=True, told=True), spent
-    return Target(wanted, reason, demand.bid.failover), spent
+    commanded = held or demand.rent > 0
+    if paid.nodes < wanted:
+        reason = f"{paid.reason}; wanted {wanted}: {reason}"
+        return Target(paid.nodes, reason, forced=True, told=True, commanded=commanded, affordable=paid.nodes), spent
+    return Target(wanted, reason, bid.failover, commanded=commanded, affordable=paid.nodes), spent
+
+
+def within_budget(
+    service: HybridService,
+    site: SiteSpec,
+    nodes: Sequence[RentedNode],
+    spent: Spend,
+    *,
+    room: int,
+    wanted: int,
+    now_s: float,
+) -> tuple[Affordable, float]:
+    """How many of `room` replicas every spend cap pays for, and what the `wanted` ones commit to, in usd.
+
+    `nodes` are those already paid for, oldest first.
+    """
+    horizon_s = service.model.drain_s + CLOSE_MARGIN_S
+    leaving = []
+    for node in nodes:
+        pool = pool_of(site, node)
+        booked_s = max(0.0, node.launched_at_s + pool.min_billing_s - now_s)
+        leaving.append(max(0.0, horizon_s - booked_s) * pool.price_usd_per_hour / HOUR_S)
+    renting = [  # rented for less, a node would be given back before it served
+        max(pool.min_billing_s, pool.lead_time_s + horizon_s) * pool.price_usd_per_hour / HOUR_S
+        for pool in further_pools(site, nodes, room)
+    ]
+    paid = affordable_nodes(service.budget, spent, wanted=room, leaving_usd=leaving, renting_usd=renting)
+    new = max(0, min(paid.nodes, wanted) - len(nodes))
+    return paid, sum(leaving) + sum(renting[:new])
+
+
+def _held_reason(demand: Demand) -> str:
+    return f"held by an operator: {demand.hold.reason if demand.hold else ''}"
 
 
 def _sum(counts: Mapping[str, int], sites: Sequence[str]) -> int:

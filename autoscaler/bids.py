@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["grow", "keep", "shrink"]
+
 
 @dataclass(frozen=True)
 class Bid:
@@ -16,10 +18,12 @@ class Bid:
 
     service: str
     replicas: int
-    kind: Literal["grow", "keep", "shrink"]
+    kind: Kind
     reason: str
     failover: bool = False
     """The private site cannot serve: all of it is wanted in the cloud, now."""
+    standby: bool = False
+    """The private site is only just back: what the cloud has stays for the dwell time."""
     shift: bool = False
     """Cost asks that traffic leaves the private site although it could serve."""
 
@@ -28,6 +32,11 @@ class Bid:
 class PolicyState:
     """What the threshold policy remembers between ticks. Plain values: it is stored."""
 
+    level: int = 1
+    """Replicas of the last bid. Not what came of it: while a replacement starts, or where a site has a
+    minimum, there is more than was asked for, and a bid must not feed on that."""
+    enough_since_s: float | None = None
+    """Since when as many replicas as the level serve."""
     breach_since_s: float | None = None
     needs: tuple[tuple[float, int], ...] = ()
     """(time last seen, replicas needed), falling: the first is the maximum over the dwell time."""
@@ -36,3 +45,5 @@ class PolicyState:
     cost_since_s: float | None = None
     """Since when the cost ratio has asked to change sides."""
     shifted: bool = False
+    failover_s: float | None = None
+    """When the private site was last seen unable to serve; None once it has been back for the dwell time."""

@@ -5,7 +5,7 @@ A node of unknown fate stays on the bill: an estimate that is too high is safer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoscaler.cost import nodes_by_pool
@@ -29,23 +29,31 @@ def bill(site: str, spec: SiteSpec, service: str, nodes: tuple[RentedNode, ...],
 
     New nodes start now; given-back ones are the newest, as their minimum billing is lost anyway.
     """
-    pools = {pool.name: pool for pool in spec.pools}
-    kept = nodes[:count]
-    returned = nodes[count:]
-    added = []
-    wanted = {pool.name: taken for pool, taken in nodes_by_pool(spec, count)}
-    for node in kept:
-        wanted[node.pool] = wanted.get(node.pool, 0) - 1
-    names = [name for name, missing in wanted.items() for _ in range(max(0, missing))]
-    for index in range(count - len(kept)):
-        pool = names[index] if index < len(names) else spec.pools[-1].name
-        added.append(RentedNode(pool, now_s + index * _SAME_MOMENT_S))
-    entries = tuple(_entry(site, service, pools, node, now_s) for node in (*kept, *returned, *added))
+    kept, returned = nodes[:count], nodes[count:]
+    added = tuple(
+        RentedNode(pool.name, now_s + index * _SAME_MOMENT_S)
+        for index, pool in enumerate(further_pools(spec, kept, count))
+    )
+    entries = tuple(_entry(site, service, pool_of(spec, node), node, now_s) for node in (*kept, *returned, *added))
     return Bill((*kept, *added), entries)
 
 
-def _entry(site: str, service: str, pools: Mapping[str, Pool], node: RentedNode, now_s: float) -> LedgerEntry:
-    pool = pools.get(node.pool) or next(iter(pools.values()))
+def further_pools(spec: SiteSpec, nodes: Sequence[RentedNode], count: int) -> list[Pool]:
+    """The pool of each node to be rented beside `nodes`, up to `count` in all: in declared order, by room."""
+    wanted = {pool.name: taken for pool, taken in nodes_by_pool(spec, count)}
+    for node in nodes:
+        wanted[node.pool] = wanted.get(node.pool, 0) - 1
+    found = [pool for pool in spec.pools for _ in range(wanted[pool.name])]
+    missing = max(0, count - len(nodes))
+    return (found + [spec.pools[-1]] * missing)[:missing]
+
+
+def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
+    """The declared pool of a node; the first one if it is no longer declared."""
+    return next((pool for pool in spec.pools if pool.name == node.pool), spec.pools[0])
+
+
+def _entry(site: str, service: str, pool: Pool, node: RentedNode, now_s: float) -> LedgerEntry:
     end_s = max(now_s, node.launched_at_s + pool.min_billing_s)
     seconds = end_s - node.launched_at_s
     return LedgerEntry(

@@ -25,10 +25,13 @@ EPSILON_USD = 1e-9
 
 
 def tariff_usd_per_kwh(pool: Pool, now_s: float) -> float:
-    """Electricity price at `now_s`; bands are times of day in UTC and may cross midnight."""
+    """Electricity price at `now_s`.
+
+    Bands are times of day in UTC; they may cross midnight, and one that ends where it begins is a whole day.
+    """
     clock = datetime.fromtimestamp(now_s, UTC).strftime("%H:%M")
     for band in pool.tariff_bands:
-        if band.start <= band.until:
+        if band.start < band.until:
             inside = band.start <= clock < band.until
         else:
             inside = clock >= band.start or clock < band.until
@@ -87,9 +90,14 @@ def compare(
     egress_gb_per_1000: float,
     now_s: float,
 ) -> CostView | None:
-    """Cost of the same load on either side; None without enough traffic or a cloud price."""
-    here = usd_per_1000(site_usd_per_hour(private, nodes, now_s), rate_rps)
-    there = usd_per_1000(site_usd_per_hour(cloud, nodes, now_s), rate_rps)
+    """Cost of the same load on either side; None without enough traffic or a cloud price.
+
+    A load that needs more `nodes` than a site has is compared by the part that both can hold.
+    """
+    held = min(nodes, private.max_nodes, cloud.max_nodes)
+    part_rps = rate_rps * held / nodes
+    here = usd_per_1000(site_usd_per_hour(private, held, now_s), part_rps)
+    there = usd_per_1000(site_usd_per_hour(cloud, held, now_s), part_rps)
     if here is None or not there:
         return None
     return CostView(here, there + cloud.pools[0].egress_usd_per_gb * egress_gb_per_1000)
@@ -123,18 +131,20 @@ class Affordable:
 
 
 def affordable_nodes(
-    pool: Pool, budget: Budget, spent: Spend, *, wanted: int, keep_s: Sequence[float], horizon_s: float
+    budget: Budget, spent: Spend, *, wanted: int, leaving_usd: Sequence[float], renting_usd: Sequence[float]
 ) -> Affordable:
     """Most of the `wanted` nodes that every envelope still pays for.
 
-    `keep_s` has one entry per running node, oldest first: the seconds it costs beyond what is
-    already booked until it can be gone. A new node costs its minimum billing, at least the
-    horizon. So a cap shrinks a burst before it forbids it, and is never passed by a drain.
+    Args:
+        budget: the spend caps.
+        spent: what is booked in the running windows.
+        wanted: nodes asked for.
+        leaving_usd: per rented node, what it costs beyond what is booked until it can be gone. That is
+            owed whatever is decided, so when a cap no longer holds more than that, all of them must leave.
+        renting_usd: per further node, the least that it commits to.
     """
     nodes, reason = wanted, ""
-    usd_per_s = pool.price_usd_per_hour / HOUR_S
-    prices_usd = [seconds * usd_per_s for seconds in keep_s[:wanted]]
-    prices_usd += [max(horizon_s, pool.min_billing_s) * usd_per_s] * (wanted - len(prices_usd))
+    owed_usd = sum(leaving_usd)
     for name, cap, used in (
         ("usd_per_hour", budget.usd_per_hour, spent.hour_usd),
         ("usd_per_day", budget.usd_per_day, spent.day_usd),
@@ -142,8 +152,9 @@ def affordable_nodes(
     ):
         if cap is None:
             continue
-        totals = accumulate(prices_usd)
-        paid = sum(used + total <= cap + EPSILON_USD for total in totals)
+        left_usd = cap - used - owed_usd + EPSILON_USD
+        further = sum(total <= left_usd for total in accumulate(renting_usd))
+        paid = len(leaving_usd) + further if left_usd >= 0 else 0
         if paid < nodes:
             nodes = paid
             reason = f"budget.{name} {cap:g} usd, {max(cap - used, 0):.4g} usd left: at most {nodes} nodes"

@@ -88,6 +88,8 @@ class Daemon:
                 self._state = self._given_back(self._state)
         for entry in self._store.ledger(since_s=now_s - LONGEST_MONTH_S):
             self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
+        for hands in self._hands.values():
+            hands.look_now()  # what runs must be known before routes are asserted
         for action in self._store.open_actions():
             self._store.complete_action(action.key, {"error": "interrupted by a restart of the daemon"}, at_s=now_s)
 

@@ -78,6 +78,10 @@ class SiteHands:
             self._looking = True
         self.executor.submit(self._look)
 
+    def look_now(self) -> None:
+        """Observe the site and wait for it; before the first tick."""
+        self._look()
+
     def act(self, action: SiteAction, key: str) -> None:
         """Run one action; the site is busy until its outcome is collected."""
         self.busy = True

@@ -17,6 +17,8 @@ MIN_REQUESTS = 5
 ERROR_SHARE = 0.5
 FIRST_EJECTION_S = 10.0
 LONGEST_EJECTION_S = 300.0
+MOST_DOUBLINGS = 30
+"""More would overflow a float one day."""
 FORGIVE_AFTER_S = 600.0
 
 
@@ -26,7 +28,7 @@ def ejection_key(track: Track, site: str) -> str:
 
 
 def fails_fast(signals: Signals, track: Track, site: str) -> bool:
-    """More than half of what the site answered in the last seconds were errors."""
+    """At least half of what the site answered in the last seconds were errors."""
     seen = signals.by_site.get((track, site))
     return seen is not None and seen.requests >= MIN_REQUESTS and seen.errors >= ERROR_SHARE * seen.requests
 
@@ -43,9 +45,14 @@ def eject(
         others = [s for s in serving_sites - {site} if not ejected(kept, "stable", s, now_s)]
         if any(not fails_fast(signals, "stable", other) for other in others):
             times = kept[key].times + 1 if key in kept else 1
-            out_s = min(LONGEST_EJECTION_S, FIRST_EJECTION_S * 2.0 ** (times - 1))
+            out_s = backoff_s(FIRST_EJECTION_S, LONGEST_EJECTION_S, times)
             kept[key] = Ejection(now_s + out_s, times)
     return kept
+
+
+def backoff_s(first_s: float, longest_s: float, times: int) -> float:
+    """How long to wait after `times` failures in a row: doubled with each, up to the longest."""
+    return min(longest_s, first_s * 2.0 ** min(MOST_DOUBLINGS, max(0, times - 1)))
 
 
 def ejected(ejections: Mapping[str, Ejection], track: Track, site: str, now_s: float) -> bool:

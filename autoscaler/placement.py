@@ -64,6 +64,7 @@ def site_release(
         target=target,
         room=room,
         stable_ready=usable_ready(state, snapshot, release.former, site),
+        candidate_ready=seen_ready(state, snapshot, name, site),
         candidate=status_of(snapshot, site, name),
         admission=state.admissions.get(admission_key(site, name), Admission()),
         sample=service.candidate_sample.get(site, TrackSignals()),
@@ -79,31 +80,57 @@ def release_view(
 ) -> ReleaseView:
     """What the release in progress decides from."""
     sites = {site: site_release(service, state, snapshot, site, rooms[site]) for site in service.spec.sites}
+    leads_s = [
+        pool.lead_time_s
+        for site, share in service.spec.sites.items()
+        if share.max_replicas > 0 and site != snapshot.private_site
+        for pool in snapshot.sites[site].spec.pools
+    ]
     return ReleaseView(
         now_s=snapshot.now_s,
         spec=service.spec,
         home=snapshot.private_site,
         sites={site: view for site, view in sites.items() if view is not None},
+        lead_s=max(leads_s, default=None),
         candidate_in_use=_in_use(service, snapshot, "candidate"),
         stable_in_use=_in_use(service, snapshot, "stable"),
         interrupted=interrupted,
     )
 
 
-def rooms(service: ServiceSnapshot, daemon: DaemonState, snapshot: Snapshot) -> dict[str, int]:
-    """Replicas of this service that each site can hold beside the other services."""
-    mine = service.spec.name
-    return {
-        site: max(
-            0,
-            min(
-                share.max_replicas,
-                snapshot.sites[site].spec.max_nodes
-                - sum(s.targets.get(site, 0) for name, s in daemon.services.items() if name != mine),
-            ),
-        )
-        for site, share in service.spec.sites.items()
-    }
+Rooms = Mapping[str, Mapping[str, int]]
+"""Per service, per site: replicas of all its versions that the site can hold beside the other services."""
+
+
+def all_rooms(daemon: DaemonState, snapshot: Snapshot) -> Rooms:
+    """Rooms of all services.
+
+    What the targets say is reserved. What is left goes to the releases in progress, the oldest first,
+    and no release gets more than its budget pays for.
+    """
+    held = {s.spec.name: dict(daemon.services[s.spec.name].targets) for s in snapshot.services}
+    rooms: dict[str, dict[str, int]] = {}
+    for service in sorted(snapshot.services, key=lambda s: _release_age(daemon.services[s.spec.name])):
+        name, mine = service.spec.name, daemon.services[service.spec.name]
+        rooms[name] = {
+            site: max(
+                0,
+                min(
+                    share.max_replicas,
+                    mine.affordable.get(site, share.max_replicas),
+                    snapshot.sites[site].spec.max_nodes
+                    - sum(sites.get(site, 0) for other, sites in held.items() if other != name),
+                ),
+            )
+            for site, share in service.spec.sites.items()
+        }
+        placed = placements(service, mine, snapshot, rooms[name])
+        held[name] = {site: max(held[name].get(site, 0), p.stable + p.candidate) for site, p in placed.items()}
+    return rooms
+
+
+def _release_age(state: ServiceState) -> tuple[float, str]:
+    return (state.release.started_at_s, state.release.deployment) if state.release else (math.inf, "")
 
 
 def applications(spec: HybridService, state: ServiceState, placed: SitePlacement) -> tuple[Application, ...]:
@@ -130,13 +157,14 @@ def routes(
         candidate = _track(state, snapshot, release.candidate, "candidate", counts)
     if state.policy.shifted and service.spec.burst.cost is not None:
         stable = _keep_only(stable, home, service.spec.burst.cost.keep_private_share, state)
+    share = release.share if release and any(_limits(candidate)) else 0.0
     return service_routes(
         service.spec,
         site_order=tuple(snapshot.sites),
         endpoints={name: site.observation.ingress for name, site in snapshot.sites.items()},
         stable=stable,
         candidate=candidate,
-        candidate_share=release.share if release else 0.0,
+        candidate_share=share,
     )
 
 
@@ -181,6 +209,10 @@ def _track(
         ready={site: min(count, usable_ready(state, snapshot, deployed, site)) for site, count in counts.items()},
         withdrawn=frozenset(site for site in counts if ejected(state.ejections, track, site, snapshot.now_s)),
     )
+
+
+def _limits(track: TrackPlacement) -> list[int]:
+    return [0 if site in track.withdrawn else ready for site, ready in track.ready.items()]
 
 
 def _keep_only(track: TrackPlacement, home: str, share: float, state: ServiceState) -> TrackPlacement:

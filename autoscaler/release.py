@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from autoscaler.snapshot import TrackSignals
-from autoscaler.state import Admission, Release, ReleaseEvent, ReleasePhase, Verdict
+from autoscaler.state import Admission, Deployed, Release, ReleaseEvent, ReleasePhase, Verdict
 from serving.sites.site import ApplicationStatus
 from serving.spec import HybridService
 
 EARLY_ERRORS = 3
 """This many errors above the allowed share end a judging at once."""
+MOST_SHIFTING = 0.95
+"""Largest share of a candidate that has not all its replicas yet."""
+SETTLE_S = 1.0
+"""After a track's share fell to 0 it is given this long before `no request there` is believed."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,19 @@ class SiteRelease:
     room: int
     """Replicas the site can hold for this service."""
     stable_ready: int = 0
+    """Probed replicas of the former version that serve."""
+    candidate_ready: int = 0
+    """Candidate replicas that serve, probed or not; of a site out of sight, those last seen."""
     candidate: ApplicationStatus | None = None
-    """None: not there yet, or the site is out of sight."""
+    """What the site says about it. None: it is not there yet, or the site is out of sight."""
     admission: Admission = field(default_factory=Admission)
     sample: TrackSignals = field(default_factory=TrackSignals)
     """Real requests the candidate answered since judging began."""
 
     @property
-    def candidate_ready(self) -> int:
-        """Candidate replicas that serve."""
-        return self.candidate.replicas_ready if self.candidate else 0
+    def goal(self) -> int:
+        """Replicas that carry the load during an exchange: on a full site, one less than the target."""
+        return max(1, min(self.target, self.room - 1))
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class ReleaseView:
     home: str
     sites: Mapping[str, SiteRelease]
     """Open sites only."""
+    lead_s: float | None
+    """Longest time until a rented site serves; None: the service has none."""
     candidate_in_use: int | None
     """Requests the candidate track holds; None: unknown."""
     stable_in_use: int | None
@@ -69,29 +78,43 @@ def split(release: Release, site: SiteRelease, *, stable_elsewhere: bool) -> tup
     `stable_elsewhere`: the stable version serves on another site, so this one may give it up.
     """
     if release.former is None:
-        return 0, max(1, site.target)
-    if release.phase == "making_room" or site.room == 0 or release.phase == "done":
-        return site.target, 0
-    if release.phase in ("shifting", "draining"):
-        stable = max(1, site.target - site.candidate_ready)
-        if site.room == 1:
-            return 0, 1
-        stable = min(stable, site.room - 1)
-        return stable, max(1, min(site.target, site.room - stable))
+        return 0, min(site.target, site.room)
+    if release.phase in ("making_room", "done") or site.room == 0:
+        return min(site.target, site.room), 0
     if site.room == 1:
-        return (0, 1) if stable_elsewhere else (1, 0)
-    return min(max(1, site.target), site.room - 1), 1
+        renewing = release.phase in ("shifting", "draining") or (stable_elsewhere and release.phase != "reverting")
+        return (0, 1) if renewing else (1, 0)
+    if release.phase in ("shifting", "draining"):
+        candidate, stable = _exchange(site, site.candidate_ready, site.room)
+        return stable, candidate
+    if release.phase == "reverting":
+        return _exchange(site, site.stable_ready, max(1, site.candidate_ready))
+    return site.goal, 1
+
+
+def _exchange(site: SiteRelease, coming_ready: int, leaving_most: int) -> tuple[int, int]:
+    """(coming, leaving) replicas while one track takes over from the other, replica by replica.
+
+    What leaves makes room before what comes is ready, but never goes below what is still needed.
+    """
+    leaving = min(leaving_most, site.room - 1, max(1, site.goal - coming_ready))
+    return min(site.target, site.room - leaving), leaving
 
 
 def needs_rent(release: Release | None, home: SiteRelease | None) -> bool:
     """A full private site of one node can only be renewed while the cloud carries the load."""
-    return release is not None and release.former is not None and home is not None and home.room == 1
+    return release is not None and release.former is not None and needs_room(home)
+
+
+def needs_room(home: SiteRelease | None) -> bool:
+    """Whether the private site cannot hold a second replica beside its only one."""
+    return home is not None and home.room == 1
 
 
 def advance(release: Release, view: ReleaseView) -> Release:
     """The release one tick later."""
     if release.phase == "reverting":
-        return _finish_reverting(release, view)
+        return _reverting(release, view)
     if view.interrupted:
         return _revert(release, view, f"{view.interrupted} by a command", view.interrupted)
     failure = _failure(release, view)
@@ -122,16 +145,17 @@ def probes_wanted(release: Release, view: ReleaseView, site: SiteRelease) -> int
 def _making_room(release: Release, view: ReleaseView) -> Release:
     if release.former is None:
         return _to(release, view, "loading", "first version: starts with the least capacity")
-    home = view.sites.get(view.home)
-    if (
-        home is not None
-        and home.room == 1
-        and not any(site.stable_ready for name, site in view.sites.items() if name != view.home)
-    ):
+    if _home_must_wait(view):
         return release
     origins = {name: origin(site) for name, site in view.sites.items()}
     text = ", ".join(f"{name} by {how}" for name, how in origins.items()) or "no site is open yet"
     return replace(_to(release, view, "loading", f"first replica on {text}"), origins=origins)
+
+
+def _home_must_wait(view: ReleaseView) -> bool:
+    """A private site of one replica gives it up only while another site carries the load."""
+    elsewhere = any(site.stable_ready for name, site in view.sites.items() if name != view.home)
+    return needs_room(view.sites.get(view.home)) and not elsewhere
 
 
 def _loading(release: Release, view: ReleaseView) -> Release:
@@ -148,11 +172,13 @@ def _probing(release: Release, view: ReleaseView) -> Release:
         return _done(release, view, "promoted", f"first version; {text}")
     if release.rollback:
         return _to(release, view, "shifting", f"{text}; it has served before, so it is not judged again")
-    share = view.spec.release.candidate_share
+    share = _judged_share(release, release.former, view)
     return replace(_to(release, view, "judging", f"{text}; gets {share:.0%} of the requests"), share=share)
 
 
 def _judging(release: Release, view: ReleaseView) -> Release:
+    if release.former is not None:
+        release = replace(release, share=_judged_share(release, release.former, view))
     if view.now_s - release.phase_since_s < view.spec.release.judge_s or not view.sites:
         return release
     samples = {name: _sample(site) for name, site in view.sites.items()}
@@ -163,21 +189,15 @@ def _judging(release: Release, view: ReleaseView) -> Release:
 
 
 def _shifting(release: Release, view: ReleaseView) -> Release:
-    candidate = sum(site.candidate_ready for site in view.sites.values())
-    stable = sum(site.stable_ready for site in view.sites.values())
-    share = max(release.share, candidate / (candidate + stable) if candidate else 0.0)
-    complete = view.sites and all(
-        site.admission.ok and site.candidate_ready >= max(1, min(site.target, site.room - 1))
-        for site in view.sites.values()
-    )
-    if complete:
+    if view.sites and all(site.admission.ok and site.candidate_ready >= site.goal for site in view.sites.values()):
         return replace(_to(release, view, "draining", "carries all requests"), share=1.0)
-    return replace(release, share=min(share, 0.95))
+    held = release.share if release.former is None else _slots_share(release, release.former, view)
+    return replace(release, share=min(MOST_SHIFTING, held))
 
 
 def _draining(release: Release, view: ReleaseView) -> Release:
     waited_s = view.now_s - release.phase_since_s
-    if view.stable_in_use == 0 and waited_s >= 1.0:
+    if view.stable_in_use == 0 and waited_s >= SETTLE_S:
         return _done(release, view, "promoted", "the former version has finished its requests")
     if waited_s > view.spec.model.drain_s:
         return _done(release, view, "promoted", f"the former version did not drain in {waited_s:.0f} s")
@@ -192,10 +212,33 @@ def _failure(release: Release, view: ReleaseView) -> str | None:
         if site.admission.attempts and not site.admission.ok:
             answered = f"{site.admission.errors} of {site.admission.requests} probes failed"
             return f"{answered} on {name}: {site.admission.message}"
-    elapsed_s = view.now_s - release.started_at_s
-    if release.phase in ("making_room", "loading", "probing") and elapsed_s > view.spec.release.load_timeout_s:
-        waiting = [name for name, site in view.sites.items() if not site.admission.ok] or ["any site"]
-        return f"not ready on {', '.join(waiting)} after {elapsed_s:.0f} s"
+    return _overdue(release, view) or _too_many_errors(release, view)
+
+
+def _overdue(release: Release, view: ReleaseView) -> str | None:
+    """A phase that does not get on within its time has failed."""
+    elapsed_s, limit_s = view.now_s - release.phase_since_s, view.spec.release.load_timeout_s
+    if release.phase == "making_room" and _home_must_wait(view):
+        if view.lead_s is None:
+            return f"{view.home} has room for one replica, and no cloud site to serve while that one is replaced"
+        if elapsed_s > view.lead_s + limit_s:
+            return f"{view.home} has room for one replica, and no other site served within {elapsed_s:.0f} s"
+    late = {
+        "loading": [name for name, site in view.sites.items() if site.candidate_ready == 0],
+        "probing": [name for name, site in view.sites.items() if not site.admission.ok],
+        "judging": [name for name, site in view.sites.items() if _sample(site).requests < view.spec.release.min_sample],
+        "shifting": [name for name, site in view.sites.items() if site.candidate_ready < site.goal],
+    }
+    if release.phase == "judging":
+        limit_s += view.spec.release.judge_s
+    if release.phase == "shifting":  # replica by replica: each has its time
+        limit_s *= max(1, sum(site.target for site in view.sites.values()))
+    if release.phase in late and elapsed_s > limit_s:
+        return f"{release.phase} has not ended on {', '.join(late[release.phase]) or 'any site'} in {elapsed_s:.0f} s"
+    return None
+
+
+def _too_many_errors(release: Release, view: ReleaseView) -> str | None:
     samples = [_sample(site) for site in view.sites.values()]
     requests, errors = sum(s.requests for s in samples), sum(s.errors for s in samples)
     allowed = view.spec.release.max_error_rate
@@ -212,16 +255,44 @@ def _sample(site: SiteRelease) -> TrackSignals:
     return TrackSignals(site.admission.requests + site.sample.requests, site.admission.errors + site.sample.errors)
 
 
+def _judged_share(release: Release, former: Deployed, view: ReleaseView) -> float:
+    """The candidate's share while it is judged: never more than its part of the slots."""
+    return min(view.spec.release.candidate_share, _slots_share(release, former, view))
+
+
+def _slots_share(release: Release, former: Deployed, view: ReleaseView) -> float:
+    """The candidate's part of all slots that serve; 0 while it has none."""
+    candidate = sum(s.candidate_ready for s in view.sites.values() if s.admission.ok)
+    candidate *= release.candidate.model.slots_per_replica
+    stable = sum(s.stable_ready for s in view.sites.values()) * former.model.slots_per_replica
+    return candidate / (candidate + stable) if candidate else 0.0
+
+
 def _revert(release: Release, view: ReleaseView, why: str, verdict: Verdict) -> Release:
-    return replace(_to(release, view, "reverting", why), share=0.0, intended=verdict, reason=why)
+    """Until it took over, the former version has the capacity for everything; after that it must get it back."""
+    taking_over = release.phase in ("shifting", "draining")
+    share = min(release.share, _not_yet_back(view)) if taking_over else 0.0
+    return replace(_to(release, view, "reverting", why), share=share, intended=verdict, reason=why)
 
 
-def _finish_reverting(release: Release, view: ReleaseView) -> Release:
+def _reverting(release: Release, view: ReleaseView) -> Release:
+    share = min(release.share, _not_yet_back(view))
+    if share > 0:
+        return replace(release, share=share)
+    if release.share > 0:
+        return replace(_to(release, view, "reverting", "the former version carries all requests"), share=0.0)
     waited_s = view.now_s - release.phase_since_s
-    drained = view.candidate_in_use == 0 and waited_s >= 1.0
-    if drained or (release.share == 0 and waited_s > view.spec.model.drain_s):
+    if (view.candidate_in_use == 0 and waited_s >= SETTLE_S) or waited_s > view.spec.model.drain_s:
         return _done(release, view, release.intended or "rolled_back", release.reason)
     return release
+
+
+def _not_yet_back(view: ReleaseView) -> float:
+    """Share of the load that the former version cannot carry yet, and the candidate still can."""
+    goal = sum(site.goal for site in view.sites.values())
+    stable = sum(site.stable_ready for site in view.sites.values())
+    candidate = sum(site.candidate_ready for site in view.sites.values())
+    return max(0.0, 1.0 - stable / goal) if goal and candidate else 0.0
 
 
 def _done(release: Release, view: ReleaseView, verdict: Verdict, text: str) -> Release:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.snapshot import OUTLIER_WINDOW_S, Signals, TrackSignals
@@ -19,8 +19,8 @@ from serving.gateway.routes import Track
 
 BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
 _SMALLEST_S, _DECADES = 0.001, 5
-RECENT_S = 3.0
-TOO_MANY_REQUESTS = 429
+RECENT_S = 3
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 
 
 def bucket_edges(slo_s: float) -> tuple[float, ...]:
@@ -63,26 +63,28 @@ class _Cell:
 
 
 class SignalWindow:
-    """The last `horizon_s` seconds of one service. Not thread-safe; its owner locks."""
+    """The last `window_s` seconds of one service. Not thread-safe; its owner locks."""
 
     def __init__(self, *, slo_s: float, window_s: float, cloud_sites: frozenset[str]) -> None:
         self.window_s = window_s
         self._edges = bucket_edges(slo_s)
         self._cloud = cloud_sites
-        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s) + 2, int(OUTLIER_WINDOW_S) + 2))
+        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s), RECENT_S, int(OUTLIER_WINDOW_S)) + 2)
         self._queued = 0
+        self._in_use: int | None = None
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request in the second in which it ended."""
         cell = self._cell(int(record.at_s + record.total_s))
-        if cell is None:
+        if cell is None or not is_load(record):
             return
         cell.requests += 1
         if not record.site:
             cell.refused += 1
-        if record.queue_s is not None:
-            cell.queue[bisect.bisect_left(self._edges, record.queue_s)] += 1
         if record.status != TOO_MANY_REQUESTS:  # refused at once: no wait that would flatter the quantiles
+            waited_s = record.total_s if record.queue_s is None and not record.site else record.queue_s
+            if waited_s is not None:
+                cell.queue[bisect.bisect_left(self._edges, waited_s)] += 1
             cell.latency[bisect.bisect_left(self._edges, record.total_s)] += 1
         if record.site:
             counts = cell.by_site.setdefault((record.track, record.site), [0, 0])
@@ -95,16 +97,22 @@ class SignalWindow:
     def observe(self, gateway: GatewayObservation, service: str) -> None:
         """Sample how full the private slots are and how many requests wait."""
         self._queued = gateway.queued.get(service, 0)
-        mine = [s for s in gateway.servers if s.service == service and s.site not in self._cloud]
-        limit = sum(server.limit for server in mine)
+        mine = [server for server in gateway.servers if server.service == service]
+        self._in_use = sum(server.in_use for server in mine)
+        private = [server for server in mine if server.site not in self._cloud]
+        limit = sum(server.limit for server in private)
         cell = self._cell(int(gateway.at_s))
         if cell is not None and limit > 0:
-            cell.use_sum += min(1.0, sum(server.in_use for server in mine) / limit)
+            cell.use_sum += min(1.0, sum(server.in_use for server in private) / limit)
             cell.use_samples += 1
 
     def signals(self, now_s: float) -> Signals:
         """What the window says at `now_s`."""
-        cells = [cell for cell in self._cells if now_s - self.window_s <= cell.second + 1 <= now_s + 2]
+        while self._cells and self._cells[-1].second > now_s + 1:
+            self._cells.pop()  # a clock that was set back would else hide what comes now behind what came before
+        first = int(now_s - self.window_s)
+        cells = [cell for cell in self._cells if cell.second >= first]
+        recent = [cell for cell in self._cells if int(now_s) - RECENT_S <= cell.second < int(now_s)]
         requests = sum(cell.requests for cell in cells)
         answered = sum(cell.answered for cell in cells)
         by_site = self._by_site(cells, 0.0)
@@ -115,8 +123,8 @@ class SignalWindow:
         return Signals(
             window_s=self.window_s,
             requests=requests,
-            rate_rps=requests / self.window_s,
-            recent_rate_rps=sum(c.requests for c in cells if now_s - RECENT_S <= c.second < int(now_s)) / RECENT_S,
+            rate_rps=requests / (now_s - first),
+            recent_rate_rps=sum(cell.requests for cell in recent) / RECENT_S,
             p50_s=quantile(latency, self._edges, 0.50),
             p99_s=quantile(latency, self._edges, 0.99),
             queue_p99_s=quantile(self._merged([cell.queue for cell in cells]), self._edges, 0.99),
@@ -127,7 +135,8 @@ class SignalWindow:
             overflow_share=cloud / answered if answered else None,
             private_in_use=sum(cell.use_sum for cell in cells) / samples if samples else None,
             queued=self._queued,
-            by_site=self._by_site(cells, now_s - OUTLIER_WINDOW_S),
+            in_use=self._in_use,
+            by_site=self._by_site(self._cells, now_s - OUTLIER_WINDOW_S),
         )
 
     def _cell(self, second: int) -> _Cell | None:
@@ -139,10 +148,10 @@ class SignalWindow:
             return None
         return next(cell for cell in self._cells if cell.second >= second)
 
-    def _by_site(self, cells: list[_Cell], since_s: float) -> dict[tuple[Track, str], TrackSignals]:
+    def _by_site(self, cells: Iterable[_Cell], since_s: float) -> dict[tuple[Track, str], TrackSignals]:
         merged: dict[tuple[Track, str], list[int]] = {}
         for cell in cells:
-            if cell.second + 1 < since_s:
+            if cell.second + 1 <= since_s:
                 continue
             for key, (requests, errors) in cell.by_site.items():
                 counts = merged.setdefault(key, [0, 0])
@@ -155,6 +164,11 @@ class SignalWindow:
         for counter in counters:
             total.update(counter)
         return [total.get(index, 0) for index in range(len(self._edges) + 1)]
+
+
+def is_load(record: RequestRecord) -> bool:
+    """Somebody wanted an answer from the model: not a request that the gateway refused for its own faults."""
+    return bool(record.site) or record.status in (TOO_MANY_REQUESTS, UNAVAILABLE) or record.termination[1:] == "Q"
 
 
 def is_error(record: RequestRecord) -> bool:

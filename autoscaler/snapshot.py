@@ -44,13 +44,15 @@ class Signals:
     """Mean size of an answer."""
     error_share: float | None = None
     refused: int = 0
-    """Answered at the gateway with 429 or 503: no site took them."""
+    """Turned away at the gateway: no site took them."""
     overflow_share: float | None = None
     """Share of the answered requests that a cloud site answered."""
     private_in_use: float | None = None
     """Share of the private slots in use, averaged over the window."""
     queued: int = 0
     """Waiting at the gateway now."""
+    in_use: int | None = None
+    """Held by all sites now."""
     by_site: Mapping[tuple[Track, str], TrackSignals] = field(default_factory=dict)
     """Over the last `OUTLIER_WINDOW_S` seconds only: fast failure must be seen fast."""
 

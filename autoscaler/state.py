@@ -109,6 +109,8 @@ class ServiceState:
     """Per site, what last held a change back: recorded once, not each tick."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Per site, why its target last changed."""
+    affordable: Mapping[str, int] = field(default_factory=dict)
+    """Per rented site, the replicas that its room and every spend cap allow: a release stays below it."""
 
 
 @dataclass(frozen=True)

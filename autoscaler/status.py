@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from pydantic import JsonValue
 
-from autoscaler.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
+from autoscaler.cost import site_usd_per_hour, usd_per_1000
 from autoscaler.outlier import ejected
 from autoscaler.placement import seen_ready
 from autoscaler.plan import Plan
@@ -79,7 +79,7 @@ def _site(
         "limit": sum(limits),
         "in_use": in_use,
         "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
-        "usd_per_hour": state.targets.get(site, 0) * node_usd_per_hour(seen.spec.pools[0], snapshot.now_s),
+        "usd_per_hour": site_usd_per_hour(seen.spec, state.targets.get(site, 0), snapshot.now_s),
         "waiting": state.notes.get(site) or None,
     }
 

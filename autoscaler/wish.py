@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from autoscaler.placement import SitePlacement, applications, status_of
+from autoscaler.placement import SitePlacement, applications, seen_ready, status_of
 from autoscaler.plan import ApplyApplications, CloseSite, Decision, OpenSite, SiteAction
 from autoscaler.reconcile import SiteWish, site_action
+from autoscaler.release import SETTLE_S
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
-from autoscaler.state import DaemonState, ServiceState
+from autoscaler.state import DaemonState, Deployed, ServiceState
 from serving.sites.site import Application
-
-SETTLE_S = 1.0
-"""After its routes are withdrawn a site is given this long before `no request there` is believed."""
 
 VERBS: Mapping[type[SiteAction], str] = {
     OpenSite: "open site",
@@ -69,15 +66,22 @@ def _wish(
 def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str) -> tuple[Application, ...]:
     """What must stay on a site that is being left until its requests are done, or their time is over."""
     since_s = mine.emptying_since_s.get(site)
-    if mine.stable is None or since_s is None:
-        return ()
-    status = status_of(snapshot, site, mine.stable.application)
-    if status is None:
+    if since_s is None:
         return ()
     waited_s = snapshot.now_s - since_s
-    in_use = snapshot.in_use(service.spec.name, site)
-    finished = in_use == 0 and waited_s >= SETTLE_S
-    if finished or waited_s > mine.stable.model.drain_s:
+    finished = waited_s >= SETTLE_S and snapshot.in_use(service.spec.name, site) == 0
+    if finished or waited_s > service.spec.model.drain_s:
         return ()
-    kept = applications(service.spec, mine, SitePlacement(max(1, status.replicas_target), 0))
-    return tuple(replace(application, replicas=max(1, status.replicas_target)) for application in kept)
+    candidate = mine.release.candidate if mine.release else None
+    there = [_there(mine, snapshot, site, deployed) for deployed in (mine.stable, candidate)]
+    return applications(service.spec, mine, SitePlacement(*there))
+
+
+def _there(mine: ServiceState, snapshot: Snapshot, site: str, deployed: Deployed | None) -> int:
+    """Replicas of a version on a site, as far as is known."""
+    if deployed is None:
+        return 0
+    status = status_of(snapshot, site, deployed.application)
+    if status is None:
+        return seen_ready(mine, snapshot, deployed.application, site)
+    return max(status.replicas_target, status.replicas_ready)

@@ -58,7 +58,7 @@ def service_file(paths: ProjectPaths) -> Finding:
 def ports(paths: ProjectPaths) -> Finding:
     """The recorded ports are free, or held by what they were recorded for."""
     from cli import wiring
-    from serving.sites.ports import INTERNAL_PORTS, is_port_free, recorded_ports
+    from serving.sites.ports import INTERNAL_PORTS, listening_ports, recorded_ports
 
     project = Project(paths=paths, spec=load_project(paths.project_file))
     shown, idle = list[str](), list[int]()
@@ -75,7 +75,7 @@ def ports(paths: ProjectPaths) -> Finding:
             idle.append(gateway)
     if not shown:
         return nothing("none chosen yet; the first start chooses free ones")
-    taken = [port for port in idle if not is_port_free(port)]
+    taken = sorted(listening_ports().intersection(idle))
     listed = ", ".join(shown)
     return judged(
         not taken,

@@ -95,7 +95,7 @@ def gateway_port(project: Project) -> int:
         HcctlError: no port is free.
     """
     from serving.files import exclusive, write_atomic
-    from serving.sites.ports import is_port_free
+    from serving.sites.ports import listening_ports
 
     if project.spec.gateway.port:
         return project.spec.gateway.port
@@ -103,10 +103,11 @@ def gateway_port(project: Project) -> int:
     with exclusive(file.with_suffix(".lock")):
         if file.exists():
             return int(file.read_text())
+        taken = listening_ports()
         start = zlib.crc32(str(project.paths.root).encode())  # projects side by side rarely meet
         for step in range(len(GATEWAY_PORTS)):
             port = GATEWAY_PORTS[(start + step) % len(GATEWAY_PORTS)]
-            if is_port_free(port):
+            if port not in taken:
                 write_atomic(file, str(port).encode())
                 return port
     raise HcctlError("no port is free for the gateway", next_step="stop other projects, or set gateway.port")
@@ -161,6 +162,7 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
     with daemon_lock(project.paths), store(project.paths) as opened:
+        opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
         requests = RequestLog()
         executor = ThreadExecutor(4 * len(project.spec.sites))
         daemon = Daemon(
@@ -252,16 +254,15 @@ def refuse_over_budget(
     Raises:
         RefusedByBudget: names the cap and what it leaves.
     """
-    from autoscaler.allocate import CLOSE_MARGIN_S
-    from autoscaler.cost import affordable_nodes, spend
+    from autoscaler.allocate import within_budget
+    from autoscaler.cost import spend
 
     spent = spend([e for e in opened.ledger() if e.service == spec.name], now_s)
     for site, replicas in wanted.items():
         if project.spec.sites[site].role != "cloud":
             continue
-        pool = max(project.spec.sites[site].pools, key=lambda candidate: candidate.price_usd_per_hour)
-        allowed = affordable_nodes(
-            pool, spec.budget, spent, wanted=replicas, keep_s=(), horizon_s=spec.model.drain_s + CLOSE_MARGIN_S
+        allowed, _ = within_budget(
+            spec, project.spec.sites[site], (), spent, room=replicas, wanted=replicas, now_s=now_s
         )
         if allowed.nodes < replicas:
             raise RefusedByBudget(

@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.errors import HcctlError
+
 PROJECT_FILE = "hcctl.yaml"
 SERVICE_FILE = "service.yaml"
 
@@ -102,11 +104,14 @@ def private_dir(path: Path) -> Path:
     """Create folder `path` for its owner only (0700), and refuse one owned by somebody else.
 
     Raises:
-        PermissionError: the folder exists and belongs to another user, or is a link.
+        HcctlError: the folder belongs to another user, is a link, or cannot be made.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.lstat()
-    if path.is_symlink() or status.st_uid != os.getuid():
-        raise PermissionError(f"{path} is not a folder of this user; remove it")
-    path.chmod(0o700)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_symlink() or path.lstat().st_uid != os.getuid():
+            raise HcctlError("a folder is not this user's own", where=str(path), next_step="remove it, and try again")
+        path.chmod(0o700)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise HcctlError("a folder cannot be made", where=str(path), why=why, next_step="check disk and owner") from error
     return path

@@ -13,7 +13,7 @@ ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$
 
 
 class TariffBand(Model):
-    """An electricity price from one local time of day until another."""
+    """An electricity price from one time of day (UTC) until another; a band may cross midnight."""
 
     start: ClockTime = Field(alias="from")
     until: ClockTime

@@ -156,6 +156,8 @@ def _with_options(deployment: serve.Deployment, spec: ModelSpec) -> serve.Deploy
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         health_check_period_s=HEALTH_PERIOD_S,
         max_constructor_retry_count=LOAD_TRIES,
+        # Only a registry that moved changes a running application; it is then replaced without a gap.
+        max_surge_percent=100,
         # Every request is logged once, at the gateway.
         logging_config={"enable_access_log": False},
     )

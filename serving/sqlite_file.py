@@ -59,7 +59,6 @@ class SqliteFile:
         self._lock = threading.Lock()
         with disk_errors("the state folder cannot be used", path.parent):
             private_dir(path.parent)
-            sync_dir(path.parent.parent)
         # One at a time: SQLite does not wait for others when it changes to a write-ahead log.
         with disk_errors("the state database cannot be used", path), exclusive(self._lock_path):
             if not path.exists():
@@ -144,6 +143,7 @@ class SqliteFile:
             connection.close()
         draft.replace(self.path)
         sync_dir(self.path.parent)
+        sync_dir(self.path.parent.parent)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)

@@ -67,6 +67,7 @@ def command(service: str, counts: tuple[str, ...], duration: str, reason: str, r
                 allowed = f"{share.min_replicas} to {share.max_replicas}"
                 raise InvalidInput("not allowed by the service", where=f"{site}={replicas}", next_step=f"use {allowed}")
         wiring.refuse_over_budget(project, store, intent.spec, wanted, now_s)
-        body: dict[str, JsonValue] = {"replicas": {**wanted}, "until_s": now_s + _duration_s(duration), "reason": reason[:200]}
+        until_s = now_s + _duration_s(duration)
+        body: dict[str, JsonValue] = {"replicas": {**wanted}, "until_s": until_s, "reason": reason[:200]}
         store.put_intent("hold", name, body, expected_revision=None, at_s=now_s)
     output.success(f"{name}: held at {', '.join(f'{s}={n}' for s, n in wanted.items())} for {duration}")

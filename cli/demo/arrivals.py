@@ -21,9 +21,8 @@ STEP_S = 0.1
 RAMP_S = 3.0
 DECAY_S = 5.0
 """After the hold a sale's extra load falls to 1/e in this time."""
-QUIET_SHARE = 0.6
-"""The quietest hour keeps this share of the mean rate, so that latency is measured all day."""
-BUSY_SHARE = 1.4
+QUIET_SHARE, BUSY_SHARE = 0.6, 1.4
+"""Height of the quietest and the busiest hour: flatter than a real day, so that latency is measured all day."""
 
 MAX_TRACE_BYTES = 64 * 2**20
 MAX_TRACE_ROWS = 2_000_000
@@ -57,15 +56,15 @@ class RateCurve:
             InvalidInput: the curve has no bins there.
         """
         first = round(start_s / self.step_s)
-        chosen = self.rate_rps[first : first + round(length_s / self.step_s)] if first >= 0 else []
-        if len(chosen) == 0:
+        chosen = self.rate_rps[first : first + max(1, round(length_s / self.step_s))]
+        if first < 0 or len(chosen) == 0:
             raise InvalidInput(
                 "the trace has nothing there",
                 where=f"{start_s:g} s to {start_s + length_s:g} s",
                 why=f"it lasts {self.duration_s:g} s",
                 next_step="choose an earlier or longer part",
             )
-        return RateCurve(self.step_s, np.asarray(chosen))
+        return RateCurve(self.step_s, chosen)
 
     def fitted(self, *, duration_s: float, peak_rps: float) -> RateCurve:
         """The same shape, played in `duration_s` with its highest bin at `peak_rps`.
@@ -101,14 +100,14 @@ def shape(
         sale_hold_s: how long it holds after its ramp.
     """
     bins = max(1, round(duration_s / STEP_S))
-    moment_s = (np.arange(bins) + 0.5) * STEP_S
+    moment_s = (np.arange(bins, dtype=np.float64) + 0.5) * STEP_S
     day = base_rps * _day_profile(np.asarray(hour_counts, dtype=np.float64), bins)
     sale = _sale_envelope(moment_s - sale_at_s, sale_hold_s)
     return RateCurve(STEP_S, day * (1.0 + _boost(day, sale, peak_rps) * sale))
 
 
 def _day_profile(hour_counts: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
-    """The busy hours of the day over `bins`, with mean 1 and within the quiet and busy shares."""
+    """The busy hours of the day over `bins`, flattened, with mean 1."""
     total = hour_counts.sum()
     if total <= 0:
         return np.ones(bins)

@@ -3,7 +3,7 @@
 All three are cumulative usd over the same time axis and count owned nodes alike:
 
     private(t)    = owned nodes x usd per node-hour x t
-    hybrid(t)     = private(t) + rent billed by then (the ledger, minimum billing included)
+    hybrid(t)     = private(t) + rent by then, from the ledger
     always on(t)  = private(t) + most cloud nodes held at once x usd per node-hour x t
     cloud only(t) = usd per node-hour x integral of ceil(rate / requests per second of a node)
 
@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from cli.demo.verdict import Sample
 
 HOUR_S = 3_600.0
 
@@ -42,30 +44,25 @@ class CostComparison:
     cloud_only_usd: tuple[float, ...]
 
 
-def compare(
-    t_s: Sequence[float],
-    *,
-    rate_rps: Sequence[float],
-    rented_usd: Sequence[float],
-    cloud_nodes: Sequence[int],
-    prices: Prices,
-) -> CostComparison:
-    """The three courses over the moments `t_s`, all starting at the first one.
+def compare(samples: Sequence[Sample], *, clouds: Sequence[str], prices: Prices) -> CostComparison:
+    """The three courses over the moments of `samples`, of which there is at least one.
 
-    Args:
-        t_s: ascending seconds.
-        rate_rps: measured load from each moment to the next.
-        rented_usd: cumulative rent billed at each moment.
-        cloud_nodes: cloud nodes held at each moment.
-        prices: what nodes cost and carry.
+    The peak of the cloud nodes is the most replicas seen ready on the sites `clouds`.
     """
-    private = private_usd(t_s, prices)
+    t_s = [sample.t_s for sample in samples]
+    peak = max(cloud_replicas(sample, clouds) for sample in samples)
+    rented = zip(private_usd(t_s, prices), samples, strict=True)
     return CostComparison(
         t_s=tuple(t_s),
-        hybrid_usd=tuple(own + rent for own, rent in zip(private, rented_usd, strict=True)),
-        always_on_usd=tuple(always_on_usd(t_s, prices, peak_cloud_nodes=max(cloud_nodes, default=0))),
-        cloud_only_usd=tuple(cloud_only_usd(t_s, rate_rps, prices)),
+        hybrid_usd=tuple(own + sample.rented_usd for own, sample in rented),
+        always_on_usd=tuple(always_on_usd(t_s, prices, peak_cloud_nodes=peak)),
+        cloud_only_usd=tuple(cloud_only_usd(t_s, [sample.rate_rps for sample in samples], prices)),
     )
+
+
+def cloud_replicas(sample: Sample, clouds: Sequence[str]) -> int:
+    """Ready replicas on rented sites."""
+    return sum(sample.replicas.get(site, 0) for site in clouds)
 
 
 def private_usd(t_s: Sequence[float], prices: Prices) -> list[float]:
@@ -82,7 +79,10 @@ def always_on_usd(t_s: Sequence[float], prices: Prices, *, peak_cloud_nodes: int
 
 
 def cloud_only_usd(t_s: Sequence[float], rate_rps: Sequence[float], prices: Prices) -> list[float]:
-    """Cumulative usd of serving all load on cloud nodes, of which there is at least one."""
+    """Cumulative usd of serving all load on cloud nodes, of which there is at least one.
+
+    `rate_rps` is the load from each moment to the next.
+    """
     total_usd = [0.0] * len(t_s)
     for index in range(1, len(t_s)):
         nodes = max(1, math.ceil(rate_rps[index - 1] / prices.node_rps))

@@ -66,7 +66,8 @@ async def replay(
         url: `http://127.0.0.1:PORT`, without a path.
         arrivals_s: seconds from the start, ascending.
         make_request: gives the request with this number, from 0.
-        on_tick: called with a snapshot every `settings.tick_s`; must be quick.
+        on_tick: called with a snapshot every `settings.tick_s` and at the end; must be quick. What it
+            raises ends the replay and comes out in an ExceptionGroup.
         settings: how the client behaves.
 
     Raises:

@@ -6,6 +6,7 @@ The plan goes in as one JSON object on stdin; lines of JSON come out: snapshots,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -23,7 +24,7 @@ MODULE = "cli.demo.replay_process"
 OUTCOMES_PER_LINE = 100
 """Keeps a line far below asyncio's limit of 64 KiB."""
 STOP_WAIT_S = 5.0
-STDERR_KEPT = 2_000
+STDERR_KEPT = 300
 
 
 async def replay_in_process(
@@ -66,17 +67,18 @@ async def _converse(child: Process, plan: bytes, on_tick: Callable[[Snapshot], N
     outcomes: list[Outcome] = []
     summary: dict[str, float] | None = None
     try:
-        child.stdin.write(plan)
-        await child.stdin.drain()
-        child.stdin.close()
+        with contextlib.suppress(ConnectionError):  # it died before it had read the plan
+            child.stdin.write(plan)
+            await child.stdin.drain()
+            child.stdin.close()
         async for line in child.stdout:
+            if not line.endswith(b"\n"):
+                break  # it died in the middle of a line
             message: dict[str, Any] = json.loads(line)
             if "snapshot" in message and on_tick:
                 on_tick(Snapshot(**message["snapshot"]))
             outcomes += [Outcome(*values) for values in message.get("outcomes", ())]
             summary = message.get("summary", summary)
-        said = (await problems).decode(errors="replace")
-    except ConnectionError:
         said = (await problems).decode(errors="replace")
     finally:
         problems.cancel()
@@ -84,7 +86,7 @@ async def _converse(child: Process, plan: bytes, on_tick: Callable[[Snapshot], N
         raise HcctlError(
             "the load generator died",
             where=f"process {child.pid}",
-            why=said[-STDERR_KEPT:].strip(),
+            why=said.strip().rpartition("\n")[2][:STDERR_KEPT],
             next_step="run the demo again",
         )
     return ReplayResult(**summary, outcomes=tuple(outcomes))

@@ -6,36 +6,20 @@ The page has no scripts and loads nothing; whatever text enters it is escaped.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from cli.demo.chart import ChartData, render
-from cli.demo.cost import Prices
+from cli.demo.canvas import seconds, usd
+from cli.demo.chart import ChartData, Event, render
+from cli.demo.cost import Prices, cloud_replicas
 from cli.demo.outcome import ReplayResult
+from cli.demo.verdict import MIN_SERVED, WINDOW_S, Check, Sample
+from serving.state import Decision
 
 PNG_NAME, HTML_NAME = "demo.png", "demo.html"
-SLO_WINDOW_S = 5.0
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One line of the decision log."""
-
-    t_s: float
-    """Since the start of the replay; negative before it."""
-    action: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something the demo promises, and whether it held."""
-
-    promise: str
-    held: bool
-    detail: str
+DECISIONS_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -44,6 +28,7 @@ class DemoReport:
 
     chart: ChartData
     decisions: Sequence[Decision]
+    """Oldest first."""
     checks: Sequence[Check]
     prices: Prices
     settings: Mapping[str, str]
@@ -72,6 +57,23 @@ def write_report(report: DemoReport, directory: Path) -> ReportFiles:
     return files
 
 
+def moments(samples: Sequence[Sample], *, cloud: str, sale_at_s: float) -> list[Event]:
+    """The events of a burst to `cloud`, as far as they happened."""
+    found = [Event(sale_at_s, "flash sale")]
+    steps: list[tuple[str, Callable[[Sample], bool]]] = [
+        ("burst opened", lambda sample: sample.phases.get(cloud) not in {"closed", None}),
+        (f"{cloud} ready", lambda sample: sample.replicas.get(cloud, 0) > 0),
+        ("home", lambda sample: sample.phases.get(cloud) == "closed"),
+    ]
+    rest = iter(samples)
+    for label, happened in steps:
+        sample = next((sample for sample in rest if happened(sample)), None)
+        if sample is None:
+            break
+        found.append(Event(sample.t_s, label))
+    return found
+
+
 def summary_rows(report: DemoReport) -> list[tuple[str, str]]:
     """The figures of the run as (name, value), for the page and for the terminal."""
     chart, result = report.chart, report.chart.result
@@ -91,7 +93,7 @@ def summary_rows(report: DemoReport) -> list[tuple[str, str]]:
         ("p50", _time(result.latency_s(0.5))),
         ("p99", _time(result.latency_s(0.99))),
         (f"p99 above the SLO of {_time(chart.slo_p99_s)}", f"for {over_s:.0f} s"),
-        ("Longest queue at the gateway", _most(sample.queue for sample in chart.samples)),
+        ("Longest queue at the gateway", _most(sample.queued for sample in chart.samples)),
     ]
     rows += [
         (f"Most replicas on {site}", _most(sample.replicas.get(site) for sample in chart.samples))
@@ -109,16 +111,15 @@ def summary_rows(report: DemoReport) -> list[tuple[str, str]]:
 def cost_rows(report: DemoReport) -> list[tuple[str, str, str]]:
     """The three ways to run the load as (name, usd, how it is counted)."""
     cost, prices, chart = report.chart.cost, report.prices, report.chart
-    clouds = chart.sites[1:]
-    peak = max((sum(sample.nodes.get(site, 0) for site in clouds) for sample in chart.samples), default=0)
+    peak = max(cloud_replicas(sample, chart.sites[1:]) for sample in chart.samples)
     own = f"{prices.private_nodes} owned x ${prices.private_usd_per_node_hour:g}/h"
     rent = f"${prices.cloud_usd_per_node_hour:g}/h"
     return [
-        ("hcctl", _usd(cost.hybrid_usd[-1]), f"{own} + rent as billed, minimum billing included"),
-        ("Always on", _usd(cost.always_on_usd[-1]), f"{own} + {peak} rented x {rent} all the time"),
+        ("hcctl", usd(cost.hybrid_usd[-1]), f"{own} + rent, from the ledger"),
+        ("Always on", usd(cost.always_on_usd[-1]), f"{own} + {peak} rented x {rent} all the time"),
         (
             "Cloud only",
-            _usd(cost.cloud_only_usd[-1]),
+            usd(cost.cloud_only_usd[-1]),
             f"ceil(rate / {prices.node_rps:g} per node) x {rent}; an ideal: nodes come and go at once",
         ),
     ]
@@ -139,15 +140,15 @@ def render_html(report: DemoReport) -> str:
         _section("Cost", _table(("", "usd", "counted as"), cost_rows(report))),
         _section("Settings", _table((), report.settings.items())),
         "</div></div>",
-        _section("Decisions", _decisions(report.decisions)),
+        _section("Decisions", _decisions(report.decisions, chart.result.started_at_s)),
         _section("The model", _quality(report.model_quality)) if report.model_quality else "",
     ]
     return _PAGE.format(title=escape(chart.headline), body="\n".join(body))
 
 
 def _seconds_over_slo(result: ReplayResult, slo_p99_s: float) -> float:
-    windows = result.windows(SLO_WINDOW_S)
-    return sum(SLO_WINDOW_S for window in windows if window.p99_s is not None and window.p99_s > slo_p99_s)
+    windows = [window for window in result.windows(WINDOW_S) if window.served >= MIN_SERVED]
+    return sum(WINDOW_S for window in windows if window.p99_s is not None and window.p99_s > slo_p99_s)
 
 
 def _oddities(result: ReplayResult) -> list[tuple[str, int]]:
@@ -157,14 +158,24 @@ def _oddities(result: ReplayResult) -> list[tuple[str, int]]:
 
 def _checks(checks: Sequence[Check]) -> str:
     items = (
-        f"<li class={'held' if check.held else 'failed'}><b>{escape(check.promise)}</b> {escape(check.detail)}"
+        f"<li class={'held' if check.ok else 'failed'}><b>{escape(check.name)}</b>: {escape(check.text)}"
         for check in checks
     )
     return f"<ul class=checks>{''.join(items)}</ul>"
 
 
-def _decisions(decisions: Sequence[Decision]) -> str:
-    return _table(("time", "action", "reason"), ((_clock(d.t_s), d.action, d.reason) for d in decisions))
+def _decisions(decisions: Sequence[Decision], started_at_s: float) -> str:
+    rows = [
+        (
+            _clock(decision.at_s - started_at_s),
+            " ".join(str(decision.body[key]) for key in ("action", "site") if decision.body.get(key)),
+            str(decision.body.get("reason", "")),
+        )
+        for decision in decisions[:DECISIONS_SHOWN]
+    ]
+    more = len(decisions) - len(rows)
+    note = f"<p class=lead>and {more} more; see <code>hcctl why</code></p>" if more else ""
+    return _table(("time", "action", "reason"), rows) + note
 
 
 def _quality(metrics: Mapping[str, float]) -> str:
@@ -198,10 +209,8 @@ def _clock(t_s: float) -> str:
     return f"{sign}{int(whole) // 60}:{whole % 60:04.1f}"
 
 
-def _time(value: float | None) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.2f} s"
+def _time(value_s: float | None) -> str:
+    return "not measured" if value_s is None else seconds(value_s)
 
 
 def _share(part: int, whole: int) -> str:
@@ -210,10 +219,6 @@ def _share(part: int, whole: int) -> str:
 
 def _most(values: Iterable[int | None]) -> str:
     return str(max((value for value in values if value is not None), default="unknown"))
-
-
-def _usd(value: float) -> str:
-    return f"${value:.2f}" if value >= 0.1 else f"${value:.4f}"
 
 
 _PAGE = """<!doctype html>
@@ -232,13 +237,15 @@ h2 {{ font-size: 1rem; margin: 2.2rem 0 .5rem; }}
 img {{ width: 100%; height: auto; margin: .5rem 0; }}
 .checks {{ list-style: none; padding: 0; margin: 0 0 1rem; display: grid; gap: .15rem 2rem;
           grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }}
+.checks li {{ padding-left: 1.3rem; text-indent: -1.3rem; }}
 .checks li::before {{ display: inline-block; width: 1.3rem; font-weight: 700; }}
 .held::before {{ content: "\\2713"; color: var(--good); }}
 .failed::before {{ content: "\\2717"; color: var(--bad); }}
 .columns {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 3rem; }}
 table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
 th {{ text-align: left; font-weight: 500; color: var(--soft); }}
-th, td {{ padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }}
+th, td {{ padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+         overflow-wrap: break-word; }}
 td:first-child {{ white-space: nowrap; }}
 @media print {{ body {{ margin: 0; }} section {{ break-inside: avoid; }} }}
 </style>

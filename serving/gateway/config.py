@@ -61,6 +61,8 @@ class ListenSettings:
     max_connections: int = 10_000
     """Connections held at once, queued requests included; more wait in the kernel."""
     threads: int = 2
+    request_timeout_s: float = 5.0
+    """How long a client may take to send headers and as much of the body as fits the buffer."""
     eject_s: float = 5.0
     """How long a failing site gets no traffic before it is tried again."""
 
@@ -145,7 +147,7 @@ def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: s
     head = f"{listen_header(listen)}\n" if digest else ""
     longest = max((_longest_ms(service.service.routing) for service in services), default=0)
     tracks = (_backend(service, name) for service in services for name in TRACKS)
-    return head + "\n".join([_global(listen, digest, longest), _DEFAULTS, _frontend(listen), *tracks])
+    return head + "\n".join([_global(listen, digest, longest), _defaults(listen), _frontend(listen), *tracks])
 
 
 def _global(listen: ListenSettings, digest: str, longest_ms: int) -> str:
@@ -175,13 +177,13 @@ def _answer(status: int, error: str, message: str, *headers: str) -> str:
     return f"status {status} content-type application/json lf-string '{body}'{extra}"
 
 
-_DEFAULTS = f"""\
+def _defaults(listen: ListenSettings) -> str:
+    return f"""\
 defaults
   mode http
   timeout connect 1s
   timeout check 1s
-  # A client has 5 s for the headers and for what fits the buffer of the body.
-  timeout http-request 5s
+  timeout http-request {_ms(listen.request_timeout_s)}ms
   timeout http-keep-alive 10s
   timeout client 30s
   # Only complete requests take a slot; those whose client has gone leave the queue.

@@ -30,7 +30,7 @@ from serving.paths import private_dir
 
 __all__ = ["HaproxyGateway", "ListenSettings", "haproxy_binary"]
 
-RELOAD_TIMEOUT_S = 10.0
+RELOAD_TIMEOUT_S = 5.0
 CHECK_TIMEOUT_S = 20.0
 POLL_S = 0.01
 
@@ -158,7 +158,8 @@ class HaproxyGateway:
 
     def _reload(self, digest: str) -> None:
         """Start a worker with the files and let the former one finish; no connection is refused."""
-        answer = self._master.ask("reload")
+        deadline = time.monotonic() + RELOAD_TIMEOUT_S
+        answer = _patiently(lambda: self._master.ask("reload"), deadline)
         if not answer.startswith("Success=1"):
             raise HcctlError(
                 "HAProxy could not load the gateway's configuration",
@@ -166,8 +167,7 @@ class HaproxyGateway:
                 why=_first_alert(answer),
                 next_step="the former configuration stays in force; see the gateway's log",
             )
-        deadline = time.monotonic() + RELOAD_TIMEOUT_S
-        while self._admin.digest() != digest:
+        while _patiently(self._admin.digest, deadline) != digest:
             if time.monotonic() > deadline:
                 raise GatewayUnreachable(
                     "The gateway did not take up its new configuration", where=str(self._folder), why="timed out"
@@ -261,6 +261,17 @@ def _split(backend: str) -> tuple[str, Track]:
         if service and track == name:
             return service, track
     raise GatewayUnreachable("The gateway runs another configuration", why=f"backend {backend[:80]!r} is not ours")
+
+
+def _patiently(ask: Callable[[], str], deadline: float) -> str:
+    """Ask until there is an answer: for a moment of its start and of a reload nobody listens on a socket."""
+    while True:
+        try:
+            return ask()
+        except GatewayUnreachable:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
 def _first_alert(text: str) -> str:

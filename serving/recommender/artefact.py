@@ -162,7 +162,7 @@ def load(directory: Path, *, dim: int, history: int) -> Shop:
 def _tensors(path: Path, expected: dict[str, torch.Tensor | None]) -> dict[str, torch.Tensor]:
     """The tensors of a file, alike in name, type and shape to the expected ones (None: any), all finite."""
     try:
-        found = load_file(path)
+        found: dict[str, torch.Tensor] = load_file(path)
     except Exception as error:  # safetensors raises its own type, OSError and others
         raise _corrupt(path, str(error)[:200]) from error
     if found.keys() != expected.keys():
@@ -184,7 +184,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def _read_json(path: Path, columns: tuple[str, ...]) -> dict[str, list[Any]]:
     """An object of equally long lists: strings, or numbers for prices."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _corrupt(path, str(error)[:200]) from error
     if not isinstance(value, dict) or value.keys() != set(columns):

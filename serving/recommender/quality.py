@@ -60,7 +60,7 @@ def popularity(orders: Orders, before_s: int) -> NDArray[np.float32]:
     sold = orders.timestamp_s < before_s
     weight = 0.5 ** ((before_s - orders.timestamp_s[sold]) / HALF_LIFE_S)
     counts = np.bincount(orders.item[sold], weights=weight, minlength=len(orders.item_ids))
-    return (counts / max(counts.sum(), 1e-12)).astype(np.float32)
+    return np.asarray(counts / max(counts.sum(), 1e-12), dtype=np.float32)
 
 
 def repeats_scorer(split: Split, popular: NDArray[np.float32]) -> Scorer:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from serving.errors import InvalidInput
 from serving.recommender.data import Orders
-from serving.recommender.lines import Baskets, Index, UserLines
+from serving.recommender.lines import Baskets, Index
 from serving.recommender.model import TwoTower
 from serving.recommender.quality import Quality, Scorer, Split, measure, popularity, repeats_scorer, split_by_time
 
@@ -169,7 +169,8 @@ class _Batches:
         line = np.repeat(self._baskets.start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
         weights = np.repeat(self._chance / sizes, sizes)
         chances = np.bincount(self._lines.item[line], weights=weights, minlength=self._n_items)
-        return np.maximum(chances, chances[chances > 0].min())  # an item never drawn needs no exact value
+        # An item that is never drawn needs no exact value, only a logarithm.
+        return np.asarray(np.maximum(chances, chances[chances > 0].min()))
 
 
 def _model_scorer(model: TwoTower, split: Split) -> Scorer:

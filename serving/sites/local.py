@@ -52,6 +52,7 @@ class LocalSite:
         paths: the project.
         python_path: folders that replicas import from, the project's first.
         clock: wall-clock seconds since the epoch.
+        launcher: the command of `serving.sites.launch`, to which its arguments are added.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class LocalSite:
         *,
         python_path: tuple[Path, ...] = (),
         clock: Callable[[], float] = time.time,
+        launcher: tuple[str, ...] = (sys.executable, "-m", "serving.sites.launch"),
     ) -> None:
         self._name = name
         self._spec = spec
         self._paths = paths
         self._python_path = (*python_path, *_own_path())
         self._clock = clock
+        self._launcher = launcher
         self._dir = paths.site_dir(name)
         self._ray_dir = paths.ray_dir(name)
         self._marker = str(self._dir)
@@ -107,9 +110,9 @@ class LocalSite:
             ports = claim_ports(self._paths.ports_file, self._name, self._replica_ports())
             head = RayHead(ports, private_dir(self._ray_dir), self._token_file, self._spec.ingress)
             write_atomic(self._token_file, secrets.token_hex(32).encode())
-            launcher = [sys.executable, "-m", "serving.sites.launch", str(ports.dashboard), str(ports.ingress)]
+            arguments = [ports.dashboard, ports.ingress, self._token_file, self._opened_file]
             record = spawn(
-                [*launcher, str(self._token_file), str(self._opened_file), *ray_command(head)],
+                [*self._launcher, *map(str, arguments), *ray_command(head)],
                 environment=ray_environment(head, os.environ, self._python_path),
                 marker=self._marker,
                 log=private_dir(self._paths.log_dir) / self.log_file.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,9 @@ LAST_PORT = 32_000
 
 INTERNAL_PORTS = 20
 """Ports of a block that are not for replicas."""
+
+_LISTEN = "0A"
+"""State LISTEN in /proc/net/tcp."""
 
 
 class SitePorts(BaseModel):
@@ -84,11 +86,11 @@ def claim_ports(file: Path, site: str, replicas: int) -> SitePorts:
     with exclusive(file.with_suffix(".lock")):
         book = _read(file)
         ports = book.sites.pop(site, None)
-        others = list(book.sites.values())
+        others, taken = list(book.sites.values()), listening_ports()
 
         def usable(block: SitePorts) -> bool:
             apart = all(block.end <= other.base or other.end <= block.base for other in others)
-            return apart and all(is_port_free(port) for port in range(block.base, block.end))
+            return apart and taken.isdisjoint(range(block.base, block.end))
 
         if ports is None or ports.replicas != replicas or not usable(ports):
             ports = choose_block(f"{file}:{site}", replicas, usable)
@@ -119,15 +121,18 @@ def choose_block(seed: str, replicas: int, usable: Callable[[SitePorts], bool]) 
     )
 
 
-def is_port_free(port: int) -> bool:
-    """Whether nothing on this machine listens on `port`, on any address."""
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
+def listening_ports() -> frozenset[int]:
+    """TCP ports that something on this machine listens on, on any address.
+
+    Trying to bind would also fail on ports whose last connections are still fading away.
+    """
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN:
+                found.add(int(fields[1].rpartition(":")[2], 16))
+    return frozenset(found)
 
 
 def _read(file: Path) -> _Book:

@@ -152,18 +152,21 @@ def parse_servers(statistics: str) -> Reach:
     """Healthy replicas by application, from HAProxy's statistics as CSV.
 
     Raises:
-        SiteUnreachable: a column is missing.
+        SiteUnreachable: it is not HAProxy's statistics.
     """
-    rows = csv.DictReader(io.StringIO(statistics.removeprefix("# ")))
-    if not {"pxname", "svname", "status"} <= set(rows.fieldnames or ()):
-        raise SiteUnreachable("the ingress gave no valid answer", where="/stats", why="it is no statistics")
     found = Counter[str]()
-    for row in rows:
-        application = (row["pxname"] or "").removeprefix("http-")
-        # Other servers are the application's other deployments and the fallback proxy.
-        replica = f"SERVE_REPLICA_{application}-{INGRESS_DEPLOYMENT}-"
-        if (row["svname"] or "").startswith(replica) and (row["status"] or "").startswith("UP"):
-            found[application] += 1
+    try:
+        rows = csv.DictReader(io.StringIO(statistics.removeprefix("# ")))
+        if "pxname" not in (rows.fieldnames or ()):
+            raise KeyError("pxname")
+        for row in rows:
+            application = row["pxname"].removeprefix("http-")
+            # Other servers are the application's other deployments and the fallback proxy.
+            replica = f"SERVE_REPLICA_{application}-{INGRESS_DEPLOYMENT}-"
+            if row["svname"].startswith(replica) and row["status"].startswith("UP"):
+                found[application] += 1
+    except (csv.Error, KeyError, AttributeError):
+        raise SiteUnreachable("the ingress gave no valid answer", where="/stats", why="no statistics") from None
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,11 +43,12 @@ def wait() -> Wait:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> ProjectPaths:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectPaths]:
     """A project of its own."""
     paths = ProjectPaths(tmp_path_factory.mktemp("project"))
     paths.state_dir.mkdir()
-    return paths
+    yield paths
+    shutil.rmtree(paths.run_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

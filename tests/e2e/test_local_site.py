@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,8 +17,8 @@ from safetensors.torch import save_file
 from serving.paths import ProjectPaths
 from serving.project import SiteSpec
 from serving.sites.local import LocalSite
-from serving.sites.ports import is_port_free, recorded_ports
-from serving.sites.processes import members, read_record
+from serving.sites.ports import listening_ports, recorded_ports
+from serving.sites.processes import ProcessRecord, members, read_record
 from serving.sites.site import Application, Endpoint, Site, SiteObservation
 from tests.e2e.conftest import CLOUD, REPOSITORY, wait_for
 from tests.support.load import Load, Reply, fetch
@@ -27,11 +28,11 @@ from tests.support.versions import Versions
 pytestmark = pytest.mark.e2e
 
 
-def head_pid(project: ProjectPaths, site: Site) -> int:
-    """Pid of the first process of a site."""
+def record_of(project: ProjectPaths, site: Site) -> ProcessRecord:
+    """The first process of a site."""
     record = read_record(project.site_dir(site.name) / "process.json")
     assert record is not None
-    return record.pid
+    return record
 
 
 def run(site: Site, *applications: Application) -> Endpoint:
@@ -77,12 +78,27 @@ def rig(private_session: LocalSite, project: ProjectPaths, versions: Versions, e
         application,
         broken,
         wait=lambda condition: wait_for(private_session, condition),
-        crash=lambda: os.kill(head_pid(project, private_session), signal.SIGKILL),
+        crash=lambda: os.kill(record_of(project, private_session).pid, signal.SIGKILL),
     )
 
 
 class TestLocalSite(SiteContract):
     """The contract that the fake site keeps too."""
+
+    def test_lost_and_opened_again(self, rig: SiteRig, project: ProjectPaths) -> None:
+        """After SIGKILL of the first process its orphans go on; opening the site again ends them."""
+        rig.open()
+        record = record_of(project, rig.site)
+        orphans: list[int] = []
+
+        def crash() -> None:
+            rig.crash()
+            orphans.extend(members(record, record.marker))
+
+        super().test_lost_and_opened_again(dataclasses.replace(rig, crash=crash))
+        assert len(orphans) > 5
+        alive = members(record_of(project, rig.site), record.marker)
+        assert alive.keys().isdisjoint(orphans)
 
 
 def test_two_sites_side_by_side(
@@ -172,9 +188,9 @@ def test_another_process_adopts_the_site(
     application = versions.application(echo_version)
     run(private_site, application)
     adopter = LocalSite("private", private_site._spec, project)
-    before = head_pid(project, adopter)
+    before = record_of(project, adopter)
     adopter.open()
-    assert head_pid(project, adopter) == before
+    assert record_of(project, adopter) == before
     assert adopter.observe().applications == private_site.observe().applications != ()
     adopter.apply(())
     wait_for(private_site, lambda seen: seen.applications == ())
@@ -186,8 +202,7 @@ def test_close_leaves_nothing(
     """`close` ends within ten seconds and leaves no process, no port and no temporary file."""
     run(cloud_site, versions.application(echo_version))
     folder = project.site_dir(cloud_site.name)
-    record = read_record(folder / "process.json")
-    assert record is not None
+    record = record_of(project, cloud_site)
     assert len(members(record, record.marker)) > 5
     ports = recorded_ports(project.ports_file, cloud_site.name)
     assert ports is not None
@@ -195,21 +210,9 @@ def test_close_leaves_nothing(
     cloud_site.close()
     assert time.monotonic() - started_s < 10
     assert members(record, record.marker) == {}
-    assert [port for port in range(ports.base, ports.end) if not is_port_free(port)] == []
+    assert listening_ports().isdisjoint(range(ports.base, ports.end))
     assert not folder.exists()
     assert not project.ray_dir(cloud_site.name).exists()
-
-
-def test_half_dead_site_is_cleaned(cloud_site: LocalSite, project: ProjectPaths) -> None:
-    """After SIGKILL of the first process, the orphans that go on are gone once the site is closed."""
-    record = read_record(project.site_dir(cloud_site.name) / "process.json")
-    assert record is not None
-    os.kill(record.pid, signal.SIGKILL)
-    wait_for(cloud_site, lambda seen: seen.phase == "lost")
-    assert members(record, record.marker) != {}
-    cloud_site.close()
-    assert members(record, record.marker) == {}
-    assert cloud_site.observe().phase == "closed"
 
 
 def test_batches_fill_while_the_model_is_busy(private_site: LocalSite, versions: Versions, echo_version: str) -> None:

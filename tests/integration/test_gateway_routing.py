@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.gateway_routes import routes, service, track
@@ -92,8 +94,9 @@ def test_the_candidate_gets_its_share_on_every_site(here: World) -> None:
 def test_clients_cannot_choose_track_site_or_id(here: World) -> None:
     """Our own headers are ours: from a client they have no effect and do not reach the site."""
     here.route(private=4, cloud=4)
-    forged = {"X-Hcctl-Track": "candidate", "X-Hcctl-Site": "cloud", "X-Request-Id": "mine", "Upgrade": "h2c"}
-    answer = here.get(headers=forged | {"Connection": "Upgrade"})
+    forged = {"X-Hcctl-Track": "candidate", "X-Hcctl-Site": "cloud", "X-Request-Id": "mine", "Upgrade": "websocket"}
+    socket = {"Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    answer = here.get(headers=forged | socket)
     reached = answer.json()["headers"]
     assert answer.headers["X-Hcctl-Track"] == "stable"
     assert answer.headers["X-Hcctl-Site"] == "private"
@@ -130,3 +133,29 @@ def test_sites_are_filled_in_the_order_given(here: World) -> None:
     spec = service(sites=("cloud", "private"))
     here.at.gateway.assert_routes((routes(spec, track("/shop-1", cloud=(here.cloud, 4), private=(here.private, 4))),))
     assert sites_of(here.get() for _ in range(5)) == {"cloud": 5}
+
+
+def test_high_priority_waits_in_front_of_low(here: World) -> None:
+    """Of those who wait, high priority is sent first and low priority last, whoever came first."""
+    rules = [{"path": f"/{level}", "priority": level} for level in ("low", "normal", "high")]
+    here.route(private=1, cloud=0, rules=rules)
+    here.private.behave(delay_s=0.2)
+    with ThreadPoolExecutor(4) as clients:
+        for waiting, path in enumerate(("/shop/x", "/shop/low", "/shop/normal", "/shop/high")):
+            clients.submit(here.get, path)
+            here.at.until(lambda n=waiting: here.at.held() == n + 1, within_s=1)
+    assert here.private.seen()["paths"] == ["/shop-1/x", "/shop-1/high", "/shop-1/normal", "/shop-1/low"]
+
+
+def test_who_leaves_the_queue_is_never_sent(here: World) -> None:
+    """A client that gives up while it waits costs no site anything."""
+    here.route(private=1, cloud=0)
+    here.private.behave(delay_s=0.4)
+    with ThreadPoolExecutor(1) as clients:
+        clients.submit(here.get)
+        here.at.until(lambda: here.at.held() == 1, within_s=1)
+        with pytest.raises(httpx.ReadTimeout):
+            here.get("/shop/again", timeout=0.1)
+        here.at.until(lambda: here.at.held() == 1, within_s=1)
+    assert here.get("/shop/last").status_code == 200
+    assert here.private.seen()["paths"] == ["/shop-1/x", "/shop-1/last"]

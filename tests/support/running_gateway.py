@@ -35,7 +35,7 @@ class RunningGateway:
         self.folder = folder / "gateway"
         self._log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._log.bind(str(folder / "requests.sock"))
-        self._log.settimeout(0.1)
+        self._log.settimeout(0.02)
         self.lines: list[bytes] = []
         self.listen = ListenSettings(
             host="127.0.0.1",
@@ -95,6 +95,11 @@ class RunningGateway:
     def server(self, site: str, track: Track = "stable") -> ServerObservation:
         """What it says about one server of the service `shop`."""
         return next(s for s in self.gateway.observe().servers if (s.service, s.track, s.site) == ("shop", track, site))
+
+    def held(self) -> int:
+        """Requests that it has sent or keeps waiting."""
+        observed = self.gateway.observe()
+        return sum(server.in_use for server in observed.servers) + sum(observed.queued.values())
 
     def until(self, true: Callable[[], bool], within_s: float) -> float:
         """Wait until something holds; returns the seconds that took."""
@@ -209,6 +214,16 @@ def load(url: str, *, clients: int, method: str = "GET", body: bytes = b"") -> I
     finally:
         stopping.set()
         thread.join()
+
+
+def new_certificate(path: Path) -> Path:
+    """A self-signed certificate with its key, in one PEM file."""
+    key = path.with_suffix(".key")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    rest = ["-keyout", key, "-out", path, "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run([*made, *rest], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + key.read_bytes())
+    return path
 
 
 def _free_port() -> int:

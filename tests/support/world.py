@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from autoscaler.cost import spend
 from autoscaler.plan import ApplyApplications, CloseSite, Decision, OpenSite, ProbeApplication, ScaleApplication
 from autoscaler.snapshot import (
     Hold,
@@ -21,7 +22,6 @@ from autoscaler.snapshot import (
     TrackSignals,
     Wanted,
 )
-from autoscaler.cost import spend
 from autoscaler.state import DaemonState, Release
 from autoscaler.step import Step, step
 from serving.gateway.gateway import GatewayObservation, ServerObservation

@@ -241,7 +241,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return registry.directory(push(registry, make_artefact(base / "artefact")).version)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_no_bytes_in_a_manifest_make_anything_but_a_refusal(sound: Path, data: st.DataObject) -> None:
     """Random edits of a manifest are refused as a corrupt artefact, or change nothing that counts."""

@@ -1,0 +1,90 @@
+"""One service's side of the targets: what it brings to the table, and what comes into force. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from autoscaler.allocate import Demand, Target
+from autoscaler.bids import Bid
+from autoscaler.guard import guard
+from autoscaler.home import home_down
+from autoscaler.placement import site_release, usable_ready
+from autoscaler.plan import Decision, Details
+from autoscaler.release import needs_rent
+from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.state import DaemonState, ServiceState
+from autoscaler.threshold import Capacity, threshold
+
+FIRST_BID = "the service starts with its least capacity"
+
+
+def demand(
+    service: ServiceSnapshot, state: DaemonState, snapshot: Snapshot, rooms: Mapping[str, int]
+) -> tuple[Demand, ServiceState]:
+    """Ask the policy what this service wants."""
+    spec, mine = service.spec, state.services[service.spec.name]
+    home = snapshot.private_site
+    serving = [d for d in (mine.stable, mine.release and mine.release.candidate) if d]
+    ready = {
+        site: min(mine.targets.get(site, 0), sum(usable_ready(mine, snapshot, d, site) for d in serving))
+        for site in spec.sites
+    }
+    bid = Bid(spec.name, 1, "keep", FIRST_BID)
+    if mine.stable is not None:
+        everywhere = sum(ready.values())
+        capacity = Capacity(everywhere, everywhere - ready.get(home, 0), home_down(service, mine, snapshot))
+        bid, policy = threshold(service, snapshot, capacity, mine.policy)
+        mine = replace(mine, policy=policy)
+    hold = service.hold if service.hold and service.hold.until_s > snapshot.now_s else None
+    rent = int(needs_rent(mine.release, site_release(service, mine, snapshot, home, rooms[home])))
+    rented = {site: state.nodes.get(f"{site}/{spec.name}", ()) for site in spec.sites}
+    return Demand(spec, bid, mine.targets, ready, rented, hold, rent), mine
+
+
+def set_targets(
+    service: ServiceSnapshot, mine: ServiceState, proposed: Mapping[str, Target], snapshot: Snapshot
+) -> tuple[ServiceState, list[Decision]]:
+    """Put guarded targets in force, and say why, and what was held back."""
+    if service.wanted is None and mine.stable is None:
+        return mine, []
+    allowed = guard(service.spec, proposed, current=mine.targets, last_change_s=mine.last_change_s, snapshot=snapshot)
+    shadow = snapshot.scaling == "shadow" and mine.stable is not None
+    decisions, notes = [], {}
+    counts = {site: mine.targets.get(site, 0) for site in service.spec.sites}
+    changed_s, reasons = dict(mine.last_change_s), dict(mine.reasons)
+    for site, target in allowed.items():
+        verb, notes[site] = _verdict(target, counts[site], shadow=shadow)
+        if verb == "scale" or (notes[site] and notes[site] != mine.notes.get(site)):
+            decisions.append(_decision(service.spec.name, site, verb, target, counts[site], proposed[site].replicas))
+        if verb == "scale":
+            counts[site], changed_s[site], reasons[site] = target.replicas, snapshot.now_s, target.reason
+    empty_s = {site: mine.emptying_since_s.get(site, snapshot.now_s) for site, count in counts.items() if count == 0}
+    affordable = {site: target.affordable for site, target in proposed.items() if target.affordable is not None}
+    mine = replace(
+        mine,
+        targets=counts,
+        last_change_s=changed_s,
+        emptying_since_s=empty_s,
+        notes=notes,
+        reasons=reasons,
+        affordable=affordable,
+    )
+    return mine, decisions
+
+
+def _verdict(target: Target, before: int, *, shadow: bool) -> tuple[str, str]:
+    """(what happens, a note that tells it from what was told before; empty: nothing worth a line)."""
+    if target.replicas == before:
+        return "wait", _without_numbers(target.reason.partition(";")[0]) if target.told else ""
+    return ("would scale", f"would scale to {target.replicas}") if shadow else ("scale", "")
+
+
+def _decision(service: str, site: str, verb: str, target: Target, before: int, wanted: int) -> Decision:
+    details: Details = {"site": site, "from": before, "to": target.replicas, "wanted": wanted}
+    return Decision(service, verb, target.reason, details)
+
+
+def _without_numbers(text: str) -> str:
+    """The same hindrance is told once, not at each new figure."""
+    return "".join(char for char in text if not (char.isdigit() or char == "."))

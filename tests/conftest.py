@@ -1,0 +1,30 @@
+"""Says at the end which opt-in tests were left out and why: nothing is skipped in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+OPT_IN = {
+    "shared": "reads real data; set HCCTL_DATA or put the data folder beside the repository",
+    "campaign": "long runs; `make campaign`",
+    "e2e": "real Ray clusters; `make e2e`",
+}
+
+_left_out: Counter[str] = Counter()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count what a marker expression left out."""
+    for item in items:
+        for marker in OPT_IN:
+            if item.get_closest_marker(marker):
+                _left_out[marker] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name it."""
+    for marker, count in sorted(_left_out.items()):
+        terminalreporter.write_line(f"left out by marker {marker}: {count} tests ({OPT_IN[marker]})")

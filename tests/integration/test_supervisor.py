@@ -1,0 +1,124 @@
+"""The supervisor with real processes: restart, adoption, graceful stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.sites.processes import ProcessRecord, is_alive, read_record
+from serving.supervisor import Child, Plan, stop_child, write_plan
+
+REPOSITORY = Path(__file__).parents[2]
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """Wait for a condition; fails the test when it does not come."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never happened"
+        time.sleep(0.02)
+
+
+class Supervised:
+    """One child under a supervisor of its own."""
+
+    def __init__(self, folder: Path, command: list[str]) -> None:
+        self.child = Child(
+            name="child",
+            command=command,
+            environment=dict(os.environ),
+            cwd=folder,
+            log=folder / "child.log",
+            record=folder / "child.json",
+            stop_grace_s=2.0,
+        )
+        self.plan = folder / "plan.json"
+        write_plan(self.plan, Plan(children=[self.child]))
+        self.supervisors: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a supervisor on the plan."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.supervisor", str(self.plan)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.supervisors.append(process)
+        return process
+
+    def record(self) -> ProcessRecord:
+        """The child's record, once it runs."""
+        until(lambda: (found := read_record(self.child.record)) is not None and is_alive(found))
+        found = read_record(self.child.record)
+        assert found is not None
+        return found
+
+    def clean_up(self) -> None:
+        """End everything."""
+        for process in self.supervisors:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        stop_child(self.child, read_record(self.child.record))
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    """A sleeping child under supervision."""
+    rig = Supervised(tmp_path, SLEEPER)
+    yield rig
+    rig.clean_up()
+
+
+def test_killed_child_is_started_again(supervised: Supervised) -> None:
+    """kill -9 of a child: another one runs a moment later."""
+    supervised.start()
+    first = supervised.record()
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: supervised.record() != first)
+
+
+def test_child_survives_its_supervisor_and_is_adopted(supervised: Supervised) -> None:
+    """A supervisor that is killed leaves the child; the next one keeps that same child."""
+    first_supervisor = supervised.start()
+    child = supervised.record()
+    first_supervisor.kill()
+    first_supervisor.wait()
+    assert is_alive(child)
+    supervised.start()
+    time.sleep(1.0)
+    assert supervised.record() == child
+    os.kill(child.pid, signal.SIGKILL)
+    until(lambda: supervised.record() != child)
+
+
+def test_stopped_supervisor_stops_its_child(supervised: Supervised) -> None:
+    """SIGTERM ends the child and removes its record."""
+    process = supervised.start()
+    child = supervised.record()
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not is_alive(child)
+    assert not supervised.child.record.exists()
+
+
+def test_child_that_cannot_stay_up_is_started_with_growing_pauses(tmp_path: Path) -> None:
+    """A child that ends at once is not started in a hot loop."""
+    counter = tmp_path / "starts"
+    code = f"open({str(counter)!r}, 'a').write('x')"
+    rig = Supervised(tmp_path, [sys.executable, "-c", code])
+    try:
+        rig.start()
+        time.sleep(4.0)
+        assert 2 <= len(counter.read_text()) <= 6
+    finally:
+        rig.clean_up()

@@ -1,0 +1,201 @@
+"""The daemon's loop on doubles: what it stores, what it resumes, and what cannot stop it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from serving.errors import HcctlError, SiteUnreachable
+from tests.support.daemon_rig import DaemonRig
+
+RAMP = {"rate_rps": 60, "total_s": 1.0, "queue_s": 0.5}
+
+
+def serving() -> DaemonRig:
+    """A rig on which version v1 serves."""
+    rig = DaemonRig()
+    rig.deploy("v1")
+    rig.run(20)
+    assert rig.gateway.routes[0].stable.servers[0].limit == 4
+    return rig
+
+
+def test_first_version_is_loaded_probed_and_routed() -> None:
+    """A deployed service is opened, loaded and probed on the private site before the gateway sends to it."""
+    rig = serving()
+    assert rig.sites["private"].calls[0] == "open"
+    assert rig.sites["cloud"].calls == []
+    body = rig.store.observation("service", "shop").body
+    assert body["version"] == "v1"
+    assert body["sites"]["private"]["phase"] == "open"
+
+
+def test_each_release_is_stored_with_its_verdict() -> None:
+    """`hcctl history` and the waiting `hcctl deploy` read releases from the store."""
+    rig = serving()
+    found = rig.store.observation("release", "deploy-v1").body
+    assert (found["service"], found["verdict"]) == ("shop", "promoted")
+
+
+def test_burst_is_decided_within_three_seconds_of_load() -> None:
+    """Slow answers at the gateway open the cloud; each decision is in the log with its reason."""
+    rig = serving()
+    before_s = rig.clock()
+    rig.load(6, **RAMP)
+    log = rig.store.decisions(limit=100)
+    opened = [d for d in log if d.body["action"] == "open site" and d.body["site"] == "cloud"]
+    assert opened
+    assert opened[0].at_s - before_s <= 3.0
+    assert "p99" in str(opened[0].body["reason"])
+
+
+def test_actions_are_journalled_and_completed() -> None:
+    """Every action has a journal entry; none stays open when its call has returned."""
+    rig = serving()
+    assert rig.store.open_actions() == ()
+
+
+def test_failed_action_is_logged_and_not_repeated_at_once() -> None:
+    """A site that refuses is asked again with growing pauses, not each tick."""
+    rig = DaemonRig()
+    tried: list[float] = []
+
+    def refuse() -> None:
+        tried.append(rig.clock())
+        raise HcctlError("no machine is to be had", where="private")
+
+    rig.sites["private"].open = refuse  # type: ignore[method-assign]
+    rig.run(30)
+    assert "action failed" in rig.actions()
+    gaps = [later - earlier for earlier, later in pairwise(tried)]
+    assert gaps == sorted(gaps)
+    assert len(tried) < 10
+
+
+def test_unforeseen_failure_of_a_site_does_not_stop_the_loop() -> None:
+    """A bug in one site's code is an outcome like any other; the tick goes on."""
+    rig = DaemonRig()
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    rig.sites["private"].open = broken  # type: ignore[method-assign]
+    rig.run(5)
+    assert any("ZeroDivisionError" in str(d.body["reason"]) for d in rig.store.decisions())
+
+
+def test_new_daemon_resumes_where_the_killed_one_stood() -> None:
+    """After kill -9 nothing is opened, loaded or deployed twice, and the routes are the same."""
+    rig = serving()
+    calls, routes = list(rig.sites["private"].calls), rig.gateway.routes
+    rig.restart()
+    rig.run(5)
+    assert rig.sites["private"].calls == calls
+    assert rig.gateway.routes == routes
+
+
+def test_new_daemon_keeps_routes_from_its_first_tick() -> None:
+    """Not even the first tick after a restart withdraws a route: sites are looked at before it."""
+    rig = serving()
+    routes, asserted = rig.gateway.routes, len(rig.gateway.asserted)
+    rig.restart()
+    rig.run(0.5)
+    assert rig.gateway.asserted[asserted:] == [routes]
+
+
+def test_release_survives_a_killed_daemon() -> None:
+    """A rollout whose daemon died in the middle ends in its verdict under the next one."""
+    rig = serving()
+    rig.deploy("v2")
+    rig.run(1.5)
+    rig.restart()
+    rig.run(30)
+    assert rig.store.observation("release", "deploy-v2").body["verdict"] == "promoted"
+    assert rig.store.observation("service", "shop").body["version"] == "v2"
+
+
+def test_interrupted_action_is_closed_in_the_journal_and_decided_again() -> None:
+    """An action that was begun when the daemon died does not stay open for ever."""
+    rig = serving()
+    rig.store.begin_action("cloud/OpenSite/x", {"kind": "OpenSite", "site": "cloud"}, at_s=rig.clock())
+    rig.restart()
+    assert rig.store.open_actions() == ()
+
+
+def test_unreadable_service_is_set_aside_and_the_others_go_on() -> None:
+    """One poison object does not stop the loop; it is told once."""
+    rig = serving()
+    rig.store.put_intent("service", "poison", {"spec": {"kind": "?"}}, expected_revision=None, at_s=rig.clock())
+    rig.run(5)
+    assert rig.actions().count("set aside") == 1
+    assert rig.gateway.routes[0].stable.servers[0].limit == 4
+
+
+def test_gateway_out_of_reach_is_no_reason_to_stop() -> None:
+    """Routes are asserted again when the gateway is back."""
+    rig = serving()
+    rig.gateway.running = False
+    rig.run(10)
+    assert "does not answer" in rig.store.observation("service", "shop").body["gateway_error"]
+    assert rig.store.observation("service", "shop").body["stale"]
+    rig.gateway.running = True
+    rig.run(2)
+    assert rig.gateway.routes[0].stable.servers[0].limit == 4
+    assert rig.store.observation("service", "shop").body["gateway_error"] == ""
+
+
+def test_site_out_of_sight_keeps_its_routes() -> None:
+    """Unknown is not none: a dashboard that does not answer withdraws nothing."""
+    rig = serving()
+    rig.sites["private"].unreachable = True
+    rig.run(30)
+    assert rig.gateway.routes[0].stable.servers[0].limit == 4
+
+
+def test_pause_keeps_counts_and_resume_scales() -> None:
+    """A paused autoscaler opens nothing; resumed, it does."""
+    rig = serving()
+    rig.store.put_intent("control", "autoscaler", {"paused": True}, expected_revision=None, at_s=rig.clock())
+    rig.load(8, **RAMP)
+    assert rig.sites["cloud"].calls == []
+    rig.store.put_intent("control", "autoscaler", {"paused": False}, expected_revision=None, at_s=rig.clock())
+    rig.load(8, **RAMP)
+    assert rig.sites["cloud"].calls[0] == "open"
+
+
+def test_shadow_records_what_it_would_do() -> None:
+    """In shadow mode the decision is in the log and nothing is rented."""
+    rig = serving()
+    rig.restart(shadow=True)
+    rig.load(8, **RAMP)
+    assert "would scale" in rig.actions()
+    assert rig.sites["cloud"].calls == []
+
+
+def test_down_gives_back_what_was_rented() -> None:
+    """After `hcctl down` the next daemon starts without rented capacity, and asks for it by need."""
+    rig = serving()
+    rig.load(6, **RAMP)
+    assert rig.daemon.state.services["shop"].targets["cloud"] > 0
+    rig.clock.advance(1)
+    rig.store.put_intent("control", "down", {"by": "test"}, expected_revision=None, at_s=rig.clock())
+    for site in rig.sites.values():
+        site.close()
+    rig.restart()
+    assert rig.daemon.state.services["shop"].targets["cloud"] == 0
+    assert not any(rig.daemon.state.nodes.values())
+
+
+def test_unreachable_site_is_reported_as_an_outcome() -> None:
+    """An order to a site that does not answer fails with its text and is tried again."""
+    rig = serving()
+
+    def unreachable(*_: object) -> None:
+        raise SiteUnreachable("the dashboard does not answer", where="private")
+
+    apply = rig.sites["private"].apply
+    rig.sites["private"].apply = unreachable  # type: ignore[method-assign]
+    rig.deploy("v2")
+    rig.run(3)
+    rig.sites["private"].apply = apply  # type: ignore[method-assign]
+    rig.run(40)
+    assert rig.store.observation("release", "deploy-v2").body["verdict"] == "promoted"
