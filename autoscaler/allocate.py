@@ -109,11 +109,11 @@ def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -
         goal = min(carried, goal + max(0, left))  # what the cloud cannot take stays at home
         moved = _sum(demand.ready, cloud_sites) >= bid.replicas - goal
         replicas = goal if moved else max(goal, min(carried, demand.current.get(home, 0)))
-    reason = bid.reason
+    reason = _reason(bid)
     if home in demand.held:
         reason = _held_reason(demand)
     elif bid.kind == "keep" and replicas != demand.current.get(home, 0):
-        reason = f"private first, {replicas} of {bid.replicas} replicas fit at home; {bid.reason}"
+        reason = f"private first, {replicas} of {bid.replicas} replicas fit at home; {reason}"
     return {home: Target(replicas, reason, bid.failover, commanded=home in demand.held), **clouds}
 
 
@@ -147,9 +147,9 @@ def _cloud_target(
     bid, least = demand.bid, demand.spec.sites[site].min_replicas
     held = site in demand.held
     wanted = min(room, max(least, demand.held[site] if held else left))
-    reason = _held_reason(demand) if held else bid.reason
+    reason = _held_reason(demand) if held else _reason(bid)
     if demand.rent and not held:
-        reason = f"{bid.reason}; a release rents {demand.rent} to make room"
+        reason = f"a release rents {demand.rent} to make room at home; {bid.reason}"
     nodes, rentable = demand.rented.get(site, ()), snapshot.sites[site].spec
     paid, booked_usd = within_budget(
         demand.spec, rentable, nodes, spent, room=room, wanted=wanted, now_s=snapshot.now_s
@@ -189,6 +189,11 @@ def within_budget(
     paid = affordable_nodes(service.budget, spent, wanted=room, leaving_usd=leaving, renting_usd=renting)
     new = max(0, min(paid.nodes, wanted) - len(nodes))
     return paid, sum(leaving) + sum(renting[:new])
+
+
+def _reason(bid: Bid) -> str:
+    """A target may follow its bid late: cooldown, steps, private replicas that start first."""
+    return bid.because or bid.reason if bid.kind == "keep" else bid.reason
 
 
 def _held_reason(demand: Demand) -> str:

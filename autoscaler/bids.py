@@ -20,6 +20,8 @@ class Bid:
     replicas: int
     kind: Kind
     reason: str
+    because: str = ""
+    """Why the number of replicas was last changed: a target that follows late is told with this."""
     failover: bool = False
     """The private site cannot serve: all of it is wanted in the cloud, now."""
     standby: bool = False
@@ -35,6 +37,8 @@ class PolicyState:
     level: int = 1
     """Replicas of the last bid. Not what came of it: while a replacement starts, or where a site has a
     minimum, there is more than was asked for, and a bid must not feed on that."""
+    because: str = ""
+    """Reason of the bid that set the level."""
     enough_since_s: float | None = None
     """Since when as many replicas as the level serve."""
     breach_since_s: float | None = None

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
 from autoscaler.plan import Decision, Plan, SiteAction
@@ -97,7 +98,11 @@ class Daemon:
         """After `hcctl down` nothing is rented any more: capacity is asked for anew, by need."""
         rented = {name for name, site in self._project.sites.items() if site.role == "cloud"}
         services = {
-            name: replace(mine, targets={site: 0 if site in rented else n for site, n in mine.targets.items()})
+            name: replace(
+                mine,
+                targets={site: 0 if site in rented else n for site, n in mine.targets.items()},
+                policy=PolicyState(),
+            )
             for name, mine in state.services.items()
         }
         return replace(state, services=services, nodes={})

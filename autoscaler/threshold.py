@@ -52,8 +52,10 @@ def threshold(
         bid = grown or _shrink(spec, signals, state, text, now_s)
         if text and _capacity_would_help(spec, signals):  # what hurts at this level is no calm at it
             state = _remember(state, bid.replicas, now_s, spec.burst.calm_s)
-    enough_s = state.enough_since_s if bid.replicas <= state.level else None
-    return bid, replace(state, level=bid.replicas, enough_since_s=enough_s)
+    if bid.replicas == state.level:
+        return bid, state
+    enough_s = state.enough_since_s if bid.replicas < state.level else None
+    return bid, replace(state, level=bid.replicas, because=bid.reason, enough_since_s=enough_s)
 
 
 def _watch(
@@ -175,7 +177,8 @@ def _shrink(spec: HybridService, signals: Signals, state: PolicyState, breached:
 
 
 def _bid(spec: HybridService, state: PolicyState, replicas: int, kind: Kind, reason: str) -> Bid:
-    return Bid(spec.name, replicas, kind, reason, standby=state.failover_s is not None, shift=state.shifted)
+    standby = state.failover_s is not None
+    return Bid(spec.name, replicas, kind, reason, state.because, standby=standby, shift=state.shifted)
 
 
 def _failover(

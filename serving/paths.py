@@ -86,8 +86,10 @@ class ProjectPaths:
         return self.run_dir / "s" / site
 
     def ray_dir(self, site: str) -> Path:
-        """Folder of a local site for the files of Ray and its HAProxy, which put up to 68 characters
-        of session or node id and socket name behind it."""
+        """Folder of a local site for the files of Ray and its HAProxy.
+
+        Short: they put up to 68 characters of session or node id and socket name behind it.
+        """
         digest = hashlib.sha256(f"{self.root}\0{site}".encode()).hexdigest()[:10]
         return Path(tempfile.gettempdir()) / f"hcctl-{digest}"
 
@@ -112,6 +114,6 @@ def private_dir(path: Path) -> Path:
             raise HcctlError("a folder is not this user's own", where=str(path), next_step="remove it, and try again")
         path.chmod(0o700)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise HcctlError("a folder cannot be made", where=str(path), why=why, next_step="check disk and owner") from error
+        why, next_step = error.strerror or str(error), "check the disk, and who owns the folder above"
+        raise HcctlError("a folder cannot be made", where=str(path), why=why, next_step=next_step) from error
     return path

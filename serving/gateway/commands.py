@@ -3,7 +3,7 @@
 The order is the point. Limits are withdrawn before any grows, so that a site never gets more
 than it holds; but a track that gets requests is never without room in between: one that moves from
 some sites to others leaves the old ones last, and one that hands over all its requests keeps its
-room until its queue is empty (`waypoints`).
+room until none waits for it (`next_step`).
 """
 
 from __future__ import annotations
@@ -11,35 +11,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from serving.gateway.config import (
+from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
+from serving.gateway.values import (
     KEYS,
     PATHS,
     SHARE,
     SHARE_PARTS,
-    ListenSettings,
     address,
     app_path,
     backend,
+    label,
     limit,
+    sha256,
     share_parts,
-    static_digest,
     track,
 )
-from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.sites.site import Endpoint
-
-
-def needs_reload(current: Routes, desired: Routes, listen: ListenSettings) -> bool:
-    """Whether commands are not enough: a service is new, gone, or its static settings changed."""
-    return static_digest(current, listen) != static_digest(desired, listen)
 
 
 def commands(current: Routes | None, desired: Routes) -> list[str]:
     """Commands from `current` to `desired`, in the order in which to run them; none if both are the same.
 
     Args:
-        current: what the gateway does now, for the same services and sites; None if that is unknown:
-            then every value is stated.
+        current: what the gateway does now, for the same sites; of a service that is missing every
+            value is stated. None: nothing is known.
         desired: what it should do.
 
     Raises:
@@ -59,46 +54,36 @@ def commands(current: Routes | None, desired: Routes) -> list[str]:
     ]
 
 
-def waypoints(current: Routes, desired: Routes) -> tuple[Routes, ...]:
-    """What to make true one after the other; before the last, the queues of `relieved` tracks must be empty.
+def next_step(current: Routes, desired: Routes, waiting: Mapping[str, int]) -> Routes:
+    """What to make true now on the way to `desired`; usually `desired` itself.
 
-    A track that loses all its room because the other one takes all requests would let those that
-    already wait for it time out; so it keeps its room for one step more.
+    A track that is to lose all its room keeps it while it still gets requests or some wait for it:
+    draining it at once would let those time out. So its share moves first, and a later step drains it.
+
+    Args:
+        current: what the gateway does now.
+        desired: what it should do in the end.
+        waiting: requests in the queue of each backend.
     """
-    names = relieved(current, desired)
-    if not names:
-        return (desired,)
     known = {service.service.name: service for service in current}
 
-    def kept(service: ServiceRoutes) -> ServiceRoutes:
-        old = known.get(service.service.name, service)
-        return replace(
-            service,
-            stable=track(old if (service.service.name, "stable") in names else service, "stable"),
-            candidate=track(old if (service.service.name, "candidate") in names else service, "candidate"),
-        )
+    def kept(new: ServiceRoutes, name: Track) -> TrackRoute:
+        old = known.get(new.service.name)
+        if old is None or _part(new, name) or _has_room(track(new, name)) or not _has_room(track(old, name)):
+            return track(new, name)
+        busy = _part(old, name) or waiting.get(backend(new, name), 0)
+        return track(old, name) if busy else track(new, name)
 
-    return (tuple(kept(service) for service in desired), desired)
-
-
-def relieved(current: Routes, desired: Routes) -> tuple[tuple[str, Track], ...]:
-    """(service, track) that loses all its room while all requests move to the other track."""
-    known = {service.service.name: service for service in current}
-    return tuple(
-        (new.service.name, name)
-        for new in desired
-        for name in TRACKS
-        if (old := known.get(new.service.name)) is not None
-        and (_part(old, name) > 0 and _part(new, name) == 0)
-        and (_has_room(track(old, name)) and not _has_room(track(new, name)))
-    )
+    return tuple(replace(new, stable=kept(new, "stable"), candidate=kept(new, "candidate")) for new in desired)
 
 
 def key_commands(current: Mapping[str, str], desired: Mapping[str, str]) -> list[str]:
     """Commands that replace the API keys (hex SHA-256 -> name) in force; revoked ones go first."""
     gone = [digest for digest in current if digest not in desired]
     new = [digest for digest in desired if digest not in current]
-    return [f"del map {KEYS} {digest}" for digest in gone] + [f"add map {KEYS} {d} {desired[d]}" for d in new]
+    return [f"del map {KEYS} {sha256(digest)}" for digest in gone] + [
+        f"add map {KEYS} {sha256(digest)} {label(desired[digest])}" for digest in new
+    ]
 
 
 def _servers(
@@ -106,7 +91,7 @@ def _servers(
 ) -> Iterator[tuple[str, ServerRoute | None, ServerRoute]]:
     known = {server.site: server for server in track(old, name).servers} if old else {}
     for server in track(new, name).servers:
-        yield f"{backend(new.service.name, name)}/{server.site}", known.get(server.site), server
+        yield f"{backend(new, name)}/{label(server.site)}", known.get(server.site), server
 
 
 def _moves(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> bool:
@@ -138,7 +123,7 @@ def _leave(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterat
 def _path(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
     path = app_path(track(new, name))
     if old is None or app_path(track(old, name)) != path:
-        yield f"set map {PATHS} {backend(new.service.name, name)} {path}"
+        yield f"set map {PATHS} {backend(new, name)} {path}"
 
 
 def _grow(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterator[str]:
@@ -167,21 +152,19 @@ def _grow(old: ServiceRoutes | None, new: ServiceRoutes, name: Track) -> Iterato
 
 
 def _address(where: str, before: ServerRoute | None, endpoint: Endpoint) -> Iterator[str]:
-    if before is None or before.endpoint != endpoint:
-        host, port = address(endpoint)
+    host, port = address(endpoint)
+    if before is None or before.endpoint is None or address(before.endpoint) != (host, port):
         yield f"set server {where} addr {host} port {port}"
 
 
 def _share(old: ServiceRoutes | None, new: ServiceRoutes) -> Iterator[str]:
-    parts = share_parts(new.candidate_share)
-    if old is None or share_parts(old.candidate_share) != parts:
-        yield f"set map {SHARE} {new.service.name} {parts}"
+    if old is None or share_parts(old) != share_parts(new):
+        yield f"set map {SHARE} {label(new.service.name)} {share_parts(new)}"
 
 
 def _part(service: ServiceRoutes, name: Track) -> int:
     """The track's part of the requests, of `SHARE_PARTS`."""
-    parts = share_parts(service.candidate_share)
-    return parts if name == "candidate" else SHARE_PARTS - parts
+    return share_parts(service) if name == "candidate" else SHARE_PARTS - share_parts(service)
 
 
 def _has_room(route: TrackRoute) -> bool:

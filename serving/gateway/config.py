@@ -14,31 +14,42 @@ that changes is a reload needed. Paths are relative to the gateway's folder, so 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.errors import InvalidInput
 from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
+from serving.gateway.values import (
+    KEYS,
+    PATHS,
+    RULES,
+    SERVICES,
+    SHARE,
+    SHARE_PARTS,
+    address_text,
+    app_path,
+    backend,
+    folder,
+    integer,
+    label,
+    limit,
+    milliseconds,
+    refused,
+    sha256,
+    share_parts,
+    track,
+)
 from serving.sites.site import Endpoint
 from serving.spec import Routing
 
 CONFIG = "haproxy.cfg"
 OUTLIER = "outlier.lua"
-SERVICES, RULES, SHARE, PATHS, KEYS = "services.map", "rules.map", "share.map", "paths.map", "keys.map"
 ADMIN_SOCKET, MASTER_SOCKET, LOG_SOCKET, TLS_PEM = "admin.sock", "master.sock", "requests.sock", "tls.pem"
 
-SHARE_PARTS = 10_000
-"""Shares are kept as whole parts of this many."""
 BUFFER_BYTES = 32_768
 """A request is sent again only from this buffer: a 16 KiB body and its headers fit."""
-MOST_LIMIT = 1_000_000
 
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _OUTLIER_LUA = Path(__file__).with_name(OUTLIER).read_text(encoding="ascii")
 
 
@@ -80,15 +91,14 @@ def render(routes: Routes, listen: ListenSettings, keys: Iterable[tuple[str, str
     """
     services = sorted(routes, key=lambda service: service.service.name)
     _refuse_shared_prefix(services)
-    digest = static_digest(routes, listen)
     return {
-        SERVICES: _map((_folder(s.service.routing.prefix), _name(s.service.name)) for s in services),
+        SERVICES: _map((folder(s.service.routing.prefix), label(s.service.name)) for s in services),
         RULES: _map(line for s in services for line in _rules(s)),
-        SHARE: _map((_name(s.service.name), str(share_parts(s.candidate_share))) for s in services),
-        PATHS: _map((backend(s.service.name, t), app_path(track(s, t))) for s in services for t in TRACKS),
-        KEYS: _map((_checked(_SHA256, sha256, "API key"), _name(name)) for sha256, name in sorted(keys)),
+        SHARE: _map((label(s.service.name), str(share_parts(s))) for s in services),
+        PATHS: _map((backend(s, t), app_path(track(s, t))) for s in services for t in TRACKS),
+        KEYS: _map((sha256(digest), label(name)) for digest, name in sorted(keys)),
         OUTLIER: _OUTLIER_LUA,
-        CONFIG: _config(services, listen, digest),
+        CONFIG: _config(services, listen, static_digest(routes, listen)),
     }
 
 
@@ -101,51 +111,14 @@ def static_digest(routes: Routes, listen: ListenSettings) -> str:
     """Names everything that only a reload can change; the running gateway tells its own."""
     blank = sorted((_without_run_time(s) for s in routes), key=lambda service: service.service.name)
     text = [_config(blank, listen, ""), _OUTLIER_LUA]
-    text += [_map([(_folder(s.service.routing.prefix), s.service.name), *_rules(s)]) for s in blank]
+    text += [_map([(folder(s.service.routing.prefix), s.service.name), *_rules(s)]) for s in blank]
     return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
-
-
-def backend(service: str, name: Track) -> str:
-    """Name of a track's backend."""
-    return f"{_name(service)}.{name}"
-
-
-def track(service: ServiceRoutes, name: Track) -> TrackRoute:
-    """One track of a service by name."""
-    return service.stable if name == "stable" else service.candidate
-
-
-def app_path(route: TrackRoute) -> str:
-    """What replaces the service's prefix in the path of a request of this track; ends in a slash."""
-    return _folder(route.path_prefix)
-
-
-def share_parts(share: float) -> int:
-    """A share from 0 to 1 in whole parts of `SHARE_PARTS`."""
-    if not 0 <= share <= 1:
-        raise _refused("candidate_share", share)
-    return round(share * SHARE_PARTS)
-
-
-def address(endpoint: Endpoint) -> tuple[str, int]:
-    """Checked (IP address, port) of a site's ingress."""
-    try:
-        parsed = ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        raise _refused("endpoint", endpoint.host) from None
-    if getattr(parsed, "scope_id", None) is not None:  # may hold any text
-        raise _refused("endpoint", endpoint.host)
-    return str(parsed), _integer(endpoint.port, "port", 1, 65_535)
-
-
-def limit(server: ServerRoute) -> int:
-    """Checked limit of a server; 0 when it may take nothing."""
-    return _integer(server.limit, "limit", 0, MOST_LIMIT) if server.endpoint else 0
 
 
 def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: str) -> str:
     head = f"{listen_header(listen)}\n" if digest else ""
-    longest = max((_longest_ms(service.service.routing) for service in services), default=0)
+    spans = [(s.service.routing.queue_timeout_s, s.service.routing.timeout_s) for s in services]
+    longest = max((milliseconds(queued) + milliseconds(sent) for queued, sent in spans), default=0)
     tracks = (_backend(service, name) for service in services for name in TRACKS)
     return head + "\n".join([_global(listen, digest, longest), _defaults(listen), _frontend(listen), *tracks])
 
@@ -156,8 +129,8 @@ global
   description hcctl-{digest}
   stats socket unix@{ADMIN_SOCKET} mode 600 level admin expose-fd listeners
   stats timeout 10s
-  nbthread {_integer(listen.threads, "threads", 1, 64)}
-  fd-hard-limit {2 * _integer(listen.max_connections, "max_connections", 10, 1_000_000) + 200}
+  nbthread {integer(listen.threads, "threads", 1, 64)}
+  fd-hard-limit {2 * integer(listen.max_connections, "max_connections", 10, 1_000_000) + 200}
   # A second gateway on the same port is refused instead of sharing it silently.
   noreuseport
   tune.bufsize {BUFFER_BYTES}
@@ -166,7 +139,7 @@ global
   # What a reload leaves behind may finish every request that it holds.
   hard-stop-after {longest_ms + 15_000}ms
   mworker-max-reloads 10
-  lua-load {OUTLIER} {_ms(listen.eject_s)}
+  lua-load {OUTLIER} {milliseconds(listen.eject_s)}
 """
 
 
@@ -183,7 +156,7 @@ defaults
   mode http
   timeout connect 1s
   timeout check 1s
-  timeout http-request {_ms(listen.request_timeout_s)}ms
+  timeout http-request {milliseconds(listen.request_timeout_s)}ms
   timeout http-keep-alive 10s
   timeout client 30s
   # Only complete requests take a slot; those whose client has gone leave the queue.
@@ -209,11 +182,10 @@ defaults
 
 
 def _frontend(listen: ListenSettings) -> str:
-    host, port = address(Endpoint(listen.host, listen.port))
     tls = f" ssl crt {TLS_PEM} alpn http/1.1" if listen.tls_certificate else ""
     return f"""\
 frontend gateway
-  bind {_host(host)}:{port}{tls}
+  bind {address_text(Endpoint(listen.host, listen.port))}{tls}
   unique-id-format %[uuid()]
   # One line per request, of our own values only; `logline.py` reads it. Only the frontend logs.
   log unix@{LOG_SOCKET} len 512 format raw local0
@@ -259,16 +231,16 @@ _KEY_CHECK = f"""\
 
 def _backend(service: ServiceRoutes, name: Track) -> str:
     routing: Routing = service.service.routing
-    this, other = (backend(service.service.name, t) for t in sorted(TRACKS, key=lambda t: t != name))
-    retry = f"Retry-After {_integer(routing.retry_after_s, 'retry_after_s', 1, 3_600)}"
-    body = _integer(routing.max_body_bytes, "max_body_bytes", 1, 1 << 30)
-    depth = _integer(routing.max_queue, "max_queue", 1, 100_000)
+    this, other = (backend(service, t) for t in sorted(TRACKS, key=lambda t: t != name))
+    retry = f"Retry-After {integer(routing.retry_after_s, 'retry_after_s', 1, 3_600)}"
+    body = integer(routing.max_body_bytes, "max_body_bytes", 1, 1 << 30)
+    depth = integer(routing.max_queue, "max_queue", 1, 100_000)
     full = _answer(429, "queue_full", "Too many requests are waiting; try again later.", retry)
     return f"""\
 backend {this}
   balance first
-  timeout queue {_ms(routing.queue_timeout_s)}ms
-  timeout server {_ms(routing.timeout_s)}ms
+  timeout queue {milliseconds(routing.queue_timeout_s)}ms
+  timeout server {milliseconds(routing.timeout_s)}ms
   http-error {_answer(503, "no_capacity", "No site could take the request; try again later.", retry)}
   http-error {_answer(504, "site_timeout", "The site did not answer in time.", retry)}
   http-request return {_answer(413, "body_too_large", f"A body may have {body} bytes.")} \
@@ -277,7 +249,7 @@ if {{ req.body_size gt {body} }}
   http-request return {full} if {{ queue({this}),add(txn.waiting) ge {depth} }}
   http-request return {full} if {{ var(txn.rule) -m end :low }} \
 {{ queue({this}),add(txn.waiting) ge {max(1, depth // 4)} }}
-  http-request set-path %[var(txn.app)]%[path,bytes({len(_folder(routing.prefix))})]
+  http-request set-path %[var(txn.app)]%[path,bytes({len(folder(routing.prefix))})]
   option httpchk GET /-/healthz
   http-check expect status 200
 {"".join(_server(number, server) for number, server in enumerate(track(service, name).servers, 1))}"""
@@ -285,10 +257,9 @@ if {{ req.body_size gt {body} }}
 
 def _server(number: int, server: ServerRoute) -> str:
     """A server line. One that may take nothing starts in maintenance: maxconn 0 would mean no limit."""
-    host, port = address(server.endpoint or Endpoint("127.0.0.1", 1))
-    most = limit(server)
-    off = "" if most else " disabled"
-    return f"  server {_name(server.site)} {_host(host)}:{port} id {number} maxconn {max(1, most)}{off}\n"
+    where = address_text(server.endpoint or Endpoint("127.0.0.1", 1))
+    off = "" if limit(server) else " disabled"
+    return f"  server {label(server.site)} {where} id {number} maxconn {max(1, limit(server))}{off}\n"
 
 
 def _rules(service: ServiceRoutes) -> list[tuple[str, str]]:
@@ -297,10 +268,10 @@ def _rules(service: ServiceRoutes) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for rule in routing.rules:
         if rule.priority not in ("high", "normal", "low"):
-            raise _refused("priority", rule.priority)
-        path = _folder(_folder(routing.prefix) + _folder(rule.path)[1:])
+            raise refused("priority", rule.priority)
+        path = folder(routing.prefix) + folder(rule.path)[1:]
         again = "again" if rule.idempotent else "once"
-        found.setdefault(f"{_name(service.service.name)}{path}", f"{again}:{rule.priority}")
+        found.setdefault(f"{label(service.service.name)}{path}", f"{again}:{rule.priority}")
     return list(found.items())
 
 
@@ -318,7 +289,7 @@ def _without_run_time(service: ServiceRoutes) -> ServiceRoutes:
 def _refuse_shared_prefix(services: Iterable[ServiceRoutes]) -> None:
     owner: dict[str, str] = {}
     for service in services:
-        name, prefix = service.service.name, _folder(service.service.routing.prefix)
+        name, prefix = service.service.name, folder(service.service.routing.prefix)
         if prefix in owner:
             raise InvalidInput(
                 "Two services have the same path",
@@ -327,48 +298,3 @@ def _refuse_shared_prefix(services: Iterable[ServiceRoutes]) -> None:
                 next_step="give one of them another prefix",
             )
         owner[prefix] = name
-
-
-def _folder(path: str) -> str:
-    """A checked URL path that ends in exactly one slash, so that a prefix ends at a segment."""
-    return _checked(_PATH, path, "path").rstrip("/") + "/"
-
-
-def _name(name: str) -> str:
-    return _checked(_NAME, name, "name")
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _longest_ms(routing: Routing) -> int:
-    """Longest time the gateway holds a request that is sent once."""
-    return _ms(routing.queue_timeout_s) + _ms(routing.timeout_s)
-
-
-def _ms(seconds: float) -> int:
-    if type(seconds) not in (int, float) or not 0 < seconds <= 86_400:
-        raise _refused("time in seconds", seconds)
-    return max(1, round(seconds * 1_000))
-
-
-def _integer(value: int, what: str, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise _refused(what, value)
-    return value
-
-
-def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
-    if not pattern.fullmatch(value):
-        raise _refused(what, value)
-    return value
-
-
-def _refused(what: str, value: object) -> InvalidInput:
-    return InvalidInput(
-        "A value may not stand in the gateway's configuration",
-        where=what,
-        why=f"{str(value)[:60]!r} is outside its pattern",
-        next_step="correct it in the service or project file",
-    )

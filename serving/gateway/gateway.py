@@ -44,6 +44,7 @@ class RequestRecord:
     service: str
     """Empty when the request belonged to no service."""
     track: Track
+    """`stable` also when the request was refused before a track was drawn."""
     site: str
     """Empty when no site was chosen (refused or timed out in the queue)."""
     status: int
@@ -52,9 +53,11 @@ class RequestRecord:
     total_s: float
     """From the first byte of the request to the last of the answer, as the client sees it."""
     termination: str
-    """HAProxy's termination state, e.g. `--`, `sQ` (queue timeout), `SC` (connection refused), `CD`."""
+    """HAProxy's termination state, e.g. `--`, `sQ` (queue timeout), `SC` (connection refused). One that
+    begins with `C` or `c` means that the client went away; its status then says nothing of the site."""
     bytes_out: int
     request_id: str
+    """Empty when what came was no request."""
     at_s: float
     """Time of arrival of the request at the gateway, seconds since the epoch."""
 
@@ -67,7 +70,11 @@ class Gateway(Protocol):
     """
 
     def assert_routes(self, routes: Routes) -> None:
-        """Make these routes true. Limits are withdrawn before others grow."""
+        """Make these routes true. Limits are withdrawn before others grow.
+
+        A track that hands over all its requests keeps its room until none waits for it; a later
+        assertion then drains it.
+        """
         ...
 
     def observe(self) -> GatewayObservation: ...

@@ -15,23 +15,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from serving.errors import GatewayUnreachable, HcctlError, InvalidInput
-from serving.gateway import config
-from serving.gateway.admin import AdminSocket, Live
-from serving.gateway.commands import commands, key_commands, relieved, waypoints
+from serving.files import disk_errors
+from serving.gateway import config, values
+from serving.gateway.admin import AdminSocket
+from serving.gateway.commands import commands, key_commands, next_step
 from serving.gateway.config import ListenSettings
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.gateway.keys import KeyFile
-from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
+from serving.gateway.live import routes_in_force
+from serving.gateway.routes import TRACKS, Routes, Track
 from serving.paths import private_dir
 
 __all__ = ["HaproxyGateway", "ListenSettings", "haproxy_binary"]
 
 RELOAD_TIMEOUT_S = 5.0
-CHECK_TIMEOUT_S = 20.0
 POLL_S = 0.01
 
 
@@ -96,7 +96,7 @@ class HaproxyGateway:
                 self._reload(digest)
             self._adjust(routes)
             if self._listen.require_api_key:
-                live = self._admin.map(config.KEYS)
+                live = self._admin.map(values.KEYS)
                 self._admin.run(key_commands(live, dict(self._api_keys())))
 
     def observe(self) -> GatewayObservation:
@@ -112,23 +112,10 @@ class HaproxyGateway:
         return GatewayObservation(tuple(servers), queued, self._clock())
 
     def _adjust(self, routes: Routes) -> None:
-        """Bring the running process to `routes` by commands."""
-        shares, paths = self._admin.map(config.SHARE), self._admin.map(config.PATHS)
-        current = actual(routes, self._admin.live(), shares, paths)
-        handed_over = relieved(current, routes)
-        for step in waypoints(current, routes):
-            if step is routes and handed_over:
-                self._await_empty(routes, handed_over)
-            self._admin.run(commands(current, step))
-            current = step
-
-    def _await_empty(self, routes: Routes, tracks: tuple[tuple[str, Track], ...]) -> None:
-        """Wait until nothing waits for these tracks; their longest wait is the queue timeout."""
-        names = {config.backend(*track) for track in tracks}
-        waits = {s.service.name: s.service.routing.queue_timeout_s for s in routes}
-        deadline = time.monotonic() + max(waits[service] for service, _ in tracks)
-        while any(self._admin.live().queued[name] for name in names) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        """Bring the running process nearer to `routes` by commands; usually all the way."""
+        live = self._admin.live()
+        current = routes_in_force(routes, live, self._admin.map(values.SHARE), self._admin.map(values.PATHS))
+        self._admin.run(commands(current, next_step(current, routes, live.queued)))
 
     def _render(self, routes: Routes) -> dict[str, str]:
         return config.render(routes, self._listen, self._api_keys())
@@ -140,14 +127,17 @@ class HaproxyGateway:
 
     def _check(self, files: dict[str, str]) -> None:
         """Let HAProxy read the files elsewhere first, so that a bad one is never loaded."""
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix="check-") as folder:
+        with (
+            disk_errors("checking the gateway's configuration failed", self._folder),
+            tempfile.TemporaryDirectory(dir=self._folder, prefix="check-") as folder,
+        ):
             trial = Path(folder)
             for name, text in files.items():
                 (trial / name).write_text(text, encoding="ascii")
             if self._listen.tls_certificate is not None:
                 (trial / config.TLS_PEM).symlink_to(self._folder / config.TLS_PEM)
             run = [str(haproxy_binary()), "-c", "-q", "-C", folder, "-f", config.CONFIG]
-            done = subprocess.run(run, capture_output=True, text=True, timeout=CHECK_TIMEOUT_S, check=False)
+            done = subprocess.run(run, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise HcctlError(
                 "HAProxy refuses the gateway's configuration",
@@ -186,12 +176,21 @@ class HaproxyGateway:
         Not synced to disk: they need to survive a killed process, not a reboot. The configuration
         is last; any mixture of old and new in between is a state that a change passes through.
         """
-        for name, text in files.items():
-            if self._read(name) == text:
-                continue
-            with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self._folder, delete=False) as draft:
+        with disk_errors("writing the gateway's files failed", self._folder):
+            for name, text in files.items():
+                if self._read(name) != text:
+                    self._replace(name, text)
+
+    def _replace(self, name: str, text: str) -> None:
+        with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=self._folder, delete=False) as draft:
+            path = Path(draft.name)
+            try:
                 draft.write(text)
-            Path(draft.name).replace(self._folder / name)
+                draft.flush()
+                path.replace(self._folder / name)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     def _link(self, name: str, target: Path) -> None:
         """Point a fixed name in the folder at a path that so need not stand in the configuration."""
@@ -210,30 +209,6 @@ class HaproxyGateway:
                 next_step="name a PEM file with certificate and key",
             )
         return path.resolve()
-
-
-def actual(routes: Routes, live: Live, shares: dict[str, str], paths: dict[str, str]) -> Routes:
-    """The routes that are in force, in the shape of `routes`, whose services and sites they have.
-
-    Raises:
-        GatewayUnreachable: something of `routes` is missing: another configuration is running.
-    """
-    servers = {(server.backend, server.name): server for server in live.servers}
-
-    def track(service: ServiceRoutes, name: Track) -> TrackRoute:
-        backend = config.backend(service.service.name, name)
-        found = [servers[backend, server.site] for server in config.track(service, name).servers]
-        return TrackRoute(paths[backend], tuple(ServerRoute(s.name, s.endpoint, s.limit) for s in found))
-
-    def one(service: ServiceRoutes) -> ServiceRoutes:
-        share = int(shares[service.service.name]) / config.SHARE_PARTS
-        stable, candidate = (track(service, name) for name in TRACKS)
-        return replace(service, stable=stable, candidate=candidate, candidate_share=share)
-
-    try:
-        return tuple(one(service) for service in routes)
-    except (KeyError, ValueError) as error:
-        raise GatewayUnreachable("The gateway runs another configuration", why=f"{error} is missing") from None
 
 
 def haproxy_binary() -> Path:

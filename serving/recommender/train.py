@@ -77,7 +77,7 @@ def train(
     with _one_thread(), torch.random.fork_rng():
         torch.manual_seed(seed)
         model = TwoTower(len(orders.item_ids), dim)
-        batches = _Batches(split, baskets, model, np.random.default_rng(seed))
+        batches = Batches(split, baskets, model, np.random.default_rng(seed))
         planned = max(1, epochs * len(baskets) // BASKETS_PER_STEP)
         steps = _fit(model, batches, planned, lambda: clock() - began_s < max_seconds)
         model.eval()
@@ -100,7 +100,7 @@ def train(
     )
 
 
-def _fit(model: TwoTower, batches: _Batches, planned: int, time_left: Callable[[], bool]) -> int:
+def _fit(model: TwoTower, batches: Batches, planned: int, time_left: Callable[[], bool]) -> int:
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=planned)
     for step in range(planned):
@@ -142,7 +142,7 @@ def sampled_softmax_loss(model: TwoTower, histories: Tensor, targets: Tensor, lo
     return functional.softplus(negatives - positives).mean()
 
 
-class _Batches:
+class Batches:
     """Draws of past orders: their histories and some of their items."""
 
     def __init__(self, split: Split, baskets: Baskets, model: TwoTower, rng: Generator) -> None:

@@ -23,9 +23,8 @@ from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environme
 from serving.sites.serve_api import ServeApi, haproxy_servers, routed_applications
 from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
 
-INGRESS_TIMEOUT_S = 0.25
-SERVE_TIMEOUT_S = 0.7
-"""Together what `observe` takes at most."""
+OBSERVE_TIMEOUT_S = 0.9
+"""What `observe` takes at most; the ingress may use half of it, Serve the rest."""
 
 APPLY_TIMEOUT_S = 10.0
 SCALE_TIMEOUT_S = 5.0
@@ -204,11 +203,12 @@ class LocalSite:
         return ports
 
     def _statuses(self, ports: SitePorts) -> tuple[ApplicationStatus, ...]:
+        deadline_s = time.monotonic() + OBSERVE_TIMEOUT_S
         if self._spec.ingress == "haproxy":
-            reach = haproxy_servers(Endpoint(LOOPBACK, ports.statistics), timeout_s=INGRESS_TIMEOUT_S)
+            reach = haproxy_servers(Endpoint(LOOPBACK, ports.statistics), timeout_s=OBSERVE_TIMEOUT_S / 2)
         else:
-            reach = routed_applications(Endpoint(LOOPBACK, ports.ingress), timeout_s=INGRESS_TIMEOUT_S)
-        return self._api(ports).applications(reach, timeout_s=SERVE_TIMEOUT_S)
+            reach = routed_applications(Endpoint(LOOPBACK, ports.ingress), timeout_s=OBSERVE_TIMEOUT_S / 2)
+        return self._api(ports).applications(reach, timeout_s=deadline_s - time.monotonic())
 
     def _api(self, ports: SitePorts) -> ServeApi:
         try:

@@ -58,6 +58,11 @@ def wait_ready(site: Site, *applications: Application) -> Endpoint:
     return ingress
 
 
+def wait_count(site: Site, replicas: int) -> None:
+    """Wait until the one application of the site has so many ready replicas."""
+    wait_for(site, lambda seen: [status.replicas_ready for status in seen.applications or ()] == [replicas])
+
+
 def post(ingress: Endpoint, path: str, body: object) -> Reply:
     """POST a JSON body."""
     return fetch(ingress, path, method="POST", body=json.dumps(body).encode())
@@ -142,10 +147,10 @@ def test_scaling_loses_no_request(private_site: LocalSite, versions: Versions, e
     ingress = run(private_site, application)
     with Load(ingress, f"{application.route_prefix}/x") as load:
         private_site.scale(application.name, 3)
-        wait_for(private_site, lambda seen: seen.applications[0].replicas_ready == 3)
+        wait_count(private_site, 3)
         time.sleep(1)
         private_site.scale(application.name, 1)
-        wait_for(private_site, lambda seen: seen.applications[0].replicas_ready == 1)
+        wait_count(private_site, 1)
         # The leaving replicas stay reachable for a while and then go.
         time.sleep(4)
     assert load.answered > 300
@@ -166,6 +171,22 @@ def test_replacing_a_version_loses_no_request(private_site: LocalSite, versions:
     assert load.lost == 0, load.outcomes
 
 
+def test_deleted_application_finishes_its_requests(
+    private_site: LocalSite, versions: Versions, echo_version: str
+) -> None:
+    """Requests that a replica holds when its application is taken away are answered, and then it goes."""
+    application = versions.application(echo_version, config={"sleep_s": 1.0})
+    ingress = run(private_site, application)
+    with ThreadPoolExecutor(16) as pool:
+        replies = [pool.submit(fetch, ingress, f"{application.route_prefix}/x") for _ in range(16)]
+        time.sleep(0.5)
+        private_site.apply(())
+        started_s = time.monotonic()
+        wait_for(private_site, lambda seen: seen.applications == ())
+    assert [reply.result().status for reply in replies] == [200] * 16
+    assert time.monotonic() - started_s < 10
+
+
 def test_killed_replica_is_replaced(private_site: LocalSite, versions: Versions, echo_version: str) -> None:
     """SIGKILL of one of two replicas loses at most what it held, and another takes its place."""
     slots = 8
@@ -175,7 +196,7 @@ def test_killed_replica_is_replaced(private_site: LocalSite, versions: Versions,
     victim = json.loads(fetch(ingress, path).body)["pid"]
     with Load(ingress, path) as load:
         os.kill(victim, signal.SIGKILL)
-        wait_for(private_site, lambda seen: seen.applications[0].replicas_ready == 1)
+        wait_count(private_site, 1)
         wait_ready(private_site, application)
     assert load.answered > 100
     assert load.lost <= slots, load.outcomes
@@ -191,7 +212,9 @@ def test_another_process_adopts_the_site(
     before = record_of(project, adopter)
     adopter.open()
     assert record_of(project, adopter) == before
-    assert adopter.observe().applications == private_site.observe().applications != ()
+    seen = wait_for(adopter, lambda seen: seen.applications is not None)
+    assert seen.applications == wait_for(private_site, lambda seen: seen.applications is not None).applications
+    assert [status.name for status in seen.applications or ()] == [application.name]
     adopter.apply(())
     wait_for(private_site, lambda seen: seen.applications == ())
 
@@ -304,7 +327,7 @@ def test_tampered_artefact_is_refused(private_site: LocalSite, versions: Version
     file.chmod(0o600)
     file.write_text("altered")
     private_site.apply((versions.application(version),))
-    seen = wait_for(private_site, lambda seen: seen.applications[0].phase == "failed")
+    seen = wait_for(private_site, lambda seen: [s.phase for s in seen.applications or ()] == ["failed"])
     assert "words.txt" in seen.applications[0].message
 
 

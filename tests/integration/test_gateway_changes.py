@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from serving.errors import HcctlError, InvalidInput
-from serving.gateway import config
+from serving.gateway import config, values
 from serving.gateway.admin import AdminSocket
 from serving.gateway.routes import ServiceRoutes
 from tests.support.gateway_routes import routes, service
@@ -58,9 +58,15 @@ def test_promotion_waits_for_those_who_wait(here: World) -> None:
     here.private.behave(delay_s=0.15)
     old, new = here.stable(1, 0), here.stable(1, 0, "/shop-2")
     here.at.gateway.assert_routes((routes(service(), old, new, share=1.0),))
+
+    def drained() -> bool:
+        here.at.gateway.assert_routes((routes(service(), new),))
+        return here.at.server("private", "candidate").limit == 0
+
     with load(here.at.url + "/shop/x", clients=4) as answers:
         here.at.until(lambda: here.at.gateway.observe().queued["shop"] == 3, within_s=3)
-        here.at.gateway.assert_routes((routes(service(), new),))
+        assert not drained()
+        here.at.until(drained, within_s=2)
         here.at.until(lambda: len(answers) >= 8, within_s=5)
     assert failures(answers) == []
 
@@ -112,18 +118,19 @@ def test_a_change_made_by_hand_is_corrected(here: World) -> None:
     by_hand = AdminSocket(here.at.folder / config.ADMIN_SOCKET)
     by_hand.run(
         [
-            "set maxconn server shop.stable/private 999",
+            "set maxconn server shop.stable/private 0",
+            "set maxconn server shop.candidate/private 9999999",
             "set server shop.stable/cloud state maint",
             "set server shop.candidate/cloud state drain",
             "set server shop.candidate/private addr 127.0.0.1 port 9",
-            "set map share.map shop 9999",
+            "set map share.map shop 99999",
             "set map paths.map shop.stable /evil/",
         ]
     )
     here.at.gateway.assert_routes((wanted,))
     assert here.at.gateway.observe().servers == before.servers
-    assert by_hand.map(config.SHARE) == {"shop": "1000"}
-    assert by_hand.map(config.PATHS) == {"shop.stable": "/shop-1/", "shop.candidate": "/shop-2/"}
+    assert by_hand.map(values.SHARE) == {"shop": "1000"}
+    assert by_hand.map(values.PATHS) == {"shop.stable": "/shop-1/", "shop.candidate": "/shop-2/"}
     assert here.get("/shop/x").status_code == 200
 
 
@@ -185,9 +192,9 @@ def test_settings_that_changed_while_it_was_down_start_afresh(here: World) -> No
     """Files written for the same settings are kept at a start; those for others are replaced."""
     here.route(private=4, cloud=8)
     here.at.gateway.prepare()
-    assert "shop" in (here.at.folder / config.SERVICES).read_text()
+    assert "shop" in (here.at.folder / values.SERVICES).read_text()
     type(here.at.gateway)(replace(here.at.listen, require_api_key=True)).prepare()
-    assert (here.at.folder / config.SERVICES).read_text() == ""
+    assert (here.at.folder / values.SERVICES).read_text() == ""
 
 
 def test_its_files_are_for_its_owner_only(here: World) -> None:

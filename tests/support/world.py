@@ -1,98 +1,42 @@
-"""A small seeded-free world for the daemon's pure step: fluid queue, lead times, failures by script.
+"""A world for the daemon's pure step: sites with lead times, a gateway, clients, failures by script.
 
-One tick is half a second. The private site is filled first, as the gateway does; what no slot
-takes waits in one queue. Everything is deterministic.
+Deterministic and without I/O. In each tick the world is checked against what must hold whatever
+happens: see `World.check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter
 
 from autoscaler.cost import spend
-from autoscaler.plan import ApplyApplications, CloseSite, Decision, OpenSite, ProbeApplication, ScaleApplication
-from autoscaler.snapshot import (
-    Hold,
-    ProbeResult,
-    ServiceSnapshot,
-    Signals,
-    SiteSnapshot,
-    Snapshot,
-    Spend,
-    TrackSignals,
-    Wanted,
+from autoscaler.placement import all_rooms, placements
+from autoscaler.plan import (
+    ApplyApplications,
+    CloseSite,
+    Decision,
+    OpenSite,
+    ProbeApplication,
+    ScaleApplication,
+    SiteAction,
 )
-from autoscaler.state import DaemonState, Release
+from autoscaler.snapshot import ProbeResult, ServiceSnapshot, SiteSnapshot, Snapshot, TrackSignals
+from autoscaler.state import DaemonState, Release, ServiceState
 from autoscaler.step import Step, step
-from serving.gateway.gateway import GatewayObservation, ServerObservation
+from serving.gateway.gateway import GatewayObservation
+from serving.gateway.routes import TRACKS, Track
 from serving.project import HybridProject
-from serving.sites.site import Application, ApplicationStatus, Endpoint, SiteObservation
+from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
 from serving.spec import HybridService
 from serving.state import LedgerEntry
+from tests.support.clients import Clients
+from tests.support.declared import project, service
 
-TICK_S = 0.5
 START_S = 1_800_000_000.0
-
-PROJECT = {
-    "kind": "HybridProject",
-    "name": "shop",
-    "sites": {
-        "private": {
-            "role": "private",
-            "pools": [
-                {
-                    "name": "owned",
-                    "kind": "fixed",
-                    "max_nodes": 4,
-                    "power_kw_per_gpu": 0.3,
-                    "tariff_usd_per_kwh": 0.2,
-                    "opportunity_usd_per_gpu_hour": 0.1,
-                }
-            ],
-        },
-        "cloud": {
-            "role": "cloud",
-            "pools": [
-                {
-                    "name": "g5",
-                    "kind": "on_demand",
-                    "max_nodes": 6,
-                    "price_usd_per_hour": 1.0,
-                    "min_billing_s": 60.0,
-                    "lead_time_s": 40.0,
-                }
-            ],
-        },
-    },
-}
-
-SERVICE = {
-    "kind": "HybridService",
-    "name": "shop",
-    "model": {"import_path": "shop:Model", "slots_per_replica": 4, "drain_s": 5.0},
-    "slo": {"latency_p99_s": 0.5},
-    "sites": {"private": {"min_replicas": 1, "max_replicas": 4}, "cloud": {"max_replicas": 6}},
-    "burst": {"calm_s": 30.0, "cooldown_s": 2.0},
-    "release": {"judge_s": 2.0, "probe_requests": 5, "min_sample": 10},
-}
-
-
-def project(**changes: object) -> HybridProject:
-    """The test project."""
-    return HybridProject.model_validate(merged(PROJECT, changes))
-
-
-def service(**changes: object) -> HybridService:
-    """The test service with changed fields (nested mappings are merged)."""
-    return HybridService.model_validate(merged(SERVICE, changes))
-
-
-def merged(base: dict, changes: dict) -> dict:
-    """`changes` laid over `base`, mapping by mapping."""
-    out = dict(base)
-    for key, value in changes.items():
-        out[key] = merged(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
-    return out
+"""A full hour, so that calendar windows begin with the test."""
+_STATE = TypeAdapter(DaemonState)
 
 
 @dataclass
@@ -109,10 +53,16 @@ class Running:
 class WorldSite:
     """One site as it really is."""
 
-    phase: str = "closed"
+    phase: Phase = "closed"
     opens_at_s: float = 0.0
     apps: dict[str, Running] = field(default_factory=dict)
+    probed: set[str] = field(default_factory=set)
+    """Applications that answered their probes since the site was opened."""
     in_sight: bool = True
+
+    def lose(self) -> None:
+        """Its processes are gone."""
+        self.phase, self.apps, self.probed = "lost", {}, set()
 
 
 class World:
@@ -125,246 +75,293 @@ class World:
         fleet: HybridProject | None = None,
         rate_rps: Callable[[float], float] = lambda _: 0.0,
         service_s: float = 0.1,
+        others: tuple[Clients, ...] = (),
         lead_s: float = 20.0,
         load_s: float = 5.0,
+        tick_s: float = 0.5,
+        start_s: float = START_S,
     ) -> None:
-        self.spec = spec or service()
         self.project = fleet or project()
-        self.rate_rps, self.service_s, self.lead_s, self.load_s = rate_rps, service_s, lead_s, load_s
-        self.now_s = START_S
+        self.clients = (Clients(spec or service(), rate_rps, service_s), *others)
+        self.lead_s, self.load_s, self.tick_s = lead_s, load_s, tick_s
+        self.start_s = self.now_s = start_s
         self.state = DaemonState()
         self.sites = {name: WorldSite() for name in self.project.site_order}
-        self.wanted: Wanted | None = None
-        self.hold: Hold | None = None
-        self.abort: str | None = None
         self.scaling = "active"
         self.gateway_blind = False
-        self.last_gateway: GatewayObservation | None = None
-        self.queue = 0.0
-        self.history: list[tuple[float, float]] = []  # (rate, wait) per tick
+        self.restarts_each_tick = False
+        """Store the state and read it back between ticks, as a daemon that is killed each time would."""
+        self.bad_versions: dict[str, str] = {}
+        """Version -> fails to `load`, `probe` or `err` (under traffic)."""
+        self.failing_sites: dict[str, float] = {}
+        """Site -> share of its answers that are errors."""
+        self.stuck: set[str] = set()
+        """Versions whose replicas beyond the first never get ready."""
         self.decisions: list[tuple[float, Decision]] = []
+        self.actions: list[tuple[float, SiteAction]] = []
         self.finished: list[Release] = []
-        self.ledger: dict[tuple, LedgerEntry] = {}
-        self.results: list[ProbeResult] = []
-        self.bad_versions: dict[str, str] = {}  # version -> fails to `load`, `probe` or `err`
-        self.failing_sites: dict[str, float] = {}  # site -> share of answers that are errors
-        self.served = dict.fromkeys(self.sites, 0.0)
-        self.candidate_seen: dict[str, list[float]] = {}
+        self.ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
+        self.violations: list[str] = []
         self.last: Step | None = None
+        self.snapshot: Snapshot | None = None
+        self._gateway: GatewayObservation | None = None
+        self._results: tuple[ProbeResult, ...] = ()
 
-    # -- what a test does --
-
-    def deploy(self, version: str, *, deployment: str | None = None, rollback: bool = False) -> None:
-        """Ask for a version."""
-        self.candidate_seen = {}
-        self.wanted = Wanted(deployment or f"deploy-{version}", version, f"/versions/{version}", rollback)
-
-    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
-        """Let time pass, or until something holds."""
-        for _ in range(int(seconds / TICK_S)):
-            self.tick()
-            if until is not None and until():
-                return
-
-    def reasons(self, action: str) -> list[str]:
-        """Reasons of all decisions of a kind."""
-        return [decision.reason for _, decision in self.decisions if decision.action == action]
+    # -- what a test does and asks --
 
     @property
-    def mine(self):
-        """The daemon's state of the service."""
-        return self.state.services[self.spec.name]
+    def at_s(self) -> float:
+        """Seconds since the start."""
+        return self.now_s - self.start_s
+
+    @property
+    def shop(self) -> Clients:
+        """Clients of the first service."""
+        return self.clients[0]
+
+    def deploy(self, version: str, **how: object) -> None:
+        """Ask for a version of the first service."""
+        self.shop.deploy(version, **how)
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
+        """Let time pass, or until something holds; whether it came to hold."""
+        for _ in range(round(seconds / self.tick_s)):
+            self.tick()
+            if until is not None and until():
+                return True
+        return until is None
+
+    def reasons(self, action: str, since_s: float = 0.0) -> list[str]:
+        """Reasons of all decisions of a kind."""
+        return [decision.reason for at_s, decision in self.decided(since_s) if decision.action == action]
+
+    def decided(self, since_s: float = 0.0) -> list[tuple[float, Decision]]:
+        """Decisions since so many seconds after the start."""
+        return [(at_s, decision) for at_s, decision in self.decisions if at_s >= since_s]
+
+    @property
+    def mine(self) -> ServiceState:
+        """The daemon's state of the first service."""
+        return self.state.services[self.shop.spec.name]
 
     @property
     def targets(self) -> dict[str, int]:
-        """Targets in force."""
+        """Targets in force of the first service."""
         return dict(self.mine.targets)
 
+    @property
+    def phase(self) -> str:
+        """Phase of the release in progress; empty without one."""
+        return self.mine.release.phase if self.mine.release else ""
+
+    @property
+    def verdicts(self) -> list[str]:
+        """How the releases ended."""
+        return [str(release.verdict) for release in self.finished]
+
+    def serving(self, site: str) -> dict[str, int]:
+        """Ready replicas by version."""
+        found: dict[str, int] = {}
+        for run in self.sites[site].apps.values():
+            found[run.application.version] = found.get(run.application.version, 0) + run.ready
+        return found
+
     def ready(self, site: str) -> int:
-        """Replicas ready on a site, of any version."""
-        return sum(running.ready for running in self.sites[site].apps.values())
+        """Ready replicas on a site, of any version and service."""
+        return sum(self.serving(site).values())
+
+    @property
+    def spent_usd(self) -> float:
+        """Everything on the ledger."""
+        return sum(entry.usd for entry in self.ledger.values())
+
+    def usd_between(self, start_s: float, end_s: float) -> float:
+        """Spend inside a span of wall-clock time."""
+        total = 0.0
+        for entry in self.ledger.values():
+            inside_s = min(entry.end_s, end_s) - max(entry.start_s, start_s)
+            if inside_s > 0:
+                total += entry.usd * inside_s / (entry.end_s - entry.start_s)
+        return total
 
     # -- the world --
 
     def tick(self) -> Step:
-        """Half a second of the world, then one step of the daemon."""
-        self.now_s += TICK_S
-        self._sites()
-        signals, gateway = self._serve()
-        if not self.gateway_blind:
-            self.last_gateway = gateway
-        snapshot = Snapshot(
-            now_s=self.now_s,
-            services=(
-                ServiceSnapshot(
-                    self.spec,
-                    self.wanted,
-                    signals,
-                    self.hold,
-                    self.abort,
-                    {site: TrackSignals(int(n), int(e)) for site, (n, e) in self.candidate_seen.items()},
-                ),
-            ),
-            sites={name: self._seen(name) for name in self.sites},
-            gateway=self.last_gateway,
-            stale_after_s=5.0,
-            spend={self.spec.name: spend(self.ledger.values(), self.now_s) if self.ledger else Spend()},
-            probes=tuple(self.results),
-            scaling=self.scaling,
-        )
-        self.results = []
-        self.last = step(snapshot, self.state)
+        """One tick of the world, then one step of the daemon."""
+        self.now_s += self.tick_s
+        for site in self.sites.values():
+            self._advance(site)
+        self._serve()
+        self.snapshot = self._look()
+        if self.restarts_each_tick:
+            self.state = _STATE.validate_python(_STATE.dump_python(self.state, mode="json"), strict=False)
+        self.last = step(self.snapshot, self.state)
         self.state = self.last.state
-        self.decisions += [(self.now_s, decision) for decision in self.last.plan.decisions]
+        self.decisions += [(self.at_s, decision) for decision in self.last.plan.decisions]
         self.finished += [release for _, release in self.last.finished]
         for entry in self.last.ledger:
             self.ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
+        self.check()
         for action in self.last.plan.site_actions:
+            self.actions.append((self.at_s, action))
             self._act(action)
-        self.results = [self._probe(probe) for probe in self.last.plan.probes]
+        self._results = tuple(self._probe(probe) for probe in self.last.plan.probes)
         return self.last
+
+    def check(self) -> None:
+        """Note what must never be: routes beyond what serves, and sites with more than they hold."""
+        assert self.last is not None
+        assert self.snapshot is not None
+        for routes in self.last.plan.routes:
+            for track in TRACKS:
+                route = routes.stable if track == "stable" else routes.candidate
+                for server in route.servers:
+                    self._check_limit(route.path_prefix.strip("/"), server.site, server.limit)
+        rooms = all_rooms(self.state, self.snapshot)
+        for site in self.sites:
+            size = self.project.sites[site].max_nodes
+            placed = 0
+            for seen in self.snapshot.services:
+                name = seen.spec.name
+                mine = placements(seen, self.state.services[name], self.snapshot, rooms[name]).get(site)
+                placed += mine.stable + mine.candidate if mine else 0
+            targets = sum(mine.targets.get(site, 0) for mine in self.state.services.values())
+            if max(placed, targets) > size:
+                self._violation(f"{site} has {size} nodes; targets {targets}, placed {placed}")
+
+    def _check_limit(self, application: str, site: str, limit: int) -> None:
+        if limit == 0:
+            return
+        run = self.sites[site].apps.get(application)
+        slots = run.ready * run.application.args["model"]["slots_per_replica"] if run else 0
+        if limit > slots:
+            self._violation(f"limit {limit} on {site} for {application}, which has {slots} slots")
+        if application not in self.sites[site].probed:
+            self._violation(f"limit {limit} on {site} for {application}, which was not probed")
+
+    def _violation(self, text: str) -> None:
+        self.violations.append(f"{self.at_s:.1f} s: {text}")
+
+    def _look(self) -> Snapshot:
+        return Snapshot(
+            now_s=self.now_s,
+            services=tuple(self._service(clients) for clients in self.clients),
+            sites={name: self._seen(name) for name in self.sites},
+            gateway=self._gateway,
+            stale_after_s=max(5.0, 2 * self.tick_s),
+            spend={
+                clients.spec.name: spend(
+                    [entry for entry in self.ledger.values() if entry.service == clients.spec.name], self.now_s
+                )
+                for clients in self.clients
+            },
+            probes=self._results,
+            scaling=self.scaling,
+        )
+
+    def _service(self, clients: Clients) -> ServiceSnapshot:
+        sample = {site: TrackSignals(int(n), int(errors)) for site, (n, errors) in clients.sample.items()}
+        return ServiceSnapshot(
+            clients.spec, clients.wanted, clients.signals(self.tick_s), clients.hold, clients.abort, sample
+        )
 
     def _seen(self, name: str) -> SiteSnapshot:
         site = self.sites[name]
-        apps = tuple(
-            ApplicationStatus(
-                app_name,
-                "failed"
-                if self.bad_versions.get(run.application.version) == "load"
-                else "running"
-                if run.ready
-                else "starting",
-                "import failed" if self.bad_versions.get(run.application.version) == "load" else "",
-                run.ready,
-                run.target,
-            )
-            for app_name, run in site.apps.items()
-        )
-        return SiteSnapshot(
-            self.project.sites[name],
-            SiteObservation(
-                name,
-                site.phase,
-                apps if site.in_sight and site.phase == "open" else None if site.phase == "open" else (),
-                Endpoint("127.0.0.1", 1000) if site.phase == "open" else None,
-                self.now_s,
-            ),
-        )
+        open_ = site.phase == "open"
+        apps = tuple(self._status(run) for run in site.apps.values()) if open_ and site.in_sight else None
+        endpoint = Endpoint("127.0.0.1", 1000) if open_ else None
+        return SiteSnapshot(self.project.sites[name], SiteObservation(name, site.phase, apps, endpoint, self.now_s))
 
-    def _sites(self) -> None:
-        for site in self.sites.values():
-            if site.phase == "opening" and self.now_s >= site.opens_at_s:
-                site.phase = "open"
-            for run in site.apps.values():
-                if run.ready > run.target:
-                    run.ready = run.target
-                elif run.ready < run.target and self.now_s >= run.ready_at_s:
-                    run.ready = 0 if self.bad_versions.get(run.application.version) == "load" else run.target
+    def _status(self, run: Running) -> ApplicationStatus:
+        broken = self.bad_versions.get(run.application.version) == "load"
+        phase = "failed" if broken else "running" if run.ready else "starting"
+        return ApplicationStatus(run.application.name, phase, "import failed" if broken else "", run.ready, run.target)
 
-    def _act(self, action: object) -> None:
+    def _advance(self, site: WorldSite) -> None:
+        if site.phase == "opening" and self.now_s >= site.opens_at_s:
+            site.phase = "open"
+        for run in site.apps.values():
+            most = 1 if run.application.version in self.stuck else run.target
+            if run.ready > run.target:
+                run.ready = run.target
+            elif self.now_s >= run.ready_at_s:
+                run.ready = 0 if self.bad_versions.get(run.application.version) == "load" else most
+
+    def _act(self, action: SiteAction) -> None:
         site = self.sites[action.site]
         if isinstance(action, OpenSite):
-            site.phase, site.opens_at_s, site.apps = "opening", self.now_s + self.lead_s, {}
+            site.phase, site.opens_at_s = "opening", self.now_s + self.lead_s
+            site.apps, site.probed = {}, set()
         elif isinstance(action, CloseSite):
-            site.phase, site.apps = "closed", {}
+            self._cut(action.site, set(site.apps))
+            site.phase, site.apps, site.probed = "closed", {}, set()
         elif isinstance(action, ApplyApplications):
-            names = {app.name for app in action.applications}
-            site.apps = {name: run for name, run in site.apps.items() if name in names}
+            wanted = {app.name: app for app in action.applications}
+            site.probed &= set(wanted)
+            site.apps = {name: run for name, run in site.apps.items() if name in wanted}
             for app in action.applications:
                 run = site.apps.setdefault(app.name, Running(app, ready_at_s=self.now_s + self.load_s))
-                run.target = app.replicas
+                self._aim(run, app.replicas)
         elif isinstance(action, ScaleApplication):
-            run = site.apps[action.application]
-            run.target, run.ready_at_s = action.replicas, self.now_s + self.load_s
+            self._aim(site.apps[action.application], action.replicas)
+
+    def _aim(self, run: Running, replicas: int) -> None:
+        if replicas > run.target:
+            run.ready_at_s = self.now_s + self.load_s
+        run.target = replicas
+
+    def _cut(self, site: str, names: set[str]) -> None:
+        """Count the requests in flight on what is taken away without a drain."""
+        for clients in self.clients:
+            held = sum(n for (_, where), n in clients.in_use.items() if where == site and names)
+            clients.cut += round(held)
 
     def _probe(self, probe: ProbeApplication) -> ProbeResult:
-        run = self.sites[probe.site].apps.get(probe.application)
-        bad = run is None or self.bad_versions.get(run.application.version) == "probe"
-        bad = bad or self.failing_sites.get(probe.site, 0) > 0
-        return ProbeResult(
-            probe.site, probe.application, probe.requests, probe.requests if bad else 0, "status 500" if bad else ""
-        )
+        site = self.sites[probe.site]
+        run = site.apps.get(probe.application)
+        bad = run is None or run.ready == 0 or self.bad_versions.get(run.application.version) == "probe"
+        bad = bad or self.failing_sites.get(probe.site, 0.0) > 0
+        if not bad:
+            site.probed.add(probe.application)
+        errors = probe.requests if bad else 0
+        return ProbeResult(probe.site, probe.application, probe.requests, errors, "status 500" if bad else "")
 
-    def _serve(self) -> tuple[Signals, GatewayObservation]:
-        """One tick of a fluid queue: private slots first, then cloud, the rest waits."""
-        rate = self.rate_rps(self.now_s - START_S)
-        routes = self.last.plan.routes[0] if self.last and self.last.plan.routes else None
-        limits = {site: {"stable": 0, "candidate": 0} for site in self.sites}
-        if routes:
-            for track_name in ("stable", "candidate"):
-                for server in getattr(routes, track_name).servers:
-                    if self.sites[server.site].phase == "open":
-                        limits[server.site][track_name] = server.limit
-        share = routes.candidate_share if routes else 0.0
-        shares = {"candidate": share, "stable": 1.0 - share}
-        capacity_rps = sum(sum(tracks.values()) for tracks in limits.values()) / self.service_s
-        arrived = rate * TICK_S + self.queue
-        servers, by_site, busy, taken = [], {}, 0.0, 0.0
-        for track in ("candidate", "stable"):
-            left = arrived * shares[track] / TICK_S * self.service_s
-            for site, tracks in limits.items():
-                used = min(left, tracks[track])
-                left -= used
-                busy += used
-                taken += used / self.service_s * TICK_S
-                self._count(track, site, used, routes, by_site)
-                servers.append(ServerObservation("shop", track, site, True, tracks[track], round(used)))
-        self.queue = min(arrived - taken, rate * 2.0)
-        wait_s = self.queue / capacity_rps if capacity_rps else (2.0 if rate else 0.0)
-        self.history = [*self.history, (rate, wait_s)][-20:]
-        waits = [wait for _, wait in self.history]
-        mean_rate = sum(r for r, _ in self.history) / len(self.history)
-        answered = max(1e-9, sum(s.requests for s in by_site.values()))
-        cloud = sum(s.requests for (_, site), s in by_site.items() if site != "private")
-        private_limit = sum(limits["private"].values())
-        has = mean_rate > 0
-        signals = Signals(
-            window_s=10.0,
-            requests=round(mean_rate * 10),
-            rate_rps=mean_rate,
-            recent_rate_rps=sum(r for r, _ in self.history[-6:]) / len(self.history[-6:]),
-            p50_s=self.service_s if has else None,
-            p99_s=max(waits) + self.service_s if has else None,
-            queue_p99_s=max(waits) if has else None,
-            service_mean_s=self.service_s if has and busy else None,
-            bytes_mean=1000.0,
-            error_share=0.0,
-            overflow_share=cloud / answered if has else None,
-            private_in_use=min(1.0, busy / private_limit) if private_limit else None,
-            queued=round(self.queue),
-            by_site=by_site,
-        )
-        return signals, GatewayObservation(tuple(servers), {"shop": round(self.queue)}, self.now_s)
+    def _serve(self) -> None:
+        """One tick of all clients, on the routes of the last step."""
+        plan = {routes.service.name: routes for routes in self.last.plan.routes} if self.last else {}
+        for clients in self.clients:
+            routes = plan.get(clients.spec.name)
+            slots, names = {}, {}
+            for track in TRACKS:
+                route = (routes.stable if track == "stable" else routes.candidate) if routes else None
+                names[track] = route.path_prefix.strip("/") if route else ""
+                for site in self.sites:
+                    slots[track, site] = self._slots(site, names[track])
+            self._forget_sample(clients)
+            clients.serve(self.at_s, self.tick_s, routes, slots, self._error_share(names))
+        if not self.gateway_blind:
+            servers = tuple(server for clients in self.clients for server in clients.servers())
+            queued = {clients.spec.name: round(sum(clients.queue.values())) for clients in self.clients}
+            self._gateway = GatewayObservation(servers, queued, self.now_s)
 
-    def _count(self, track: str, site: str, used: float, routes, by_site: dict) -> None:
-        """What a server answered in the last two seconds, and whether it was an error."""
-        count = used / self.service_s * 2.0
-        errors = count * self.failing_sites.get(site, 0.0)
-        if self.bad_versions.get(self._version(site, routes, track)) == "err":
-            errors = count
-        by_site[(track, site)] = TrackSignals(round(count), round(errors))
-        if track == "candidate":
-            seen = self.candidate_seen.setdefault(site, [0.0, 0.0])
-            seen[0] += count / 4
-            seen[1] += errors / 4
-        self.served[site] += used / self.service_s * TICK_S
+    def _slots(self, site: str, application: str) -> int:
+        run = self.sites[site].apps.get(application)
+        if run is None or self.sites[site].phase != "open":
+            return 0
+        return run.ready * int(run.application.args["model"]["slots_per_replica"])
 
-    def _version(self, site: str, routes, track: str) -> str:
-        if routes is None:
-            return ""
-        prefix = getattr(routes, track).path_prefix.strip("/")
-        run = self.sites[site].apps.get(prefix)
-        return run.application.version if run else ""
+    def _error_share(self, names: Mapping[Track, str]) -> Callable[[Track, str], float]:
+        def share(track: Track, site: str) -> float:
+            run = self.sites[site].apps.get(names[track])
+            if run and self.bad_versions.get(run.application.version) == "err":
+                return 1.0
+            return self.failing_sites.get(site, 0.0)
 
+        return share
 
-def with_spec(world: World, **changes: object) -> None:
-    """Change the declared service in place, as a new intent would."""
-    world.spec = replace_spec(world.spec, **changes)
-
-
-def replace_spec(spec: HybridService, **changes: object) -> HybridService:
-    """The spec with changed fields."""
-    return HybridService.model_validate(merged(spec.model_dump(mode="json"), changes))
-
-
-__all__ = ["START_S", "World", "merged", "project", "replace", "replace_spec", "service", "with_spec"]
+    def _forget_sample(self, clients: Clients) -> None:
+        """As the daemon does: a candidate's sample begins when its judging begins."""
+        mine = self.state.services.get(clients.spec.name)
+        release = mine.release if mine else None
+        if release is None or (release.phase == "judging" and release.phase_since_s >= self.now_s - self.tick_s):
+            clients.sample = {}

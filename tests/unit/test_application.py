@@ -34,6 +34,12 @@ def test_changed_model_section_is_another_application(model: dict[str, Any]) -> 
     assert application_name(echo_service(**model), VERSION) != application_name(echo_service(), VERSION)
 
 
+def test_spelling_of_the_model_section_does_not_matter() -> None:
+    """A default that is written out, and the order of the config, make no other application."""
+    name = application_name(echo_service(config={"a": 1, "b": 2}), VERSION)
+    assert application_name(echo_service(config={"b": 2, "a": 1}, max_batch_size=8), VERSION) == name
+
+
 def test_another_version_is_another_application() -> None:
     """The whole version is part of the name, not its first characters."""
     assert application_name(echo_service(), VERSION[:-1] + "b") != application_name(echo_service(), VERSION)

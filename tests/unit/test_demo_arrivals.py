@@ -88,6 +88,19 @@ def test_counts_match_the_curve_and_vary_like_poisson() -> None:
     assert counts.var(axis=0) == pytest.approx(curve.rate_rps * 2, rel=0.12)
 
 
+def test_arrivals_are_spread_evenly_within_a_bin() -> None:
+    """Within a bin every moment is as likely as any other."""
+    drawn = poisson_arrivals(RateCurve(10.0, np.array([1_000.0])), 1) / 10
+    assert np.histogram(drawn, 10, (0, 1))[0] == pytest.approx(1_000, rel=0.15)
+
+
+def test_a_stray_order_at_night_does_not_make_it_day() -> None:
+    """Hours with next to no orders are not played."""
+    stray = [*HOURS]
+    stray[3] = 1
+    assert np.array_equal(shape(HOURS, **SALE).rate_rps, shape(stray, **SALE).rate_rps)
+
+
 def test_a_replay_is_bounded() -> None:
     """A curve that means more arrivals than can be held is refused before any is drawn."""
     with pytest.raises(InvalidInput, match="too many"):

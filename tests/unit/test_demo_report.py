@@ -21,7 +21,7 @@ from cli.demo.verdict import Check, Sample
 from serving.state import Decision
 
 PRICES = Prices(private_nodes=2, private_usd_per_node_hour=0.245, cloud_usd_per_node_hour=1.006, node_rps=20.0)
-NASTY = "</title><script>alert(1)</script>'\"&$x^2$ {body} \\frac"
+NASTY = "</title><script>alert(1)</script>'\"& {body} $\\frac$"
 
 
 def outcome(at_s: float, chance: float) -> Outcome:
@@ -51,7 +51,7 @@ def made(name: str = "shop") -> DemoReport:
         subtitle=f"Subtitle {name}",
         result=ReplayResult(1_000.0, 60.0, 3.0, outcomes),
         samples=samples,
-        sites=["private", "cloud"],
+        sites=["private", "cloud", name],
         events=[*moments(samples, cloud="cloud", sale_at_s=10), Event(20, name)],
         slo_p99_s=0.4,
         cost=compare(samples, clouds=["cloud"], prices=PRICES),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from serving.errors import GatewayUnreachable
 from serving.gateway import admin
-from serving.gateway.admin import AdminSocket, Live, LiveServer, parse_live, parse_map
-from serving.gateway.haproxy import actual
+from serving.gateway.admin import AdminSocket
+from serving.gateway.live import Live, LiveServer, parse_live, parse_map, routes_in_force
 from serving.gateway.routes import ServerRoute
 from serving.sites.site import Endpoint
 from tests.support.gateway_routes import routes, service, track
@@ -105,16 +105,19 @@ def test_routes_in_force_are_read_back() -> None:
     here = Endpoint("127.0.0.1", 1)
     wanted = routes(service(), track("/shop-9", private=(here, 1), cloud=(here, 1)))
     paths = {"shop.stable": "/shop-1/", "shop.candidate": "/"}
-    (found,) = actual((wanted,), parse_live(STATE, STAT), {"shop": "2500"}, paths)
+    (found,) = routes_in_force((wanted,), parse_live(STATE, STAT), {"shop": "2500"}, paths)
     assert (found.candidate_share, found.stable.path_prefix) == (0.25, "/shop-1/")
     assert found.stable.servers == (
         ServerRoute("private", Endpoint("127.0.0.1", 18001), 4),
         ServerRoute("cloud", Endpoint("127.0.0.1", 18002), 0),
     )
+    for bad in ("20000", "-1", "x"):
+        assert routes_in_force((wanted,), parse_live(STATE, STAT), {"shop": bad}, paths) == ()
+    assert routes_in_force((wanted,), parse_live(STATE, STAT), {"shop": "0"}, {**paths, "shop.stable": "x y"}) == ()
     with pytest.raises(GatewayUnreachable):
-        actual((wanted,), parse_live(STATE, STAT), {}, paths)
+        routes_in_force((wanted,), parse_live(STATE, STAT), {}, paths)
     with pytest.raises(GatewayUnreachable):
-        actual((routes(service("other"), wanted.stable),), parse_live(STATE, STAT), {"other": "0"}, paths)
+        routes_in_force((routes(service("other"), wanted.stable),), parse_live(STATE, STAT), {"other": "0"}, paths)
 
 
 @contextmanager

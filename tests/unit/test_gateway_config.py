@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from serving.errors import InvalidInput
-from serving.gateway.config import CONFIG, KEYS, PATHS, RULES, SERVICES, SHARE, listen_header, render, static_digest
+from serving.gateway.config import CONFIG, listen_header, render, static_digest
 from serving.gateway.haproxy import haproxy_binary
 from serving.gateway.routes import ServerRoute, ServiceRoutes, TrackRoute
+from serving.gateway.values import KEYS, PATHS, RULES, SERVICES, SHARE
 from serving.sites.site import Endpoint
 from serving.spec import HybridService, RouteRule, Routing, SiteShare
 from tests.support.gateway_routes import LISTEN, empty, routes, service, track
@@ -183,10 +184,13 @@ def test_the_digest_names_what_needs_a_reload() -> None:
     others = [
         static_digest((SHOP,), replace(LISTEN, port=8001)),
         static_digest((SHOP,), replace(LISTEN, require_api_key=True)),
-        static_digest((replace(SHOP, service=service(timeout_s=3.0)),), LISTEN),
+        static_digest((replace(SHOP, service=service(max_queue=9)),), LISTEN),
+        static_digest((replace(SHOP, service=service(prefix="/other")),), LISTEN),
+        static_digest((replace(SHOP, service=service(rules=[{"path": "/", "idempotent": True}])),), LISTEN),
+        static_digest((replace(SHOP, stable=track("/", cloud=(HERE, 1), private=(HERE, 1))),), LISTEN),
         static_digest((), LISTEN),
     ]
-    assert len({digest, *others}) == 5
+    assert len({digest, *others}) == 8
 
 
 def test_the_header_names_the_listen_settings_only() -> None:

@@ -16,7 +16,7 @@ from serving.artefact import check_weights
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.model import predict, to_answer
 from serving.recommender.app import Recommender
-from serving.recommender.artefact import ArtefactDescription, save
+from serving.recommender.artefact import ArtefactDescription, load, save
 from serving.recommender.generate import generate_orders
 from serving.recommender.train import train
 from serving.registry import Registry
@@ -68,6 +68,23 @@ def test_a_history_stands_for_a_customer(recommender: Recommender, artefact: Any
     start, end = shop["history_offsets"][4:6].tolist()
     history = [items[index] for index in shop["history_items"][start:end].tolist()]
     assert ask(recommender, {"history": history}) == ask(recommender, {"user_id": "U00004"})
+
+
+def test_answers_are_the_best_scores_of_the_model(recommender: Recommender, artefact: Any) -> None:
+    """Padded in front, most recent last, as in training."""
+    shop = load(artefact[0], **artefact[1].config)
+    history = [3, 9, 27]
+    row = [shop.model.n_items] * (shop.model.history - 3) + history
+    with torch.inference_mode():
+        best = shop.model(torch.tensor([row])).topk(5).indices[0].tolist()
+    asked = {"history": [shop.item_ids[item] for item in history], "k": 5}
+    assert ids(ask(recommender, asked)) == [shop.item_ids[item] for item in best]
+
+
+def test_only_the_recent_part_of_a_long_history_counts(recommender: Recommender) -> None:
+    """What lies before the model's window changes nothing."""
+    long = [f"I{index % 150:05d}" for index in range(0, 3 * 400, 3)]
+    assert ids(ask(recommender, {"history": long})) == ids(ask(recommender, {"history": long[-128:]}))
 
 
 @pytest.mark.parametrize("body", [{"user_id": "nobody"}, {"history": []}, {"history": ["no such item"]}])
@@ -210,6 +227,12 @@ def edit_tensor(name: str, file: str, change: Callable[[torch.Tensor], torch.Ten
     return edit
 
 
+def swap_inner(offsets: torch.Tensor) -> torch.Tensor:
+    changed = offsets.clone()
+    changed[1], changed[2] = offsets[2], offsets[1]
+    return changed
+
+
 def without_tensor(name: str, file: str) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         tensors = load_file(folder / file)
@@ -238,6 +261,7 @@ SHOP, MODEL = "shop.safetensors", "model.safetensors"
         pytest.param(SHOP, edit_tensor("history_items", SHOP, lambda t: t[:-1]), id="histories cut"),
         pytest.param(SHOP, edit_tensor("history_items", SHOP, lambda t: t.float()), id="items as floats"),
         pytest.param(SHOP, edit_tensor("history_offsets", SHOP, lambda t: t.flip(0)), id="offsets backwards"),
+        pytest.param(SHOP, edit_tensor("history_offsets", SHOP, swap_inner), id="offsets out of order"),
         pytest.param(SHOP, edit_tensor("popularity", SHOP, lambda t: t / 0), id="infinite popularity"),
         pytest.param(SHOP, edit_tensor("popularity", SHOP, lambda t: t[1:]), id="popularity too short"),
         pytest.param(MODEL, edit_tensor("items.weight", MODEL, lambda t: t * torch.nan), id="NaN weights"),

@@ -15,7 +15,7 @@ from serving.recommender.generate import generate_orders
 from serving.recommender.lines import Baskets, UserLines
 from serving.recommender.model import TwoTower
 from serving.recommender.quality import measure, split_by_time
-from serving.recommender.train import TrainedRecommender, sampled_softmax_loss, train
+from serving.recommender.train import Batches, TrainedRecommender, sampled_softmax_loss, train
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +127,33 @@ def test_items_of_the_same_order_are_no_negatives() -> None:
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_padding_says_nothing() -> None:
-    """A history scores the same however much padding is in front, and longer ones differ."""
+def test_no_target_is_in_its_own_history() -> None:
+    """With every line another item, a drawn order's items are never among those it is predicted from."""
+    orders = made([(time, user, 4 * time + 2 * user + n) for time in range(9) for user in (0, 1) for n in (0, 1)], 40)
+    split = split_by_time(orders, 0.2)
+    assert split is not None
+    model = TwoTower(40, 4, history=6)
+    batches = Batches(split, Baskets.of(split.before), model, np.random.default_rng(0))
+    histories, targets = batches.draw()
+    assert histories.shape == (len(targets), 6)
+    assert (histories[:, :, None] != targets[:, None, :]).all()
+    assert (histories.max(dim=1).values <= 40).all()
+    drawn = np.bincount(targets.flatten().numpy(), minlength=40) > 0
+    assert not drawn[split.after.item].any()
+
+
+def test_padding_has_no_weight() -> None:
+    """A single purchase behind padding is seen as that item alone."""
+    torch.manual_seed(0)
+    model = TwoTower(6, 4, history=4).eval()
+    with torch.inference_mode():
+        item = model.items(torch.tensor([1]))
+        alone = torch.nn.functional.normalize(item + model.hidden(item), dim=-1)
+        assert torch.allclose(model.user_tower(torch.tensor([[6, 6, 6, 1]])), alone, atol=1e-6)
+
+
+def test_order_and_repeats_count() -> None:
+    """User vectors have length 1 and depend on the whole history; only its items get a bonus."""
     torch.manual_seed(0)
     model = TwoTower(6, 4, history=4).eval()
     with torch.inference_mode():

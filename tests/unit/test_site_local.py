@@ -183,7 +183,7 @@ def test_folder_of_a_stranger_is_refused(rig: Rig, tmp_path: Path) -> None:
     """A link in the place of a folder in the shared temporary directory is not followed."""
     rig.paths.ray_dir("private").symlink_to(tmp_path)
     try:
-        with pytest.raises(HcctlError, match="cannot be used"):
+        with pytest.raises(HcctlError, match="not this user's own"):
             rig.site.open()
         assert rig.phase == "closed"
     finally:

@@ -1,0 +1,78 @@
+"""`python -m benchmarks [NAME...]`: measure, print the tables, and write them to docs/benchmarks.md.
+
+A benchmark that is run alone replaces its own section; the others stay as they were measured, each
+with its date. docs/benchmarks.json keeps the figures themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import batching, gateway, help, reaction, start  # noqa: A004 - named for what it measures
+from benchmarks.child import ROOT
+from benchmarks.figures import SECTIONS, Section, figure_table, goal_table, page
+from benchmarks.machine import load_average, machine
+
+Say = Callable[[str], None]
+FOLDER = ROOT / "docs"
+
+BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
+    "gateway": (
+        lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
+        lambda say: gateway.run(repetitions=2, seconds=1.0, say=say),
+    ),
+    "reaction": (lambda say: reaction.run(bursts=10, say=say), lambda say: reaction.run(bursts=1, say=say)),
+    "start": (lambda say: start.run(repetitions=5, say=say), lambda say: start.run(repetitions=1, say=say)),
+    "help": (lambda say: help.run(repetitions=20, say=say), lambda say: help.run(repetitions=3, say=say)),
+    "batching": (
+        lambda say: batching.run(repetitions=7, seconds=2.0, say=say),
+        lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
+    ),
+}
+"""Each as the table needs it, and with `--quick`."""
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"all (the default), or some of: {', '.join(BENCHMARKS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="few repetitions, to try it; docs/ is left alone")
+    given = parser.parse_args()
+    names = list(BENCHMARKS) if given.names in ([], ["all"]) else given.names
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"no such benchmark: {', '.join(unknown)}")
+    for name in names:
+        section = measured(name, quick=given.quick)
+        print(f"\n## {section.title}\n\n{figure_table(section.figures)}\n\n{section.conditions}.")
+        if section.goals:
+            print(f"\n{goal_table(section.goals)}", flush=True)
+        if not given.quick:
+            keep(section, FOLDER)
+
+
+def measured(name: str, *, quick: bool) -> Section:
+    """Run one benchmark and note under which conditions."""
+    conditions = f"{time.strftime('%d %B %Y, %H:%M UTC', time.gmtime())}, load average before {load_average():.1f}"
+    run = BENCHMARKS[name][quick]
+    return replace(run(lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True)), conditions=conditions)
+
+
+def keep(section: Section, folder: Path) -> None:
+    """Replace one section of the page and of the figures behind it."""
+    store = folder / "benchmarks.json"
+    sections = SECTIONS.validate_json(store.read_bytes()) if store.exists() else {}
+    sections[section.name] = section
+    ordered = {name: sections[name] for name in BENCHMARKS if name in sections}
+    store.write_bytes(SECTIONS.dump_json(ordered, indent=1) + b"\n")
+    (folder / "benchmarks.md").write_text(page(list(ordered.values()), machine()))
+
+
+if __name__ == "__main__":
+    main()
