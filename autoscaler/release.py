@@ -219,9 +219,9 @@ def _overdue(release: Release, view: ReleaseView) -> str | None:
     """A phase that does not get on within its time has failed."""
     elapsed_s, limit_s = view.now_s - release.phase_since_s, view.spec.release.load_timeout_s
     if release.phase == "making_room" and _home_must_wait(view):
-        if view.lead_s is None:
+        if view.lead_s is None and view.spec.sites[view.home].max_replicas == 1:
             return f"{view.home} has room for one replica, and no cloud site to serve while that one is replaced"
-        if elapsed_s > view.lead_s + limit_s:
+        if elapsed_s > limit_s + (view.lead_s or 0.0):  # other services may leave, or end their releases
             return f"{view.home} has room for one replica, and no other site served within {elapsed_s:.0f} s"
     late = {
         "loading": [name for name, site in view.sites.items() if site.candidate_ready == 0],

@@ -60,6 +60,8 @@ class _Cell:
     by_site: dict[tuple[Track, str], list[int]] = field(default_factory=dict)
     use_sum: float = 0.0
     use_samples: int = 0
+    unfinished: int | None = None
+    """Requests waiting or being answered, when the gateway was last looked at."""
 
 
 class SignalWindow:
@@ -69,7 +71,7 @@ class SignalWindow:
         self.window_s = window_s
         self._edges = bucket_edges(slo_s)
         self._cloud = cloud_sites
-        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s), RECENT_S, int(OUTLIER_WINDOW_S)) + 2)
+        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s), RECENT_S, int(OUTLIER_WINDOW_S)) + 3)
         self._queued = 0
         self._in_use: int | None = None
 
@@ -102,6 +104,8 @@ class SignalWindow:
         private = [server for server in mine if server.site not in self._cloud]
         limit = sum(server.limit for server in private)
         cell = self._cell(int(gateway.at_s))
+        if cell is not None:
+            cell.unfinished = self._in_use + self._queued
         if cell is not None and limit > 0:
             cell.use_sum += min(1.0, sum(server.in_use for server in private) / limit)
             cell.use_samples += 1
@@ -112,7 +116,6 @@ class SignalWindow:
             self._cells.pop()  # a clock that was set back would else hide what comes now behind what came before
         first = int(now_s - self.window_s)
         cells = [cell for cell in self._cells if cell.second >= first]
-        recent = [cell for cell in self._cells if int(now_s) - RECENT_S <= cell.second < int(now_s)]
         requests = sum(cell.requests for cell in cells)
         answered = sum(cell.answered for cell in cells)
         by_site = self._by_site(cells, 0.0)
@@ -124,7 +127,7 @@ class SignalWindow:
             window_s=self.window_s,
             requests=requests,
             rate_rps=requests / (now_s - first),
-            recent_rate_rps=sum(cell.requests for cell in recent) / RECENT_S,
+            recent_rate_rps=self._recent_rate_rps(int(now_s)),
             p50_s=quantile(latency, self._edges, 0.50),
             p99_s=quantile(latency, self._edges, 0.99),
             queue_p99_s=quantile(self._merged([cell.queue for cell in cells]), self._edges, 0.99),
@@ -138,6 +141,18 @@ class SignalWindow:
             in_use=self._in_use,
             by_site=self._by_site(self._cells, now_s - OUTLIER_WINDOW_S),
         )
+
+    def _recent_rate_rps(self, now: int) -> float:
+        """Arrivals over the last complete seconds: what was finished, and by how much the unfinished grew.
+
+        Under overload requests finish no faster than before; only the growing queue tells of the rest.
+        """
+        recent = [cell for cell in self._cells if now - RECENT_S <= cell.second < now]
+        finished = sum(cell.requests for cell in recent)
+        before = next((c.unfinished for c in reversed(self._cells) if c.second < now - RECENT_S), None)
+        after = recent[-1].unfinished if recent else None
+        grown = after - before if before is not None and after is not None else 0
+        return max(0, finished + grown) / RECENT_S
 
     def _cell(self, second: int) -> _Cell | None:
         """The cell of `second` or the next one after it; None for a line older than the window."""

@@ -7,6 +7,7 @@ with its date. docs/benchmarks.json keeps the figures themselves.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="few repetitions, to try it; docs/ is left alone")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: what was started is stopped
     names = list(BENCHMARKS) if given.names in ([], ["all"]) else given.names
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no such benchmark: {', '.join(unknown)}")

@@ -9,17 +9,18 @@ from typing import Any
 
 from benchmarks.client import Load, Target, measure
 from benchmarks.figures import Figure, Section
-from benchmarks.stand import PRIVATE, service, stand
+from benchmarks.stand import ONE_REPLICA, PRIVATE, service, stand
 from serving.spec import HybridService
 
 BODY = json.dumps({"inputs": [[1.0] * 8]})
 CLIENTS = 32
 BATCHES = (1, 8, 32)
+_SIZES = ", ".join(map(str, BATCHES))
 
 HOW = f"""\
 One site, one replica each of the same torch model (3 dense layers, about 34 MB of weights, read once per forward pass)
-with `max_batch_size` {", ".join(map(str, BATCHES))}; c = {CLIENTS} clients ask the site's ingress, the replicas in turn. Without a GPU the gain
-is that of memory bandwidth alone; on a GPU, where a forward pass has a large fixed cost, it is larger."""
+with `max_batch_size` {_SIZES}; c = {CLIENTS} clients ask the site's ingress, one replica after the other. Without
+a GPU the gain is that of memory bandwidth alone; where a forward pass has a large fixed cost it is larger."""
 
 
 def run(*, repetitions: int, seconds: float, say: Callable[[str], None]) -> Section:
@@ -57,7 +58,7 @@ def section(found: dict[int, list[Load]]) -> Section:
 def tower_service(**model: Any) -> HybridService:
     """A service that runs the torch model on site `private`."""
     model = {"slots_per_replica": 2 * CLIENTS, "max_queued_requests": CLIENTS, **model}
-    return service("tower", "benchmarks.tower:Tower", ["private"], model=model)
+    return service("tower", "benchmarks.tower:Tower", {"private": ONE_REPLICA}, model=model)
 
 
 def save_tower(folder: Path) -> Path:

@@ -1,5 +1,4 @@
-"""A closed-loop HTTP client on raw sockets: each connection sends its next request when the last one
-is answered.
+"""A closed-loop HTTP client on raw sockets: a connection sends its next request when the last is answered.
 
 It runs in a process of its own, `python -m benchmarks.client`, and costs a few hundredths of a millisecond
 of processor time per request, so that on a computer shared with what it measures it takes little away.

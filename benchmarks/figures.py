@@ -80,7 +80,7 @@ def number(value: float) -> str:
 def spread(values: Sequence[float]) -> str:
     """Median, and in brackets the smallest and largest value."""
     middle = number(median(values))
-    return middle if len(values) == 1 else f"{middle} ({number(min(values))}–{number(max(values))})"
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
 
 
 def goal_table(goals: Sequence[Goal]) -> str:
@@ -95,12 +95,13 @@ def goal_table(goals: Sequence[Goal]) -> str:
         )
         for goal in goals
     ]
-    return markdown(("goal", "bound", "measured: median (lowest–highest)", "n", "holds"), rows)
+    return markdown(("goal", "bound", "measured: median (lowest to highest)", "n", "holds"), rows)
 
 
 def figure_table(figures: Sequence[Figure]) -> str:
     """One row per subject, one column per measure, as Markdown."""
-    subjects, measures = (list(dict.fromkeys(names)) for names in zip(*((f.subject, f.measure) for f in figures)))
+    subjects = list(dict.fromkeys(figure.subject for figure in figures))
+    measures = list(dict.fromkeys(figure.measure for figure in figures))
     cells = {(figure.subject, figure.measure): spread(figure.values) for figure in figures}
     rows = [(subject, *(cells.get((subject, measure), "") for measure in measures)) for subject in subjects]
     return markdown(("", *measures), rows)

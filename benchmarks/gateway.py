@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from benchmarks.client import Load, Target, measure, measure_in_turn
 from benchmarks.figures import Figure, Goal, Section
-from benchmarks.stand import CLOUD, PRIVATE, service, stand
+from benchmarks.stand import CLOUD, ONE_REPLICA, PRIVATE, service, stand
 from serving.gateway.routes import ServerRoute, ServiceRoutes, TrackRoute
 from serving.sites.site import Application, Endpoint
 from serving.spec import HybridService
@@ -31,7 +31,9 @@ def run(*, repetitions: int, seconds: float, say: Callable[[str], None]) -> Sect
     """Measure all paths, side by side."""
     model = {"slots_per_replica": SLOTS, "max_queued_requests": SLOTS}
     specs = {
-        site: service(site, "benchmarks.models:Trivial", [site], model=model, routing={"prefix": f"/{site}"})
+        site: service(
+            site, "benchmarks.models:Trivial", {site: ONE_REPLICA}, model=model, routing={"prefix": f"/{site}"}
+        )
         for site in ("product", "peer")
     }
     with stand(product=PRIVATE, peer={**CLOUD, "ingress": "default"}) as at:

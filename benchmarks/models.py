@@ -13,7 +13,7 @@ from starlette.requests import Request
 class Trivial:
     """Answers at once: what is measured is all around it."""
 
-    async def __call__(self, request: Request) -> str:
+    async def __call__(self, _request: Request) -> str:
         return "ok"
 
 
@@ -21,7 +21,7 @@ class Held:
     """Answers at once; `emulated_accelerator_s` says how long a batch holds the replica."""
 
     @classmethod
-    def load(cls, directory: Path, config: dict[str, Any]) -> Held:
+    def load(cls, _directory: Path, _config: dict[str, Any]) -> Held:
         """Nothing is in the version."""
         return cls()
 

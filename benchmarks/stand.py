@@ -1,5 +1,6 @@
-"""A test stand: a project in a temporary folder with real sites and a real gateway, put together by
-the product's own wiring. What it starts it stops.
+"""A test stand: a project in a temporary folder, put together by the product's own wiring.
+
+Sites and gateway are real. What it starts it stops.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from serving.spec import HybridService
 
 START_TIMEOUT_S = 120.0
 POLL_S = 0.02
+
+ONE_REPLICA = {"max_replicas": 1}
 
 PRIVATE = {"role": "private", "pools": [{"name": "owned", "kind": "fixed", "max_nodes": 4}]}
 CLOUD = {
@@ -140,8 +143,10 @@ def stand(**sites: dict[str, Any]) -> Iterator[Stand]:
             shutil.rmtree(paths.run_dir)
 
 
-def service(name: str, import_path: str, sites: Sequence[str], **sections: Any) -> HybridService:
-    """A declared service; `sections` adds to its model (as `model`) or gives other sections."""
+def service(
+    name: str, import_path: str, sites: Mapping[str, Mapping[str, int]], **sections: Mapping[str, Any]
+) -> HybridService:
+    """A declared service; `sections` are further ones of its spec, of which `model` is added to."""
     model = {"import_path": import_path, **sections.pop("model", {})}
     return HybridService.model_validate(
         {
@@ -149,7 +154,7 @@ def service(name: str, import_path: str, sites: Sequence[str], **sections: Any) 
             "name": name,
             "model": model,
             "slo": {"latency_p99_s": 0.5},
-            "sites": {site: {"max_replicas": 1} for site in sites},
+            "sites": sites,
             **sections,
         }
     )

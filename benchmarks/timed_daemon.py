@@ -1,6 +1,6 @@
 """The project's daemon, with the time of each tick written to a file: `python -m benchmarks.timed_daemon DIR FILE`.
 
-A line per tick: when it began (seconds since the epoch) and how long it took (seconds).
+A line per tick: when it began (seconds since the epoch), how long it took, and its processor time (seconds).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def main(folder: str, times_file: str) -> None:
     with Path(times_file).open("a", buffering=1) as times:
 
         def timed(daemon: Daemon) -> Step:
-            at_s, begun_s = time.time(), time.perf_counter()
+            at_s, begun_s, cpu_s = time.time(), time.perf_counter(), time.thread_time()
             try:
                 return tick(daemon)
             finally:
-                times.write(f"{at_s} {time.perf_counter() - begun_s}\n")
+                times.write(f"{at_s} {time.perf_counter() - begun_s} {time.thread_time() - cpu_s}\n")
 
         Daemon.tick = timed  # type: ignore[method-assign]
         paths = ProjectPaths(Path(folder).resolve())

@@ -20,17 +20,17 @@ def bursting(world: World, warm_s: float = 60.0) -> World:
 def test_a_cap_shrinks_a_burst_before_it_forbids_it():
     """0.05 usd pay for three nodes' minimum billing: three are rented where six are wanted, and it is told."""
     world = bursting(World(service(budget={"usd_per_hour": 0.05}), rate_rps=lambda at_s: 250 if at_s > 60 else 20))
-    world.run(60)
+    world.run(30)
     assert world.targets["cloud"] == 3
     told = [reason for reason in world.reasons("scale", since_s=60) if "budget.usd_per_hour" in reason]
     assert len(told) == 1
-    assert "at most 3 nodes; wanted 5" in told[0]
+    assert "at most 3 nodes; wanted 4: p99" in told[0]
 
 
 def test_a_cap_ends_a_running_burst_in_time():
     """Clients still want it, but the burst is given up early enough that its drain is paid, too."""
     cap_usd = 0.2
-    world = bursting(World(service(budget={"usd_per_hour": cap_usd}), rate_rps=lambda _: 250))
+    world = bursting(World(service(budget={"usd_per_hour": cap_usd}), rate_rps=lambda _: 250, tick_s=2.0))
     assert world.run(600, until=lambda: world.targets["cloud"] == 6)
     assert world.run(900, until=lambda: world.targets["cloud"] == 0)
     assert "budget.usd_per_hour 0.2 usd" in world.reasons("scale")[-1]
@@ -40,12 +40,12 @@ def test_a_cap_ends_a_running_burst_in_time():
 
 @pytest.mark.parametrize("service_s", [0.1, 4.0])
 def test_the_cap_holds_in_every_hour_also_when_drains_take_all_their_time(service_s: float):
-    """Three hours of want, with requests that hold their slots for short or for as long as a drain may take."""
+    """Two hours of want, with requests that hold their slots for short or for as long as a drain may take."""
     cap_usd = 0.1
     spec = service(budget={"usd_per_hour": cap_usd}, slo={"latency_p99_s": 5.0})
-    world = bursting(World(spec, rate_rps=lambda _: 25 / service_s, service_s=service_s, tick_s=1.0))
-    world.run(3 * HOUR_S - 60)
-    hours = [world.usd_between(START_S + n * HOUR_S, START_S + (n + 1) * HOUR_S) for n in range(3)]
+    world = bursting(World(spec, rate_rps=lambda _: 25 / service_s, service_s=service_s, tick_s=2.5))
+    world.run(2 * HOUR_S - 60)
+    hours = [world.usd_between(START_S + n * HOUR_S, START_S + (n + 1) * HOUR_S) for n in range(2)]
     assert max(hours) <= cap_usd
     assert min(hours) > 0.5 * cap_usd
 
@@ -53,17 +53,15 @@ def test_the_cap_holds_in_every_hour_also_when_drains_take_all_their_time(servic
 def test_the_daily_cap_holds_over_the_hours():
     """An hour's allowance is not given again when the day's is used up."""
     spec = service(budget={"usd_per_hour": 0.2, "usd_per_day": 0.3})
-    world = bursting(World(spec, rate_rps=lambda _: 250, tick_s=2.0))
-    world.run(4 * HOUR_S)
+    world = bursting(World(spec, rate_rps=lambda _: 250, tick_s=5.0))
+    world.run(3 * HOUR_S)
     assert 0.25 < world.spent_usd <= 0.3
 
 
 def test_a_node_is_not_rented_for_less_than_it_needs_to_serve():
     """Near the cap nothing is opened that would have to be closed before its first answer."""
-    world = bursting(World(service(budget={"usd_per_hour": 0.2}), rate_rps=lambda _: 250, lead_s=40))
+    world = bursting(World(service(budget={"usd_per_hour": 0.2}), rate_rps=lambda _: 250, lead_s=40, tick_s=2.0))
     world.run(HOUR_S - 100)
-    for at_s in [at_s for at_s, decision in world.decisions if decision.details == {"site": "cloud"}]:
-        assert at_s > 0
     opened = [at_s for at_s, d in world.decisions if d.action == "open site" and d.details["site"] == "cloud"]
     closed = [at_s for at_s, d in world.decisions if d.action == "close site"]
     assert len(opened) == len(closed)
@@ -77,11 +75,9 @@ def test_the_minimum_billing_of_each_pool_counts():
         {"name": "minutely", "kind": "on_demand", "max_nodes": 3, "price_usd_per_hour": 1.0, "min_billing_s": 60.0},
     ]
     fleet = pools(project(), "cloud", *entries)
-    world = bursting(World(service(budget={"usd_per_hour": 0.6}), fleet=fleet, rate_rps=lambda _: 250))
-    world.run(300)
-    rented = {entry.pool for entry in world.ledger.values()}
-    assert "hourly" in rented
-    world.run(HOUR_S - 400)
+    world = bursting(World(service(budget={"usd_per_hour": 0.6}), fleet=fleet, rate_rps=lambda _: 250, tick_s=2.0))
+    world.run(HOUR_S - 100)
+    assert {entry.pool for entry in world.ledger.values()} == {"hourly"}
     assert world.usd_between(START_S, START_S + HOUR_S) <= 0.6
 
 
@@ -89,7 +85,7 @@ def test_a_release_does_not_pass_the_cap_with_its_second_version():
     """While two versions run side by side on the rented site, together they stay within the budget."""
     cap_usd = 0.12
     spec = service(budget={"usd_per_hour": cap_usd}, sites={"cloud": {"min_replicas": 2}})
-    world = bursting(World(spec, rate_rps=lambda _: 20), warm_s=120)
+    world = bursting(World(spec, rate_rps=lambda _: 20, tick_s=2.0), warm_s=120)
     for number in range(2, 9):
         world.deploy(f"v{number}")
         world.run(100)

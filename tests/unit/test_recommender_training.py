@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,10 +209,10 @@ def test_a_shop_without_returning_customers_is_refused(lines: list[tuple[int, in
 @pytest.mark.shared
 @pytest.mark.timeout(300)
 def test_real_orders_are_learned_within_a_minute() -> None:
-    """On a real shop the model finds twice what popularity finds, trained within 60 s."""
-    found = train(load_orders(real_orders()), max_seconds=60)
+    """On a real shop the model finds twice what popularity finds, after less than 60 s of one core."""
+    found = train(load_orders(real_orders()), max_seconds=60, clock=time.process_time)
     assert len(found.orders) == 396_337
-    assert found.train_s < 75
+    assert found.train_s < 60
     assert found.quality["model"].recall_at_10 > 2 * found.quality["popularity"].recall_at_10
     assert found.quality["model"].ndcg_at_10 > 2 * found.quality["popularity"].ndcg_at_10
 
