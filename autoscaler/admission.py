@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from autoscaler.outlier import backoff_s, eject, ejected
-from autoscaler.placement import seen_ready, site_release, usable_ready
+from autoscaler.placement import seen_ready, site_release, status_of, usable_ready
 from autoscaler.plan import Decision, ProbeApplication
 from autoscaler.release import ReleaseView, probes_wanted
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
@@ -43,12 +43,13 @@ def admit(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> 
 
 
 def _may_keep(key: str, service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> bool:
+    """It holds for as long as the application is there; what is loaded again is probed again."""
     site, _, application = key.partition("/")
-    return (
-        site in service.spec.sites
-        and snapshot.sites[site].observation.phase == "open"
-        and application in {d.application for d in _deployed(state)}
-    )
+    if site not in service.spec.sites or application not in {d.application for d in _deployed(state)}:
+        return False
+    seen = snapshot.sites[site].observation
+    gone = seen.applications is not None and status_of(snapshot, site, application) is None
+    return seen.phase == "open" and not gone
 
 
 def eject_failing(

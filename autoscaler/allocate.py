@@ -155,11 +155,11 @@ def _cloud_target(
         demand.spec, rentable, nodes, spent, room=room, wanted=wanted, now_s=snapshot.now_s
     )
     spent = Spend(spent.hour_usd + booked_usd, spent.day_usd + booked_usd, spent.month_usd + booked_usd)
-    commanded = held or demand.rent > 0
-    if paid.nodes < wanted:
+    told, cut = paid.nodes < wanted, paid.nodes < max(wanted, demand.current.get(site, 0))
+    if cut and paid.reason:
         reason = f"{paid.reason}; wanted {wanted}: {reason}"
-        return Target(paid.nodes, reason, forced=True, told=True, commanded=commanded, affordable=paid.nodes), spent
-    return Target(wanted, reason, bid.failover, commanded=commanded, affordable=paid.nodes), spent
+    forced, commanded = cut or bid.failover, held or demand.rent > 0
+    return Target(min(wanted, paid.nodes), reason, forced, told, commanded, paid.nodes), spent
 
 
 def within_budget(

@@ -1,28 +1,24 @@
-"""Receives the gateway's request records from a local datagram socket and keeps the windows.
+"""Receives the gateway's request records from its log stream and keeps the windows.
 
 One thread reads; the tick reads windows under the same lock. A malformed line is counted, never raised.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from serving.gateway.logline import parse
-
 from autoscaler.signals import SignalWindow, is_error
 from autoscaler.snapshot import Signals, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord
+from serving.gateway.logline import parse
+from serving.gateway.logstream import LogStream
 from serving.spec import HybridService
 
 log = logging.getLogger(__name__)
 
-RECEIVE_BUFFER_BYTES = 4 << 20
-LONGEST_LINE_BYTES = 4_096
 PROCESS_NOTES = (b"Proxy ", b"Server ", b"Backend ", b"Health check ")
 """HAProxy's notes about itself come down the same socket; its own log file has them too."""
 
@@ -80,43 +76,38 @@ class RequestLog:
 
 
 class Receiver:
-    """The datagram socket and its thread."""
+    """The thread that reads the log stream."""
 
     def __init__(self, path: Path, requests: RequestLog) -> None:
         self._path = path
         self._requests = requests
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        self._socket.settimeout(0.5)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bind (replacing the socket file of a dead daemon) and read."""
-        self._path.unlink(missing_ok=True)
-        self._socket.bind(str(self._path))
-        self._path.chmod(0o600)
+        """Listen (replacing the socket file of a dead daemon) and read."""
+        stream = LogStream(self._path)
+        self._thread = threading.Thread(target=self._run, args=(stream,), name="request-log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop reading and remove the socket file."""
         self._stopping.set()
-        self._thread.join(timeout=2)
-        self._socket.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
 
-    def _run(self) -> None:
+    def _run(self, stream: LogStream) -> None:
         while not self._stopping.is_set():
-            try:
-                line = self._socket.recv(LONGEST_LINE_BYTES)
-            except TimeoutError:
-                continue
-            if line.startswith(PROCESS_NOTES):
-                continue
-            try:
-                self._requests.add(parse(line))
-            except ValueError as error:
-                self._requests.malformed += 1
-                if self._requests.malformed in (1, 10, 100, 1_000):
-                    log.warning("malformed request line (%d so far): %s", self._requests.malformed, error)
+            for line in stream.lines(timeout_s=0.5):
+                self._take(line)
+        stream.close()
+
+    def _take(self, line: bytes) -> None:
+        if line.startswith(PROCESS_NOTES):
+            return
+        try:
+            self._requests.add(parse(line))
+        except ValueError as error:
+            self._requests.malformed += 1
+            if self._requests.malformed in (1, 10, 100, 1_000):
+                log.warning("malformed request line (%d so far): %s", self._requests.malformed, error)

@@ -49,7 +49,7 @@ def _application_action(site: str, observed: tuple[ApplicationStatus, ...], wish
     surplus = [name for name in there if name not in wanted]
     if missing or surplus:
         changed = [f"load {name}" for name in missing] + [f"remove {name}" for name in surplus]
-        why = "; ".join(dict.fromkeys(wish.reasons[name] for name in missing)) or "it has been replaced"
+        why = "; ".join(dict.fromkeys(wish.reasons[name] for name in missing)) or "no service wants it there any more"
         return ApplyApplications(site, wish.applications, f"{', '.join(changed)}: {why}")
     for name, application in wanted.items():
         target = there[name].replicas_target

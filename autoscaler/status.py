@@ -28,6 +28,7 @@ def service_status(
     return {
         "service": spec.name,
         "slo_p99_s": spec.slo.latency_p99_s,
+        "slo_max_error_rate": spec.slo.max_error_rate,
         "version": state.stable.version if state.stable else None,
         "previous": state.previous.version if state.previous else None,
         "release": _release(state),

@@ -60,7 +60,8 @@ def _wish(
         texts.append(text)
         wanted += found
         reasons |= {application.name: text for application in found}
-    return SiteWish(tuple(wanted), reasons, "; ".join(texts) or "no service uses it")
+    always = "the private site is always open" if snapshot.sites[site].spec.role == "private" else "no service uses it"
+    return SiteWish(tuple(wanted), reasons, "; ".join(texts) or always)
 
 
 def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str) -> tuple[Application, ...]:

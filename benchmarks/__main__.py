@@ -61,9 +61,9 @@ def main() -> None:
 
 def measured(name: str, *, quick: bool) -> Section:
     """Run one benchmark and note under which conditions."""
-    conditions = f"{time.strftime('%d %B %Y, %H:%M UTC', time.gmtime())}, load average before {load_average():.1f}"
-    run = BENCHMARKS[name][quick]
-    return replace(run(lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True)), conditions=conditions)
+    when, before = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()), load_average()
+    section = BENCHMARKS[name][quick](lambda text: print(f"{name}: {text}", file=sys.stderr, flush=True))
+    return replace(section, conditions=f"{when}; load average {before:.1f} before and {load_average():.1f} after")
 
 
 def keep(section: Section, folder: Path) -> None:

@@ -46,11 +46,11 @@ def run(*, repetitions: int, seconds: float, say: Callable[[str], None]) -> Sect
         with at.gateway(*specs.values()) as (gateway, front):
             gateway.assert_routes(tuple(_route(specs[site], applications[site], where[site]) for site in specs))
             home, peer = (applications[site].route_prefix for site in ("product", "peer"))
-            targets = {
-                PEER: Target(where["peer"].host, where["peer"].port, peer),
+            targets = {  # those that goals compare stand side by side
                 GATEWAY_PEER: Target(front.host, front.port, "/peer"),
-                SITE: Target(where["product"].host, where["product"].port, home),
+                PEER: Target(where["peer"].host, where["peer"].port, peer),
                 PRODUCT: Target(front.host, front.port, "/product"),
+                SITE: Target(where["product"].host, where["product"].port, home),
             }
             return section(_measure(targets, repetitions, seconds, say))
 

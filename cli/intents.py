@@ -60,9 +60,7 @@ def pick_service(store: Store, name: str | None) -> str:
     if not names:
         raise InvalidInput("no service is deployed", next_step="deploy one with `hcctl deploy -f service.yaml`")
     if name is None:
-        raise InvalidInput(
-            "several services are deployed", where="SERVICE", next_step=f"name one of: {known}"
-        )
+        raise InvalidInput("several services are deployed", where="SERVICE", next_step=f"name one of: {known}")
     raise InvalidInput("there is no such service", where=name, next_step=f"use one of: {known}")
 
 

@@ -69,7 +69,7 @@ class ProjectPaths:
 
     @property
     def gateway_log_socket(self) -> Path:
-        """Datagram socket the gateway writes one line per request to."""
+        """Stream socket on which the daemon gets the gateway's line per request."""
         return self.run_dir / "requests.sock"
 
     @property

@@ -47,7 +47,7 @@ class Pool(Model):
         default=60.0,
         ge=0,
         le=86_400,
-        description="From the request to the first answer, until it is learned.",
+        description="From the request to the first answer. A budget must pay a node for at least this long.",
     )
     min_billing_s: float = Field(default=60.0, ge=0, le=86_400, description="Least time a node is billed.")
     egress_usd_per_gb: float = Field(default=0.0, ge=0, le=1_000)

@@ -122,8 +122,8 @@ def _plan(project: Project, spec: HybridService, manifest: Manifest | None, stat
         room = max(0, min(share.max_replicas, project.spec.sites[site].max_nodes - others))
         if same:
             text = "this version already serves"
-        elif mine.stable is None:
-            text = "first version; starts with the least capacity"
+        elif mine.stable is None and max(share.min_replicas, site == project.spec.private_site) > 0:
+            text = "first version: starts with the least capacity"
         elif target == 0:
             text = "closed; loads and is probed when it next opens, before any traffic"
         else:

@@ -70,4 +70,7 @@ def command(service: str, counts: tuple[str, ...], duration: str, reason: str, r
         until_s = now_s + _duration_s(duration)
         body: dict[str, JsonValue] = {"replicas": {**wanted}, "until_s": until_s, "reason": reason[:200]}
         store.put_intent("hold", name, body, expected_revision=None, at_s=now_s)
+        shadow = any(body.body.get("scaling") == "shadow" for body in store.observations("service"))
+    if shadow:
+        output.warning("the autoscaler runs in shadow mode: it records what it would do, and changes nothing")
     output.success(f"{name}: held at {', '.join(f'{s}={n}' for s, n in wanted.items())} for {duration}")

@@ -16,6 +16,8 @@ def command(which: Literal["service", "project"]) -> None:
     """Print the JSON schema of service.yaml (default) or hcctl.yaml.
 
     An editor with the YAML language server checks the file while you type, with this first line:
+
+    \b
     # yaml-language-server: $schema=service.schema.json
     """
     schema = json_schema("HybridService" if which == "service" else "HybridProject")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 
+STALE_S = 10.0
+
+
 @click.command(name="status")
 @click.option("--watch", is_flag=True, help="Show it live until Ctrl-C.")
 @output.output_option
@@ -68,13 +71,13 @@ def tree(data: dict[str, Any]) -> Tree:
     head.append("  daemon ").append_text(output.state(data["daemon"]))
     root = Tree(head, guide_style="bright_black")
     for service in data["services"]:
-        _service(root, service)
+        _service(root, service, data["daemon"])
     if not data["services"]:
         root.add(output.text("no service is deployed; `hcctl deploy` brings one", "faint"))
     return root
 
 
-def _service(root: Tree, service: dict[str, Any]) -> None:
+def _service(root: Tree, service: dict[str, Any], daemon: str) -> None:
     signals, cost = service["signals"], service["cost"]
     p99_s = signals["p99_s"]
     late = p99_s is not None and p99_s > service["slo_p99_s"]
@@ -84,9 +87,12 @@ def _service(root: Tree, service: dict[str, Any]) -> None:
     line.append(f"  {output.number(signals['rate_rps'])} req/s  p99 ")
     line.append(output.seconds(p99_s) if p99_s is not None else "-", style="bad" if late else "ok")
     line.append(f" of {output.seconds(service['slo_p99_s'])}  queue {signals['queued']}")
+    errors = signals["error_share"]
+    if errors:
+        line.append(f"  errors {output.share(errors)}", style="bad" if errors > service["slo_max_error_rate"] else "")
     line.append(f"  {output.usd(cost['usd_per_hour'])}/h", style="faint")
     node = root.add(line)
-    for warning in (service["stale"], service["gateway_error"], _scaling(service)):
+    for warning in (_age(service, daemon), service["stale"], service["gateway_error"], *_scaling(service)):
         if warning:
             node.add(output.text(f"! {warning}", "warn"))
     if service["release"]:
@@ -99,13 +105,24 @@ def _service(root: Tree, service: dict[str, Any]) -> None:
         node.add(_site(name, site))
     decision = service["last_decision"]
     if decision:
-        node.add(output.text(f"last: {decision['action']} {decision.get('site') or ''}: {decision['reason']}", "faint"))
+        what = " ".join(part for part in (decision["action"], decision.get("site")) if part)
+        node.add(output.text(f"last: {what}: {decision['reason']}", "faint"))
 
 
-def _scaling(service: dict[str, Any]) -> str:
+def _age(service: dict[str, Any], daemon: str) -> str:
+    """What the daemon last wrote is only as true as it is new."""
+    if daemon == "running" and service["age_s"] < STALE_S:
+        return ""
+    return f"as the daemon last saw it, {output.seconds(service['age_s'])} ago"
+
+
+def _scaling(service: dict[str, Any]) -> list[str]:
+    told = []
     if service["hold"]:
-        return "held by hand at " + ", ".join(f"{site}={count}" for site, count in service["hold"].items())
-    return "" if service["scaling"] == "active" else f"autoscaling: {service['scaling']}"
+        told.append("held by hand at " + ", ".join(f"{site}={count}" for site, count in service["hold"].items()))
+    if service["scaling"] != "active":
+        told.append(f"autoscaling: {service['scaling']}")
+    return told
 
 
 def _site(name: str, site: dict[str, Any]) -> Any:

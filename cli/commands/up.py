@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from cli.context import Project
 
 
+FRESH_S = 5.0
+"""What the daemon wrote before that tells of a former run."""
+
+
 @click.command(name="up")
 @click.option("--shadow", is_flag=True, help="The autoscaler decides and records, but changes nothing.")
 @wait_options(180.0)
@@ -23,14 +28,18 @@ def command(shadow: bool, timeout_s: float, no_wait: bool) -> None:
     Cloud sites start when a burst opens them. A project that is up stays up; what died is
     started again; services that were deployed before serve again.
     """
+    from cli import wiring
+
     project = open_project()
     start(project, shadow=shadow)
-    if not no_wait:
-        wait_until_up(project, timeout_s)
-        from cli import wiring
-
-        output.success(f"{project.spec.name} is up at {wiring.endpoint(project)}")
-        output.progress("next: `hcctl deploy`, then `hcctl status`; `hcctl down` stops everything")
+    if no_wait:
+        return
+    wait_until_up(project, timeout_s)
+    output.success(f"{project.spec.name} is up at {wiring.endpoint(project)}")
+    with wiring.store(project.paths) as store:
+        deployed = bool(store.intents("service"))
+    following = "`hcctl status`" if deployed else "`hcctl deploy`, then `hcctl status`"
+    output.progress(f"next: {following}; `hcctl down` stops everything")
 
 
 def start(project: Project, *, shadow: bool = False) -> None:
@@ -39,6 +48,7 @@ def start(project: Project, *, shadow: bool = False) -> None:
     import time
 
     from cli import wiring
+    from serving.files import write_atomic
     from serving.paths import private_dir
     from serving.sites.processes import is_alive, read_record, spawn, write_record
 
@@ -46,9 +56,13 @@ def start(project: Project, *, shadow: bool = False) -> None:
     private_dir(paths.run_dir)
     private_dir(paths.log_dir)
     record = read_record(paths.supervisor_record)
+    declared, running = paths.project_file.read_bytes(), paths.run_dir / "hcctl.yaml"
     if record is not None and is_alive(record):
         output.progress("the supervisor runs already")
+        if not running.is_file() or running.read_bytes() != declared:
+            output.warning("hcctl.yaml has changed since; `hcctl down` and `hcctl up` put it in force")
         return
+    write_atomic(running, declared)
     plan = wiring.write_supervisor_plan(project, shadow=shadow)
     record = spawn(
         [sys.executable, "-m", "serving.supervisor", str(plan)],
@@ -62,7 +76,7 @@ def start(project: Project, *, shadow: bool = False) -> None:
 
 
 def wait_until_up(project: Project, timeout_s: float) -> None:
-    """Wait for daemon, gateway and private site, telling what is waited for.
+    """Wait for daemon, gateway, private site and what was deployed before, telling what is waited for.
 
     Raises:
         WaitTimeout: something is missing after `timeout_s`.
@@ -84,6 +98,8 @@ def wait_until_up(project: Project, timeout_s: float) -> None:
             waiting = "the gateway"
         elif (seen := home.observe()).phase != "open" or seen.ingress is None:
             waiting = f"site {home.name}, which is {seen.phase}"
+        else:
+            waiting = _service_on_its_way(project)
         if not waiting:
             return
         if waiting != told:
@@ -93,6 +109,32 @@ def wait_until_up(project: Project, timeout_s: float) -> None:
             raise WaitTimeout(
                 f"waited {timeout_s:g} s for {waiting}",
                 where=str(project.paths.root),
+                why=_last_line(project.paths.log_dir / "daemon.log") if waiting == "the daemon" else "",
                 next_step="see `hcctl logs` and `hcctl doctor`",
             )
         time.sleep(0.2)
+
+
+def _service_on_its_way(project: Project) -> str:
+    """A service that served before and does not yet serve again; empty if there is none."""
+    import time
+
+    from cli import intents, wiring
+
+    with wiring.store(project.paths) as store:
+        stable = {name for name, mine in intents.daemon_state(store).services.items() if mine.stable}
+        fresh_s = time.time() - FRESH_S
+        seen = {document.name: document for document in store.observations("service") if document.at_s > fresh_s}
+    for name in sorted(stable):
+        sites = seen[name].body["sites"] if name in seen else {}
+        if not isinstance(sites, dict) or not any(isinstance(s, dict) and s["limit"] for s in sites.values()):
+            return f"service {name} to serve again"
+    return ""
+
+
+def _last_line(log: Path) -> str:
+    """What a part that does not start said last."""
+    try:
+        return log.read_text(errors="replace").strip().splitlines()[-1][:300]
+    except (OSError, IndexError):
+        return ""

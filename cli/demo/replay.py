@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ KEEP_ALIVE_S = 5.0
 """Shorter than the gateway's, so that no connection is closed under a request."""
 SITE_HEADER = "X-Hcctl-Site"
 TRACK_HEADER = "X-Hcctl-Track"
+SPARE_DESCRIPTORS = 64
+"""For everything of the process that is no request."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class ReplaySettings:
     """Time between two snapshots."""
     timeout_s: float = 30.0
     """A request without an answer after this time is lost."""
-    max_in_flight: int = 800
-    """Each takes a file descriptor; the usual limit of a process is 1,024."""
+    max_in_flight: int = 4_000
+    """More open requests are not sent but counted. Each takes a file descriptor."""
 
 
 async def replay(
@@ -80,7 +83,13 @@ async def replay(
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
     timeout = aiohttp.ClientTimeout(total=settings.timeout_s)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
-        run = _Run(session=session, base=base, settings=settings, start_s=asyncio.get_running_loop().time())
+        run = _Run(
+            session=session,
+            base=base,
+            settings=settings,
+            max_in_flight=allowed_in_flight(settings.max_in_flight),
+            start_s=asyncio.get_running_loop().time(),
+        )
         started_at_s, cpu_began_s = time.time(), time.process_time()
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(run.tick(on_tick)) if on_tick else None
@@ -123,6 +132,20 @@ def loopback_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def allowed_in_flight(wanted: int) -> int:
+    """As many open requests as wanted, or as this process may have file descriptors for.
+
+    Raises the soft limit of the process as far as needed and allowed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed - SPARE_DESCRIPTORS
+
+
 @dataclass
 class _Run:
     """A replay under way. Times are seconds since its start."""
@@ -130,6 +153,7 @@ class _Run:
     session: aiohttp.ClientSession
     base: str
     settings: ReplaySettings
+    max_in_flight: int
     start_s: float
     outcomes: list[Outcome] = field(default_factory=list)
     kinds: Counter[Kind] = field(default_factory=Counter)
@@ -149,7 +173,7 @@ class _Run:
             # Also when it is late already: the loop must get to read answers.
             await asyncio.sleep(max(0.0, intended_s - self.now_s()))
             self.recent_arrivals_s.append(intended_s)
-            if self.in_flight >= self.settings.max_in_flight:
+            if self.in_flight >= self.max_in_flight:
                 self._note(Outcome(intended_s, "unsent", None, None, None, None, None, "client limit"))
                 continue
             self.in_flight += 1

@@ -47,6 +47,8 @@ CONFIG = "haproxy.cfg"
 OUTLIER = "outlier.lua"
 ADMIN_SOCKET, MASTER_SOCKET, LOG_SOCKET, TLS_PEM = "admin.sock", "master.sock", "requests.sock", "tls.pem"
 
+RING = "requests"
+
 BUFFER_BYTES = 32_768
 """A request is sent again only from this buffer: a 16 KiB body and its headers fit."""
 
@@ -63,7 +65,7 @@ class ListenSettings:
     gateway_dir: Path
     """Absolute; the gateway's files and control sockets, for its owner only."""
     log_socket: Path
-    """Datagram socket that gets one line per request."""
+    """Stream socket that gets one line per request; see `logstream.LogStream`."""
     tls_certificate: Path | None = None
     """PEM file with certificate and key. None: plain HTTP."""
     require_api_key: bool = False
@@ -120,7 +122,7 @@ def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: s
     spans = [(s.service.routing.queue_timeout_s, s.service.routing.timeout_s) for s in services]
     longest = max((milliseconds(queued) + milliseconds(sent) for queued, sent in spans), default=0)
     tracks = (_backend(service, name) for service in services for name in TRACKS)
-    return head + "\n".join([_global(listen, digest, longest), _defaults(listen), _frontend(listen), *tracks])
+    return head + "\n".join([_global(listen, digest, longest), _RING, _defaults(listen), _frontend(listen), *tracks])
 
 
 def _global(listen: ListenSettings, digest: str, longest_ms: int) -> str:
@@ -140,6 +142,18 @@ global
   hard-stop-after {longest_ms + 15_000}ms
   mworker-max-reloads 10
   lua-load {OUTLIER} {milliseconds(listen.eject_s)}
+"""
+
+
+_RING = f"""\
+# Keeps the last log lines (about 8,000) while their reader is busy or away.
+ring {RING}
+  format raw
+  maxlen 512
+  size 1048576
+  timeout connect 1s
+  timeout server 10s
+  server reader unix@{LOG_SOCKET} log-proto legacy
 """
 
 
@@ -188,7 +202,7 @@ frontend gateway
   bind {address_text(Endpoint(listen.host, listen.port))}{tls}
   unique-id-format %[uuid()]
   # One line per request, of our own values only; `logline.py` reads it. Only the frontend logs.
-  log unix@{LOG_SOCKET} len 512 format raw local0
+  log ring@{RING} len 512 format raw local0
   log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID'
   error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
   http-after-response set-header X-Request-Id %[unique-id]

@@ -21,11 +21,6 @@ _LINE = re.compile(
 )
 
 
-def is_notice(line: bytes) -> bool:
-    """Whether the line is HAProxy's own word that a worker ended (after a reload), and no request."""
-    return line.startswith(b"Proxy ")
-
-
 def parse(line: bytes) -> RequestRecord:
     """Read one line, with or without its line end.
 

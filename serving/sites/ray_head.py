@@ -107,6 +107,8 @@ def _settings(head: RayHead) -> dict[str, str]:
         "DASHBOARD_METRIC_PORT": ports.internal(7),
         # Applications are drained through Serve before the cluster is stopped.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": 1,
+        # The launcher sees a dead node; a computer that is overloaded or asleep has none.
+        "RAY_health_check_failure_threshold": 100,
         # Ray keeps one idle process for each logical CPU otherwise.
         "RAY_num_workers_soft_limit": 2,
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports.internal(8),

@@ -128,6 +128,14 @@ def test_arrival_is_that_of_the_request_not_of_the_connection(here: World) -> No
     assert 0.2 <= second.at_s - first.at_s < 0.4
 
 
+def test_no_line_is_lost_while_the_reader_is_away(here: World) -> None:
+    """HAProxy keeps the lines of a daemon that is being restarted, and connects again."""
+    here.route(private=40, cloud=40)
+    with here.at.reader_away():
+        here.together(100)
+    assert {record.status for record in here.at.finished(100)} == {200}
+
+
 def test_sites_are_filled_in_the_order_given(here: World) -> None:
     """The order of the servers, not their names, decides who is filled first."""
     spec = service(sites=("cloud", "private"))

@@ -1,6 +1,7 @@
 """The load generator against a real server on loopback: open loop, honest counts, own process."""
 
 import asyncio
+import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from cli.demo.outcome import Snapshot
-from cli.demo.replay import ReplaySettings, Request, loopback_url, replay
+from cli.demo.replay import ReplaySettings, Request, allowed_in_flight, loopback_url, replay
 from cli.demo.replay_process import replay_in_process
 from serving.errors import HcctlError, InvalidInput
 
@@ -178,6 +179,28 @@ def test_what_the_client_could_not_send_is_counted_apart() -> None:
         assert result.errors() == {"client limit": 20}
 
     asyncio.run(run())
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_may() -> None:
+    """The usual soft limit does not bound the replay; the hard one does, and is kept."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+        assert allowed_in_flight(100) == 100
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (500, before[1])
+        assert allowed_in_flight(900) == 900
+        assert 900 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1_100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_low_hard_limit_bounds_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be opened is not promised."""
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 1_024))
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: asked.append(limits))
+    assert allowed_in_flight(4_000) < 1_024
+    assert asked == [(1_024, 1_024)]
 
 
 def test_snapshots_follow_the_replay() -> None:

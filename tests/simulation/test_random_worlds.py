@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -89,7 +90,13 @@ SPECS = st.builds(
     slots=st.sampled_from([1, 4]),
     calm=st.sampled_from([5.0, 30.0]),
 )
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(
+    max_examples=int(os.environ.get("N","12")),
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # a world is slow to shrink, and its story says where to look
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def lived(spec, happenings, service_s: float) -> World:

@@ -22,7 +22,8 @@ from serving.gateway.admin import AdminSocket
 from serving.gateway.config import ListenSettings
 from serving.gateway.gateway import RequestRecord, ServerObservation
 from serving.gateway.haproxy import HaproxyGateway
-from serving.gateway.logline import is_notice, parse
+from serving.gateway.logline import parse
+from serving.gateway.logstream import LogStream
 from serving.gateway.routes import Track, TrackRoute
 from tests.support.gateway_routes import routes, service, track
 from tests.support.http_site import HttpSite
@@ -33,9 +34,6 @@ class RunningGateway:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder / "gateway"
-        self._log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._log.bind(str(folder / "requests.sock"))
-        self._log.settimeout(0.02)
         self.lines: list[bytes] = []
         self.listen = ListenSettings(
             host="127.0.0.1",
@@ -46,9 +44,7 @@ class RunningGateway:
         )
         self.gateway = HaproxyGateway(self.listen)
         self.process: subprocess.Popen[bytes] | None = None
-        self._stopping = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._listen_to_log()
 
     @property
     def url(self) -> str:
@@ -57,7 +53,7 @@ class RunningGateway:
 
     @property
     def records(self) -> list[RequestRecord]:
-        return [parse(line) for line in self.lines if not is_notice(line)]
+        return [parse(line) for line in self.lines if not line.startswith(b"Proxy ")]
 
     def start(self) -> float:
         """Start and wait until it answers; returns the seconds that took."""
@@ -77,9 +73,7 @@ class RunningGateway:
     def close(self) -> None:
         """Stop it and its log reader."""
         self.stop()
-        self._stopping.set()
-        self._reader.join()
-        self._log.close()
+        self._leave_log()
 
     def worker(self) -> str:
         """Process id of the worker that answers now."""
@@ -117,10 +111,26 @@ class RunningGateway:
             return True
         return False
 
-    def _read(self) -> None:
+    @contextlib.contextmanager
+    def reader_away(self) -> Iterator[None]:
+        """As if the daemon were dead: nobody reads the log, and its socket is gone."""
+        self._leave_log()
+        yield
+        self._listen_to_log()
+
+    def _listen_to_log(self) -> None:
+        self._stopping = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(LogStream(self.listen.log_socket),), daemon=True)
+        self._reader.start()
+
+    def _leave_log(self) -> None:
+        self._stopping.set()
+        self._reader.join()
+
+    def _read(self, stream: LogStream) -> None:
         while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                self.lines.append(self._log.recv(4096))
+            self.lines += stream.lines(timeout_s=0.02)
+        stream.close()
 
 
 @dataclass

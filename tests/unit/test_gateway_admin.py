@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import GatewayUnreachable
@@ -73,6 +73,7 @@ def test_a_strange_server_state_is_refused(old: str, new: str) -> None:
         parse_live(STATE.replace(old, new, 1), STAT)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_hostile_answers_are_refused(state: str, stat: str) -> None:
     """Any text is read or refused with the gateway's own error."""
@@ -81,6 +82,7 @@ def test_hostile_answers_are_refused(state: str, stat: str) -> None:
             assert parse_live(a, b).queued.keys() >= {server.backend for server in parse_live(a, b).servers}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_hostile_maps_are_refused(text: str) -> None:
     """Any text is read or refused; what is read has a key and a value per line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.gateway.commands import commands, key_commands, next_step
@@ -117,6 +117,7 @@ def works(one: ServiceRoutes) -> bool:
     return all(model.part("shop", t) == 0 or model.room("shop", t) > 0 for t in TRACKS)
 
 
+@settings(deadline=None)
 @given(services, services)
 def test_the_commands_reach_what_is_desired(current: ServiceRoutes, desired: ServiceRoutes) -> None:
     """From any routes to any others, the commands end at exactly what was desired; then none is left."""
@@ -125,6 +126,7 @@ def test_the_commands_reach_what_is_desired(current: ServiceRoutes, desired: Ser
     assert commands((desired,), (desired,)) == []
 
 
+@settings(deadline=None)
 @given(services)
 def test_an_unknown_state_is_stated_in_full(desired: ServiceRoutes) -> None:
     """Without knowledge of the present, the commands end at what is desired from anywhere."""
@@ -138,6 +140,7 @@ def test_an_unknown_state_is_stated_in_full(desired: ServiceRoutes) -> None:
     assert visible(model) == visible(Model.of((desired,)))
 
 
+@settings(deadline=None)
 @given(services.filter(works), services.filter(works))
 def test_no_request_meets_a_track_without_room(current: ServiceRoutes, desired: ServiceRoutes) -> None:
     """If both ends can serve every request, so can every state in between."""
@@ -146,6 +149,7 @@ def test_no_request_meets_a_track_without_room(current: ServiceRoutes, desired: 
             assert model.part("shop", t) == 0 or model.room("shop", t) > 0
 
 
+@settings(deadline=None)
 @given(services, services)
 def test_limits_are_withdrawn_before_others_grow(current: ServiceRoutes, desired: ServiceRoutes) -> None:
     """While every track keeps a site, none is ever asked to hold more than it is before or after."""
@@ -159,6 +163,7 @@ def test_limits_are_withdrawn_before_others_grow(current: ServiceRoutes, desired
             assert model.held("shop", site) <= max(before.held("shop", site), after.held("shop", site))
 
 
+@settings(deadline=None)
 @given(services, services)
 def test_no_limit_is_ever_zero_or_unlimited(current: ServiceRoutes, desired: ServiceRoutes) -> None:
     """`set maxconn ... 0` would mean no limit, so it is never said."""
@@ -197,6 +202,7 @@ def test_a_promotion_drains_the_candidate_when_none_waits_for_it() -> None:
 hashes = st.dictionaries(st.text("0123456789abcdef", min_size=64, max_size=64), st.just("key"), max_size=4)
 
 
+@settings(deadline=None)
 @given(hashes, hashes)
 def test_keys_in_force_become_the_keys_desired(current: dict[str, str], desired: dict[str, str]) -> None:
     """Exactly the missing keys are added and the surplus ones removed, these first."""
