@@ -2,7 +2,7 @@
 
 A stream, not datagrams: Linux keeps 10 datagrams for a reader that is busy and drops the rest, most of
 all under load. HAProxy keeps lines in a ring of its own, connects once per worker (two during a
-reload), and connects again when the reader was away.
+reload), and connects again when the reader was away; one line goes down with a dead reader.
 """
 
 from __future__ import annotations
