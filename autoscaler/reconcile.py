@@ -43,18 +43,34 @@ def site_action(site: str, seen: SiteSnapshot, wish: SiteWish) -> SiteAction | N
 
 
 def _application_action(site: str, observed: tuple[ApplicationStatus, ...], wish: SiteWish) -> SiteAction | None:
+    """What shrinks goes first, so that two versions that exchange replicas never hold more than their room."""
     there = {status.name: status for status in observed if status.phase != "deleting"}
     wanted = {application.name: application for application in wish.applications}
+    alive = [name for name in wanted if name in there and there[name].phase != "failed"]
+    for name in alive:
+        if there[name].replicas_target > wanted[name].replicas:
+            return _scale(site, there[name], wanted[name], wish)
     missing = [name for name in wanted if name not in there]
     surplus = [name for name in there if name not in wanted]
     if missing or surplus:
         changed = [f"load {name}" for name in missing] + [f"remove {name}" for name in surplus]
         why = "; ".join(dict.fromkeys(wish.reasons[name] for name in missing)) or "no service wants it there any more"
         return ApplyApplications(site, wish.applications, f"{', '.join(changed)}: {why}")
-    for name, application in wanted.items():
-        target = there[name].replicas_target
+    for name in alive:
         # A target of 0 is an application that Serve is still building: it has no deployment to scale yet.
-        if target not in (0, application.replicas) and there[name].phase != "failed":
-            why = f"{target} -> {application.replicas} replicas: {wish.reasons[name]}"
-            return ScaleApplication(site, name, application.replicas, why)
+        growing = 0 < there[name].replicas_target < wanted[name].replicas
+        if growing and not _waits_for_room(wanted[name], there, wish):
+            return _scale(site, there[name], wanted[name], wish)
     return None
+
+
+def _waits_for_room(application: Application, there: Mapping[str, ApplicationStatus], wish: SiteWish) -> bool:
+    """Whether another version of the service still holds replicas that this one is to have."""
+    others = [app for app in wish.applications if app.service == application.service and app != application]
+    held = sum(max(there[app.name].replicas_ready, there[app.name].replicas_target) for app in others)
+    return held > sum(app.replicas for app in others)
+
+
+def _scale(site: str, status: ApplicationStatus, wanted: Application, wish: SiteWish) -> ScaleApplication:
+    why = f"{status.replicas_target} -> {wanted.replicas} replicas: {wish.reasons[wanted.name]}"
+    return ScaleApplication(site, wanted.name, wanted.replicas, why)

@@ -254,7 +254,7 @@ def test_batches_fill_while_the_model_is_busy(private_site: LocalSite, versions:
         answers = list(pool.map(ask, [0.0] + [0.05 * (n + 1) for n in range(8)]))
     took_s = time.monotonic() - started_s
     assert sorted(answer["batch"] for answer in answers) == [1] + [4] * 8
-    assert 1.5 <= took_s < 2.5
+    assert 1.5 <= took_s < 4
 
 
 def test_errors_tell_the_caller_what_is_his(private_site: LocalSite, versions: Versions, echo_version: str) -> None:

@@ -128,7 +128,7 @@ def test_every_release_ends_in_one_verdict_when_faults_stop(spec, happenings):
     """Each deployment that was taken up has one verdict, and all open sites run what serves."""
     world = lived(spec, happenings, 0.1)
     Happening.end_all(world)
-    world.shop.rate_rps = lambda _: 10.0
+    world.shop.rate_rps = lambda _: 4.0
     assert world.run(400, until=lambda: world.mine.release is None and world.ready("private") > 0)
     world.run(120)
     ended = [release.deployment for release in world.finished]
