@@ -94,6 +94,7 @@ def release_view(
         lead_s=max(leads_s, default=None),
         candidate_in_use=_in_use(service, snapshot, "candidate"),
         stable_in_use=_in_use(service, snapshot, "stable"),
+        queued=snapshot.queued(service.spec.name),
         interrupted=interrupted,
     )
 

@@ -61,6 +61,8 @@ class ReleaseView:
     candidate_in_use: int | None
     """Requests the candidate track holds; None: unknown."""
     stable_in_use: int | None
+    queued: int | None = 0
+    """Requests of the service that wait at the gateway, for either track; None: unknown."""
     interrupted: Verdict | None = None
     """`aborted` or `superseded`, when a command asked for it."""
 
@@ -197,11 +199,22 @@ def _shifting(release: Release, view: ReleaseView) -> Release:
 
 def _draining(release: Release, view: ReleaseView) -> Release:
     waited_s = view.now_s - release.phase_since_s
-    if view.stable_in_use == 0 and waited_s >= SETTLE_S:
+    if _finished(view.stable_in_use, view, waited_s):
         return _done(release, view, "promoted", "the former version has finished its requests")
-    if waited_s > view.spec.model.drain_s:
+    if waited_s > _longest_drain_s(view):
         return _done(release, view, "promoted", f"the former version did not drain in {waited_s:.0f} s")
     return release
+
+
+def _finished(in_use: int | None, view: ReleaseView, waited_s: float) -> bool:
+    """A track that gets nothing new has answered all: also what waited for it, which carries its path."""
+    none_waits = view.queued == 0 or waited_s > view.spec.routing.queue_timeout_s
+    return in_use == 0 and none_waits and waited_s >= SETTLE_S
+
+
+def _longest_drain_s(view: ReleaseView) -> float:
+    """Longest wait in the queue, and longest time to finish after it."""
+    return view.spec.routing.queue_timeout_s + view.spec.model.drain_s
 
 
 def _failure(release: Release, view: ReleaseView) -> str | None:
@@ -282,7 +295,7 @@ def _reverting(release: Release, view: ReleaseView) -> Release:
     if release.share > 0:
         return replace(_to(release, view, "reverting", "the former version carries all requests"), share=0.0)
     waited_s = view.now_s - release.phase_since_s
-    if (view.candidate_in_use == 0 and waited_s >= SETTLE_S) or waited_s > view.spec.model.drain_s:
+    if _finished(view.candidate_in_use, view, waited_s) or waited_s > _longest_drain_s(view):
         return _done(release, view, release.intended or "rolled_back", release.reason)
     return release
 

@@ -168,6 +168,12 @@ class Snapshot:
             if server.service == service and server.site == site and track in (None, server.track)
         )
 
+    def queued(self, service: str) -> int | None:
+        """Requests of a service that wait at the gateway; None if it does not say."""
+        if self.stale_reason is not None or self.gateway is None:
+            return None
+        return self.gateway.queued.get(service, 0)
+
     def server_up(self, service: str, site: str, track: Track) -> bool | None:
         """Whether the gateway sends to this server; None if it does not say."""
         if self.stale_reason is not None or self.gateway is None:

@@ -217,8 +217,17 @@ def _cost_side(service: ServiceSnapshot, snapshot: Snapshot, need: int, state: P
         return replace(state, cost_since_s=None)
     since_s = state.cost_since_s if state.cost_since_s is not None else snapshot.now_s
     if snapshot.now_s - since_s >= trigger.dwell_s:
-        return replace(state, shifted=not state.shifted, cost_since_s=None)
+        because = _cost_reason(view, home=state.shifted, dwell_s=trigger.dwell_s)
+        return replace(state, shifted=not state.shifted, cost_since_s=None, because=because)
     return replace(state, cost_since_s=since_s)
+
+
+def _cost_reason(view: CostView, *, home: bool, dwell_s: float) -> str:
+    """Why traffic changes sides."""
+    prices = (
+        f"1,000 requests cost {view.private_usd_per_1000:.3g} usd at home, {view.cloud_usd_per_1000:.3g} in the cloud"
+    )
+    return f"cost: {prices}, for {dwell_s:g} s; traffic {'comes home' if home else 'moves to the cloud'}"
 
 
 def cost_view(service: ServiceSnapshot, snapshot: Snapshot, need: int) -> CostView | None:

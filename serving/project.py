@@ -27,12 +27,8 @@ class Pool(Model):
     kind: Literal["fixed", "on_demand", "spot"]
     max_nodes: int = Field(ge=1, le=10_000)
     gpus_per_node: float = Field(default=1.0, ge=0, le=64)
-    price_usd_per_hour: float = Field(
-        default=0.0, ge=0, le=100_000, description="Rent of one node; 0 for owned nodes."
-    )
-    power_kw_per_gpu: float = Field(
-        default=0.0, ge=0, le=100, description="Draw of one owned GPU under load."
-    )
+    price_usd_per_hour: float = Field(default=0.0, ge=0, le=100_000, description="Rent of one node; 0 for owned nodes.")
+    power_kw_per_gpu: float = Field(default=0.0, ge=0, le=100, description="Draw of one owned GPU under load.")
     tariff_usd_per_kwh: float = Field(default=0.0, ge=0, le=1_000)
     tariff_bands: list[TariffBand] = Field(
         default_factory=list, max_length=48, description="Times of day with another tariff; first match wins."
@@ -114,9 +110,7 @@ class GatewaySpec(Model):
         except ValueError:
             raise ValueError("host is not an IP address; write 127.0.0.1 or the address to bind") from None
         if not loopback and not (self.tls_certificate and self.require_api_key):
-            raise ValueError(
-                "host is not loopback: set tls_certificate and require_api_key, or bind 127.0.0.1"
-            )
+            raise ValueError("host is not loopback: set tls_certificate and require_api_key, or bind 127.0.0.1")
         return self
 
 
@@ -124,9 +118,7 @@ class DaemonSpec(Model):
     """The loop that keeps what is declared true."""
 
     tick_s: float = Field(default=0.5, ge=0.05, le=60)
-    stale_after_s: Seconds = Field(
-        default=5.0, description="Signals older than this freeze scale-in and new spend."
-    )
+    stale_after_s: Seconds = Field(default=5.0, description="Signals older than this freeze scale-in and new spend.")
     decisions_kept: int = Field(default=10_000, ge=100, le=10_000_000)
 
 
@@ -168,7 +160,8 @@ def conflicts(service: HybridService, project: HybridProject) -> list[tuple[str,
             found.append(
                 (
                     f"sites.{name}.max_replicas",
-                    f"{share.max_replicas} replicas do not fit {site.max_nodes} nodes; lower it or raise the pools' max_nodes",
+                    f"{share.max_replicas} replicas do not fit {site.max_nodes} nodes; "
+                    "lower it or raise the pools' max_nodes",
                 )
             )
     if project.private_site not in service.sites:

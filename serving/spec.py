@@ -15,9 +15,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9]
 """A lower-case DNS-like label, at most 40 characters: safe in URLs, file names and HAProxy names."""
 
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]{0,200}$")]
-ImportPath = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}$")
-]
+ImportPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 DataPolicy = Literal["any", "pseudonymised", "private_only"]
@@ -36,9 +34,7 @@ class ModelSpec(Model):
         description="`package.module:attribute` of a Serve deployment, a torch.nn.Module class, "
         "or a class with `load(directory, config)` and `predict_batch(requests)`."
     )
-    config: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Passed to the model when it is built."
-    )
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="Passed to the model when it is built.")
     slots_per_replica: int = Field(
         default=8,
         ge=1,
@@ -53,9 +49,7 @@ class ModelSpec(Model):
         description="Requests a site may queue behind its replicas. Small: the queue belongs "
         "at the gateway, where it is seen and can overflow to another site.",
     )
-    max_batch_size: int = Field(
-        default=8, ge=1, le=4_096, description="Most requests scored in one forward pass."
-    )
+    max_batch_size: int = Field(default=8, ge=1, le=4_096, description="Most requests scored in one forward pass.")
     batch_wait_s: float = Field(default=0.005, ge=0, le=10, description="Longest wait for a batch to fill.")
     emulated_accelerator_s: float = Field(
         default=0.0,
@@ -64,13 +58,9 @@ class ModelSpec(Model):
         description="Least time one batch holds the replica. For machines without an accelerator: "
         "declares how long the real one would take. 0 means real time only.",
     )
-    num_cpus: float = Field(
-        default=0.1, ge=0, le=1_024, description="CPU cores Ray reserves for one replica."
-    )
+    num_cpus: float = Field(default=0.1, ge=0, le=1_024, description="CPU cores Ray reserves for one replica.")
     num_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs Ray reserves for one replica.")
-    drain_s: Seconds = Field(
-        default=30.0, description="Longest time a leaving replica may finish its requests."
-    )
+    drain_s: Seconds = Field(default=30.0, description="Longest time a leaving replica may finish its requests.")
 
 
 class RouteRule(Model):
@@ -94,9 +84,7 @@ class Routing(Model):
     prefix: UrlPath = Field(default="/", description="Requests below this path belong to the service.")
     rules: list[RouteRule] = Field(default_factory=lambda: [RouteRule(path="/")], min_length=1, max_length=64)
     timeout_s: Seconds = Field(default=10.0, description="Longest time a site may take to answer.")
-    queue_timeout_s: Seconds = Field(
-        default=2.0, description="Longest wait at the gateway; then 503 with Retry-After."
-    )
+    queue_timeout_s: Seconds = Field(default=2.0, description="Longest wait at the gateway; then 503 with Retry-After.")
     max_queue: int = Field(
         default=500,
         ge=1,
@@ -166,9 +154,7 @@ class CostTrigger(Model):
         le=1_000,
         description="Private usd per 1,000 requests above this multiple of the cloud's asks for the move.",
     )
-    return_ratio: float = Field(
-        default=1.0, gt=0, le=1_000, description="Below this multiple traffic comes home."
-    )
+    return_ratio: float = Field(default=1.0, gt=0, le=1_000, description="Below this multiple traffic comes home.")
     keep_private_share: Share = Field(
         default=0.25, description="Share of the private limit that stays in use while traffic is moved."
     )
@@ -177,9 +163,7 @@ class CostTrigger(Model):
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
         if self.return_ratio > self.private_over_cloud_ratio:
-            raise ValueError(
-                "return_ratio is larger than private_over_cloud_ratio, so traffic would flap; lower it"
-            )
+            raise ValueError("return_ratio is larger than private_over_cloud_ratio, so traffic would flap; lower it")
         return self
 
 
@@ -190,18 +174,12 @@ class Burst(Model):
     cost: CostTrigger | None = Field(
         default=None, description="Unset: cost alone never moves traffic; spend caps always hold."
     )
-    breach_s: float = Field(
-        default=1.0, ge=0, le=3_600, description="A breach must last this long before it counts."
-    )
+    breach_s: float = Field(default=1.0, ge=0, le=3_600, description="A breach must last this long before it counts.")
     calm_s: Seconds = Field(
         default=60.0, description="Load must fit the smaller capacity this long before any leaves (dwell)."
     )
-    cooldown_s: float = Field(
-        default=5.0, ge=0, le=3_600, description="Least time between two scalings of one site."
-    )
-    max_step: int = Field(
-        default=4, ge=1, le=1_000, description="Most replicas added or removed at once per site."
-    )
+    cooldown_s: float = Field(default=5.0, ge=0, le=3_600, description="Least time between two scalings of one site.")
+    max_step: int = Field(default=4, ge=1, le=1_000, description="Most replicas added or removed at once per site.")
     target_slots_in_use: Share = Field(
         default=0.7, gt=0, description="Share of the slots in use that capacity is sized for."
     )
@@ -239,12 +217,8 @@ class Release(Model):
         le=1_000_000,
         description="Requests, probed or real, per open site before the verdict.",
     )
-    max_error_rate: Share = Field(
-        default=0.02, description="Candidate's share of 5xx above which it is rolled back."
-    )
-    judge_s: Seconds = Field(
-        default=5.0, description="How long the candidate carries its share before the verdict."
-    )
+    max_error_rate: Share = Field(default=0.02, description="Candidate's share of 5xx above which it is rolled back.")
+    judge_s: Seconds = Field(default=5.0, description="How long the candidate carries its share before the verdict.")
     load_timeout_s: Seconds = Field(
         default=180.0, description="A site that has not loaded the version by then has failed."
     )

@@ -71,9 +71,7 @@ class Store(Protocol):
     `intent` kinds: service, hold, control. `observation` kinds: daemon, service, site, release.
     """
 
-    def put_intent(
-        self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float
-    ) -> int:
+    def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         """Write what is wanted; returns the new revision.
 
         `expected_revision` 0 means it must not exist yet; None skips the check.

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("steady")
 
 OPT_IN = {
     "shared": "reads real data; set HCCTL_DATA or put the data folder beside the repository",

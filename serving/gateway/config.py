@@ -171,7 +171,7 @@ defaults
   timeout connect 1s
   timeout check 1s
   timeout http-request {milliseconds(listen.request_timeout_s)}ms
-  timeout http-keep-alive 10s
+  timeout http-keep-alive 20s
   timeout client 30s
   # Only complete requests take a slot; those whose client has gone leave the queue.
   option http-buffer-request

@@ -2,7 +2,8 @@
 
 A stream, not datagrams: Linux keeps 10 datagrams for a reader that is busy and drops the rest, most of
 all under load. HAProxy keeps lines in a ring of its own, connects once per worker (two during a
-reload), and connects again when the reader was away; one line goes down with a dead reader.
+reload), and connects again when the reader was away. Lost is only what was on its way to a reader that
+died, or to go when a worker ended: some lines per restart or reload.
 """
 
 from __future__ import annotations

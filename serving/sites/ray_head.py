@@ -102,6 +102,8 @@ def ray_environment(head: RayHead, base: Mapping[str, str], python_path: Sequenc
 def _settings(head: RayHead) -> dict[str, str]:
     ports, folder = head.ports, head.ray_dir
     settings: dict[str, object] = {
+        # What Ray's helpers put into the temporary folder and leave there goes with the site.
+        "TMPDIR": folder,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": head.token_file,
         "DASHBOARD_METRIC_PORT": ports.internal(7),

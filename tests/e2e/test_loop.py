@@ -7,6 +7,7 @@ site serving one version, the cloud closed.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,7 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
 
 def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Another project has its own ports, processes and state; stopping it leaves the first one alone."""
+    temporary = set(Path(tempfile.gettempdir()).iterdir())
     other = RunningProject(tmp_path_factory.mktemp("loop") / "other", name="other")
     try:
         other.must("up")
@@ -237,6 +239,8 @@ def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: 
     left = [p.pid for p in psutil.process_iter() if _environment(p.pid) and marker in _environment(p.pid)]
     assert not left
     assert not other.project.paths.run_dir.exists()
+    new = {path.name for path in Path(tempfile.gettempdir()).iterdir()} - {path.name for path in temporary}
+    assert not [name for name in new if name.startswith(("hcctl", "pymp", "ray", "haproxy"))]
     assert int(other.url.rpartition(":")[2]) not in listening_ports()
 
 

@@ -57,6 +57,9 @@ def test_a_rising_opportunity_price_moves_traffic_and_its_fall_brings_it_back():
     assert world.targets == {"private": 4, "cloud": 0}
     assert not any(hurt)
     assert world.violations == []
+    told = [reason for reason in world.reasons("scale") if "cost: 1,000 requests" in reason]
+    assert any("moves to the cloud" in reason for reason in told)
+    assert any("comes home" in reason for reason in told)
 
 
 def test_a_tariff_band_moves_traffic_for_its_hours():

@@ -67,7 +67,21 @@ HAPPENINGS = st.lists(
     st.builds(
         Happening,
         kind=st.sampled_from(
-            ["load", "load", "load", "deploy", "deploy", "bad", "abort", "lose", "hide", "fail", "blind", "hold", "scaling"]
+            [
+                "load",
+                "load",
+                "load",
+                "deploy",
+                "deploy",
+                "bad",
+                "abort",
+                "lose",
+                "hide",
+                "fail",
+                "blind",
+                "hold",
+                "scaling",
+            ]
         ),
         number=st.floats(min_value=0, max_value=100).map(lambda x: round(x, 1)),
         site=st.sampled_from(["private", "cloud"]),
@@ -91,7 +105,7 @@ SPECS = st.builds(
     calm=st.sampled_from([5.0, 30.0]),
 )
 FEW = settings(
-    max_examples=int(os.environ.get("N","12")),
+    max_examples=int(os.environ.get("N", "12")),
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # a world is slow to shrink, and its story says where to look

@@ -151,7 +151,9 @@ def test_an_aborted_release_goes_back_without_a_lost_request(phase: str):
     world.run(20)
     assert set(world.serving("private")) == set(world.serving("cloud")) == {"v1"}
     assert lost(world) == before
-    assert world.run(120, until=lambda: bool(world.mine.release)) is False, "an aborted deployment is not taken up again"
+    assert world.run(120, until=lambda: bool(world.mine.release)) is False, (
+        "an aborted deployment is not taken up again"
+    )
     assert world.violations == []
 
 
@@ -206,7 +208,9 @@ def test_the_only_private_replica_is_renewed_while_a_rented_one_carries_the_load
     before = lost(world)
     world.deploy("v2")
     held = []
-    assert world.run(200, until=lambda: held.append(world.ready("private") + world.ready("cloud")) or len(world.finished) == 2)
+    assert world.run(
+        200, until=lambda: held.append(world.ready("private") + world.ready("cloud")) or len(world.finished) == 2
+    )
     assert world.verdicts[-1] == "promoted"
     assert "private by rent" in world.finished[-1].events[1].text
     assert min(held) >= 1
@@ -261,7 +265,9 @@ def test_a_closed_site_loads_the_new_version_when_it_next_opens():
     for _ in range(160):
         world.tick()
         probed_s += [world.at_s for probe in world.last.plan.probes if probe.site == "cloud"]
-        routed_s += [world.at_s for server in world.last.plan.routes[0].stable.servers if server.site == "cloud" and server.limit]
+        routed_s += [
+            world.at_s for server in world.last.plan.routes[0].stable.servers if server.site == "cloud" and server.limit
+        ]
     assert world.serving("cloud").keys() == {"v2"}
     assert probed_s[0] < routed_s[0]
     assert world.violations == []
@@ -285,7 +291,7 @@ def test_a_changed_model_section_is_a_release_like_any_other():
     first = world.mine.stable.application
     world.shop.spec = changed(world.shop.spec, model={"slots_per_replica": 2})
     world.run(5)
-    assert [server.limit for server in world.last.plan.routes[0].stable.servers][0] % 4 == 0
+    assert next(server.limit for server in world.last.plan.routes[0].stable.servers) % 4 == 0
     assert released(world, "v1", deployment="again") == "promoted"
     assert world.mine.stable.application != first
     assert world.violations == []
@@ -324,7 +330,11 @@ def test_a_site_out_of_sight_keeps_its_part_of_a_release():
     actions = len(world.actions)
     world.run(20)
     assert [server.limit for server in world.last.plan.routes[0].candidate.servers if server.site == "cloud"] == before
-    assert not [a for _, a in world.actions[actions:] if isinstance(a, ApplyApplications | ScaleApplication) and a.site == "cloud"]
+    assert not [
+        a
+        for _, a in world.actions[actions:]
+        if isinstance(a, ApplyApplications | ScaleApplication) and a.site == "cloud"
+    ]
     world.sites["cloud"].in_sight = True
     assert world.run(120, until=lambda: len(world.finished) == 2)
     assert world.verdicts[-1] == "promoted"

@@ -233,7 +233,8 @@ class OpenLoad:
 
         tasks = set()
         begun_s, sent = time.monotonic(), 0
-        connector = aiohttp.TCPConnector(limit=0)
+        # Shorter than the gateway's, so that no connection is closed under a request.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5.0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
             while not self._stop.is_set():
                 while sent < (time.monotonic() - begun_s) * self.rate_rps:

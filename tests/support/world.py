@@ -230,7 +230,7 @@ class World:
                 self._violation(f"{site} has {size} nodes; targets {targets}, placed {placed}")
 
     def _check_limit(self, application: str, site: str, limit: int) -> None:
-        if limit == 0:
+        if limit == 0 or not self.sites[site].in_sight:  # out of sight, what was last seen is kept
             return
         run = self.sites[site].apps.get(application)
         slots = run.ready * run.application.args["model"]["slots_per_replica"] if run else 0
