@@ -40,8 +40,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup          ## everything without Ray: seconds
-	$(BIN)/pytest -m "not e2e and not campaign $(SHARED_TESTS)"
+unit: setup          ## everything without Ray, on two processes: minutes
+	$(BIN)/pytest -n 2 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy: minutes
 	$(BIN)/pytest -m "e2e and not campaign $(SHARED_TESTS)" --timeout 600 -p no:randomly

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import HcctlError
+from serving.files import disk_errors
 
 PROJECT_FILE = "hcctl.yaml"
 SERVICE_FILE = "service.yaml"
@@ -108,12 +109,9 @@ def private_dir(path: Path) -> Path:
     Raises:
         HcctlError: the folder belongs to another user, is a link, or cannot be made.
     """
-    try:
+    with disk_errors("a folder cannot be made", path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_symlink() or path.lstat().st_uid != os.getuid():
             raise HcctlError("a folder is not this user's own", where=str(path), next_step="remove it, and try again")
         path.chmod(0o700)
-    except OSError as error:
-        why, next_step = error.strerror or str(error), "check the disk, and who owns the folder above"
-        raise HcctlError("a folder cannot be made", where=str(path), why=why, next_step=next_step) from error
     return path

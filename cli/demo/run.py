@@ -84,6 +84,10 @@ def run(folder: Path, *, data: Path | None, seed: int, keep: bool, watch: Watch)
         trained = training.result()
         lap("trained")
         service = load_service(None, project)
+        output.progress(
+            f"both sites share this computer; its accelerator is emulated: {service.model.max_batch_size} requests "
+            f"hold a replica for {service.model.emulated_accelerator_s:g} s"
+        )
         version = workspace.push(wiring.registry(project.paths), trained, service.name)
         with wiring.store(project.paths) as store:
             _deploy(project, store, service, version)

@@ -250,8 +250,9 @@ def test_entry_point_survives_a_terminal_without_unicode() -> None:
 
 def test_interrupted_process_ends_with_130() -> None:
     """SIGINT to the real process ends it with 130 and no traceback."""
-    code = (
+    code = (  # a background job of a shell ignores SIGINT, and its children with it
         "import os, signal, cli.commands.schema as s, click\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@click.command()\n"
         "def command(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "s.command = command"

@@ -135,11 +135,23 @@ def test_shifting_follows_the_replicas_and_ends_with_the_last():
 
 
 @pytest.mark.parametrize(
-    ("after_s", "in_use", "done"), [(0.5, 0, False), (1.0, 0, True), (4, 1, False), (4, None, False), (6, 1, True)]
+    ("after_s", "in_use", "queued", "done"),
+    [
+        (0.5, 0, 0, False),
+        (1.0, 0, 0, True),
+        (1.0, 0, 3, False),
+        (2.1, 0, 3, True),
+        (4.0, 1, 0, False),
+        (4.0, None, None, False),
+        (7.0, 1, 0, False),
+        (7.1, 1, 0, True),
+        (7.1, None, None, True),
+    ],
 )
-def test_the_former_version_drains(after_s: float, in_use: int | None, done: bool):
-    """No request there, seen after a moment; or the drain time is over."""
-    after = advance(releasing("draining", share=1.0), view(at(), after_s=after_s, stable_in_use=in_use))
+def test_the_former_version_drains(after_s: float, in_use: int | None, queued: int | None, done: bool):
+    """Nobody there nor waiting, seen after a moment; or queue time (2 s) and drain time (5 s) are over."""
+    now = view(at(), after_s=after_s, stable_in_use=in_use, queued=queued)
+    after = advance(releasing("draining", share=1.0), now)
     assert (after.verdict == "promoted") is done
 
 
@@ -240,8 +252,8 @@ def test_without_candidate_replicas_nothing_is_kept_for_them():
 def test_a_reverting_release_does_not_wait_for_ever():
     """Requests that do not end are left behind after the drain time."""
     back = releasing("reverting", intended="rolled_back", reason="why")
-    assert advance(back, view(at(), candidate_in_use=None, after_s=5)).verdict is None
-    assert advance(back, view(at(), candidate_in_use=None, after_s=5.5)).verdict == "rolled_back"
+    assert advance(back, view(at(), candidate_in_use=None, after_s=7)).verdict is None
+    assert advance(back, view(at(), candidate_in_use=None, after_s=7.5)).verdict == "rolled_back"
 
 
 # -- probes --
