@@ -87,7 +87,7 @@ def test_status_is_taken_from_the_result(result: Result, status: int, body: obje
         {"status": True},
         {"status": "200"},
         {"score": float("nan")},
-        {"score": object()},
+        {"score": {1}},
         [1],
         "text",
         None,
