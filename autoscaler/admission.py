@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from autoscaler.outlier import backoff_s, eject, ejected
-from autoscaler.placement import seen_ready, site_release, status_of, usable_ready
+from autoscaler.placement import doubted, seen_ready, site_release, status_of, usable_ready
 from autoscaler.plan import Decision, ProbeApplication
 from autoscaler.release import ReleaseView, probes_wanted
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
@@ -49,7 +49,7 @@ def _may_keep(key: str, service: ServiceSnapshot, state: ServiceState, snapshot:
         return False
     seen = snapshot.sites[site].observation
     gone = seen.applications is not None and status_of(snapshot, site, application) is None
-    return seen.phase == "open" and not gone
+    return seen.phase == "open" and (not gone or doubted(state, snapshot, application, site))
 
 
 def eject_failing(

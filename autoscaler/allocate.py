@@ -112,7 +112,7 @@ def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -
     reason = _reason(bid)
     if home in demand.held:
         reason = _held_reason(demand)
-    elif bid.kind == "keep" and replicas != demand.current.get(home, 0):
+    elif bid.kind == "keep" and not bid.shift and replicas != demand.current.get(home, 0):
         reason = f"private first, {replicas} of {bid.replicas} replicas fit at home; {reason}"
     return {home: Target(replicas, reason, bid.failover, commanded=home in demand.held), **clouds}
 

@@ -24,6 +24,10 @@ from serving.gateway.routes import EMPTY_TRACK, ServiceRoutes, Track, TrackPlace
 from serving.sites.site import Application, ApplicationStatus
 from serving.spec import HybridService
 
+UNLISTED_S = 3.0
+"""What was ready and is wanted does not vanish from a site's list by itself, but a list may be empty for a
+moment (Serve's controller restarts while its replicas serve). So long it is not believed."""
+
 
 @dataclass(frozen=True)
 class SitePlacement:
@@ -183,7 +187,30 @@ def seen_ready(state: ServiceState, snapshot: Snapshot, application: str, site: 
     if observation.applications is None:
         return state.known_ready.get(ready_key(application, site), 0)
     status = status_of(snapshot, site, application)
-    return status.replicas_ready if status and status.phase != "deleting" else 0
+    if status is None:
+        return (
+            state.known_ready.get(ready_key(application, site), 0) if doubted(state, snapshot, application, site) else 0
+        )
+    return status.replicas_ready if status.phase != "deleting" else 0
+
+
+def doubted(state: ServiceState, snapshot: Snapshot, application: str, site: str) -> bool:
+    """Whether a site stopped listing an application too short ago to believe that it is gone."""
+    since_s = state.unlisted_since_s.get(ready_key(application, site))
+    return since_s is not None and snapshot.now_s - since_s < UNLISTED_S
+
+
+def unlisted(state: ServiceState, snapshot: Snapshot) -> dict[str, float]:
+    """Since when open sites do not list what was ready there."""
+    found = {}
+    for key, ready in state.known_ready.items():
+        application, _, site = key.partition("@")
+        seen = snapshot.sites[site].observation if site in snapshot.sites else None
+        if seen is None or seen.phase != "open" or seen.applications is None or ready == 0:
+            continue
+        if status_of(snapshot, site, application) is None:
+            found[key] = state.unlisted_since_s.get(key, snapshot.now_s)
+    return found
 
 
 def usable_ready(state: ServiceState, snapshot: Snapshot, deployed: Deployed | None, site: str) -> int:

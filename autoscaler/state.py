@@ -101,7 +101,10 @@ class ServiceState:
     emptying_since_s: Mapping[str, float] = field(default_factory=dict)
     """Sites whose target is 0, since when."""
     known_ready: Mapping[str, int] = field(default_factory=dict)
-    """By `application@site`, the replicas last seen ready: a site out of sight keeps its routes."""
+    """By `application@site`, the replicas last seen ready of what is wanted there: what is out of sight keeps
+    its routes."""
+    unlisted_since_s: Mapping[str, float] = field(default_factory=dict)
+    """By `application@site`, since when an open site does not list what was ready there."""
     home_served: bool = False
     """The private site has served this service since it was opened: its loss is a failover."""
     home_down_since_s: float | None = None

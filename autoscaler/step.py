@@ -6,21 +6,21 @@ routes and site actions -> bill. Each decision carries its reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autoscaler.admission import admit, eject_failing, probes
 from autoscaler.allocate import allocate
 from autoscaler.bids import Bid
 from autoscaler.home import watch_home
-from autoscaler.placement import all_rooms, placements, routes, seen_ready
+from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
 from autoscaler.rent import rent
 from autoscaler.rollout import roll
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, Release, ServiceState, ready_key
 from autoscaler.targets import demand, set_targets
-from autoscaler.wish import site_actions
+from autoscaler.wish import site_actions, wished
 from serving.state import LedgerEntry
 
 
@@ -48,6 +48,7 @@ def step(snapshot: Snapshot, state: DaemonState) -> Step:
 
 def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:
     """Take in probe results, what is ready, and how the private site is."""
+    mine = replace(mine, unlisted_since_s=unlisted(mine, snapshot))
     mine = replace(mine, admissions=admit(service, mine, snapshot))
     names = [d.application for d in (mine.stable, mine.release and mine.release.candidate) if d]
     ready = {
@@ -106,8 +107,22 @@ def _plan(
         probe for s in snapshot.services for probe in probes(s, mine[s.spec.name], snapshot, rooms[s.spec.name])
     )
     state, ledger = rent(snapshot, state, placed)
+    for service in snapshot.services:
+        state = _with(state, service, _expected(service, mine[service.spec.name], snapshot, placed[service.spec.name]))
     plan = Plan(all_routes, actions, all_probes, (*decisions, *action_notes))
     return Step(state, plan, ledger, finished, bids)
+
+
+def _expected(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, placed: Mapping[str, SitePlacement]
+) -> ServiceState:
+    """Forget what is no longer wanted on a site: it will vanish from there, and nobody need doubt that."""
+    names = {
+        ready_key(app.name, site)
+        for site, placement in placed.items()
+        for app in wished(service, mine, snapshot, site, placement)
+    }
+    return replace(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
 
 
 def _with(state: DaemonState, service: ServiceSnapshot, mine: ServiceState) -> DaemonState:

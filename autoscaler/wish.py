@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autoscaler.placement import SitePlacement, applications, seen_ready, status_of
+from autoscaler.placement import SitePlacement, applications, doubted, seen_ready, status_of
 from autoscaler.plan import ApplyApplications, CloseSite, Decision, OpenSite, SiteAction
 from autoscaler.reconcile import SiteWish, site_action
 from autoscaler.release import SETTLE_S
@@ -27,7 +27,11 @@ def site_actions(
     for site, seen in snapshot.sites.items():
         if snapshot.now_s < state.retry_at_s.get(site, 0.0):
             continue
-        action = site_action(site, seen, _wish(site, snapshot, state, placed))
+        wish = _wish(site, snapshot, state, placed)
+        doubt = any(
+            doubted(mine, snapshot, app.name, site) for app in wish.applications for mine in state.services.values()
+        )
+        action = None if doubt else site_action(site, seen, wish)
         if action is None:
             continue
         actions.append(action)
@@ -51,9 +55,7 @@ def _wish(
         if site not in service.spec.sites:
             continue
         mine = state.services[service.spec.name]
-        found = applications(service.spec, mine, placed[service.spec.name][site])
-        if not found:
-            found = _finishing(service, mine, snapshot, site)
+        found = wished(service, mine, snapshot, site, placed[service.spec.name][site])
         target = mine.targets.get(site, 0)
         text = f"{service.spec.name} wants {target} replicas" if target else f"{service.spec.name} has left"
         text = f"{text} ({mine.reasons[site]})" if site in mine.reasons else text
@@ -62,6 +64,13 @@ def _wish(
         reasons |= {application.name: text for application in found}
     always = "the private site is always open" if snapshot.sites[site].spec.role == "private" else "no service uses it"
     return SiteWish(tuple(wanted), reasons, "; ".join(texts) or always)
+
+
+def wished(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str, placement: SitePlacement
+) -> tuple[Application, ...]:
+    """What a service wants of a site, those still finishing their requests included."""
+    return applications(service.spec, mine, placement) or _finishing(service, mine, snapshot, site)
 
 
 def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str) -> tuple[Application, ...]:

@@ -54,10 +54,10 @@ def report(demo: Demo, *, seed: int, data: str) -> DemoReport:
 
 def headline(demo: Demo) -> str:
     """What happened, in one line."""
-    if not demo.ok:
-        failed = ", ".join(check.name for check in demo.checks if not check.ok)
-        return f"A flash sale, and what did not hold: {failed}"
-    return "A flash sale: the cloud opened, the SLO recovered, everything came home"
+    failed = [check.name for check in demo.checks if not check.ok]
+    if failed:
+        return f"A flash sale, and what did not hold: {failed[0] if len(failed) == 1 else f'{len(failed)} checks'}"
+    return "A flash sale: burst opened, SLO recovered, home again"
 
 
 def as_json(demo: Demo, made: DemoReport, files: dict[str, str]) -> dict[str, Any]:

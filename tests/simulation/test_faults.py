@@ -68,6 +68,34 @@ def test_a_site_out_of_sight_keeps_its_routes_and_its_bill():
     assert world.targets["cloud"] == 0
 
 
+@pytest.mark.parametrize("site", ["private", "cloud"])
+def test_an_empty_list_is_not_an_empty_site(site: str):
+    """A site that lists nothing for a moment keeps its routes; nothing is loaded, opened, closed or paid for."""
+    world = bursting()
+    routes, targets, actions = world.last.plan.routes, world.targets, len(world.actions)
+    world.sites[site].lists_nothing = True
+    world.run(2.5)
+    assert (world.last.plan.routes, world.targets) == (routes, targets)
+    world.sites[site].lists_nothing = False
+    world.run(5)
+    assert len(world.actions) == actions
+    assert world.last.plan.routes == routes
+    assert world.reasons("eject") == []
+
+
+def test_what_is_really_gone_is_loaded_again():
+    """Somebody removed the application on the site: believed after three seconds, and mended with probes first."""
+    world = bursting()
+    world.sites["cloud"].apps.clear()
+    world.sites["cloud"].probed.clear()
+    world.run(3.5)
+    assert world.last.plan.routes[0].stable.servers[1].limit == 0
+    world.violations.clear()
+    world.run(20)
+    assert world.ready("cloud") == world.targets["cloud"]
+    assert world.violations == []
+
+
 def test_a_lost_private_site_is_replaced_by_the_cloud_until_it_is_back():
     """Failover within seconds, capacity for the whole load, a dwell after the return, then nothing is rented."""
     world = steady()
@@ -219,7 +247,7 @@ def test_nothing_is_done_while_everything_is_as_wished():
     """In a steady state no action, probe or line of the decision log is made."""
     world = steady()
     actions, decisions = len(world.actions), len(world.decisions)
-    world.run(120, until=lambda: bool(world.last.plan.probes))
+    assert not world.run(120, until=lambda: bool(world.last.plan.probes))
     assert (len(world.actions), len(world.decisions)) == (actions, decisions)
     kinds = {type(action) for _, action in world.actions}
     assert kinds <= {OpenSite, ApplyApplications, ScaleApplication}

@@ -7,62 +7,28 @@ happens: see `World.check`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
 from autoscaler.cost import spend
 from autoscaler.placement import all_rooms, placements
-from autoscaler.plan import (
-    ApplyApplications,
-    CloseSite,
-    Decision,
-    OpenSite,
-    ProbeApplication,
-    ScaleApplication,
-    SiteAction,
-)
+from autoscaler.plan import CloseSite, Decision, ProbeApplication, SiteAction
 from autoscaler.snapshot import ProbeResult, ServiceSnapshot, SiteSnapshot, Snapshot, TrackSignals
 from autoscaler.state import DaemonState, Release, ServiceState
 from autoscaler.step import Step, step
 from serving.gateway.gateway import GatewayObservation
 from serving.gateway.routes import TRACKS, Track
 from serving.project import HybridProject
-from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.sites.site import Endpoint, SiteObservation
 from serving.spec import HybridService
 from serving.state import LedgerEntry
 from tests.support.clients import Clients
 from tests.support.declared import project, service
+from tests.support.world_sites import WorldSite
 
 START_S = 1_800_000_000.0
 """A full hour, so that calendar windows begin with the test."""
 _STATE = TypeAdapter(DaemonState)
-
-
-@dataclass
-class Running:
-    """One application on a site."""
-
-    application: Application
-    ready: int = 0
-    ready_at_s: float = 0.0
-    target: int = 1
-
-
-@dataclass
-class WorldSite:
-    """One site as it really is."""
-
-    phase: Phase = "closed"
-    opens_at_s: float = 0.0
-    apps: dict[str, Running] = field(default_factory=dict)
-    probed: set[str] = field(default_factory=set)
-    """Applications that answered their probes since the site was opened."""
-    in_sight: bool = True
-
-    def lose(self) -> None:
-        """Its processes are gone."""
-        self.phase, self.apps, self.probed = "lost", {}, set()
 
 
 class World:
@@ -190,7 +156,7 @@ class World:
         """One tick of the world, then one step of the daemon."""
         self.now_s += self.tick_s
         for site in self.sites.values():
-            self._advance(site)
+            site.advance(self.now_s, self._broken, self.stuck)
         self._serve()
         self.snapshot = self._look()
         if self.restarts_each_tick:
@@ -232,8 +198,7 @@ class World:
     def _check_limit(self, application: str, site: str, limit: int) -> None:
         if limit == 0 or not self.sites[site].in_sight:  # out of sight, what was last seen is kept
             return
-        run = self.sites[site].apps.get(application)
-        slots = run.ready * run.application.args["model"]["slots_per_replica"] if run else 0
+        slots = self.sites[site].slots(application)
         if limit > slots:
             self._violation(f"limit {limit} on {site} for {application}, which has {slots} slots")
         if application not in self.sites[site].probed:
@@ -267,54 +232,19 @@ class World:
 
     def _seen(self, name: str) -> SiteSnapshot:
         site = self.sites[name]
-        open_ = site.phase == "open"
-        apps = tuple(self._status(run) for run in site.apps.values()) if open_ and site.in_sight else None
-        endpoint = Endpoint("127.0.0.1", 1000) if open_ else None
-        return SiteSnapshot(self.project.sites[name], SiteObservation(name, site.phase, apps, endpoint, self.now_s))
+        endpoint = Endpoint("127.0.0.1", 1000) if site.phase == "open" else None
+        seen = SiteObservation(name, site.phase, site.statuses(self._broken), endpoint, self.now_s)
+        return SiteSnapshot(self.project.sites[name], seen)
 
-    def _status(self, run: Running) -> ApplicationStatus:
-        broken = self.bad_versions.get(run.application.version) == "load"
-        phase = "failed" if broken else "running" if run.ready else "starting"
-        return ApplicationStatus(run.application.name, phase, "import failed" if broken else "", run.ready, run.target)
-
-    def _advance(self, site: WorldSite) -> None:
-        if site.phase == "opening" and self.now_s >= site.opens_at_s:
-            site.phase = "open"
-        for run in site.apps.values():
-            most = 1 if run.application.version in self.stuck else run.target
-            if run.ready > run.target:
-                run.ready = run.target
-            elif self.now_s >= run.ready_at_s:
-                run.ready = 0 if self.bad_versions.get(run.application.version) == "load" else most
+    @property
+    def _broken(self) -> set[str]:
+        return {version for version, fault in self.bad_versions.items() if fault == "load"}
 
     def _act(self, action: SiteAction) -> None:
-        site = self.sites[action.site]
-        if isinstance(action, OpenSite):
-            site.phase, site.opens_at_s = "opening", self.now_s + self.lead_s
-            site.apps, site.probed = {}, set()
-        elif isinstance(action, CloseSite):
-            self._cut(action.site, set(site.apps))
-            site.phase, site.apps, site.probed = "closed", {}, set()
-        elif isinstance(action, ApplyApplications):
-            wanted = {app.name: app for app in action.applications}
-            site.probed &= set(wanted)
-            site.apps = {name: run for name, run in site.apps.items() if name in wanted}
-            for app in action.applications:
-                run = site.apps.setdefault(app.name, Running(app, ready_at_s=self.now_s + self.load_s))
-                self._aim(run, app.replicas)
-        elif isinstance(action, ScaleApplication):
-            self._aim(site.apps[action.application], action.replicas)
-
-    def _aim(self, run: Running, replicas: int) -> None:
-        if replicas > run.target:
-            run.ready_at_s = self.now_s + self.load_s
-        run.target = replicas
-
-    def _cut(self, site: str, names: set[str]) -> None:
-        """Count the requests in flight on what is taken away without a drain."""
-        for clients in self.clients:
-            held = sum(n for (_, where), n in clients.in_use.items() if where == site and names)
-            clients.cut += round(held)
+        if isinstance(action, CloseSite):
+            for clients in self.clients:  # what is still in flight is lost
+                clients.cut += round(sum(n for (_, site), n in clients.in_use.items() if site == action.site))
+        self.sites[action.site].act(action, self.now_s, lead_s=self.lead_s, load_s=self.load_s)
 
     def _probe(self, probe: ProbeApplication) -> ProbeResult:
         site = self.sites[probe.site]
@@ -336,19 +266,13 @@ class World:
                 route = (routes.stable if track == "stable" else routes.candidate) if routes else None
                 names[track] = route.path_prefix.strip("/") if route else ""
                 for site in self.sites:
-                    slots[track, site] = self._slots(site, names[track])
+                    slots[track, site] = self.sites[site].slots(names[track])
             self._forget_sample(clients)
             clients.serve(self.at_s, self.tick_s, routes, slots, self._error_share(names))
         if not self.gateway_blind:
             servers = tuple(server for clients in self.clients for server in clients.servers())
             queued = {clients.spec.name: round(sum(clients.queue.values())) for clients in self.clients}
             self._gateway = GatewayObservation(servers, queued, self.now_s)
-
-    def _slots(self, site: str, application: str) -> int:
-        run = self.sites[site].apps.get(application)
-        if run is None or self.sites[site].phase != "open":
-            return 0
-        return run.ready * int(run.application.args["model"]["slots_per_replica"])
 
     def _error_share(self, names: Mapping[Track, str]) -> Callable[[Track, str], float]:
         def share(track: Track, site: str) -> float:

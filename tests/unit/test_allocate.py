@@ -198,7 +198,7 @@ def test_allocation_respects_sites_limits_minimums_and_budgets(entries):
                 {"cloud": nodes},
                 Hold(hold, NOW_S + 1, "x") if hold else None,
                 rent,
-            )  # fmt: skip
+            )
         )
         spends[name] = Spend(hour_usd=spent)
     snapshot = moment(*[asked(d.spec) for d in demands], spend=spends)

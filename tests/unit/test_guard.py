@@ -40,6 +40,7 @@ def test_a_step_is_bounded_and_says_where_it_goes():
     up = guarded(cloud=Target(6, "the load"), current=(2, 1))["cloud"]
     assert (up.replicas, up.reason) == (4, "the load; 3 at a time towards 6")
     assert guarded(cloud=Target(0, "calm"), current=(2, 5))["cloud"].replicas == 2
+    assert guarded(cloud=Target(5, "the load"), current=(2, 2))["cloud"].reason == "the load", "a whole step is no part"
 
 
 @pytest.mark.parametrize(("waited_s", "replicas"), [(0.0, 2), (4.9, 2), (5.0, 4), (-1.0, 4)])
