@@ -284,6 +284,7 @@ def test_probes_fill_a_sample_that_traffic_does_not():
     [
         ("making_room", 3, 4, 3, 0, (3, 0)),
         ("loading", 3, 4, 3, 0, (3, 1)),  # surge
+        ("loading", 1, 4, 1, 0, (1, 1)),
         ("loading", 4, 4, 4, 0, (3, 1)),  # take over
         ("judging", 4, 4, 3, 1, (3, 1)),
         ("shifting", 3, 8, 3, 1, (2, 3)),  # room for all of them
