@@ -104,7 +104,7 @@ def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -
         clouds[site], spent = _cloud_target(demand, snapshot, site, left, room[site], spent)
         left -= clouds[site].replicas
     replicas = goal
-    if bid.shift and home not in demand.held and not bid.failover:
+    if bid.shift and home not in demand.held:
         carried = max(goal, min(room[home], bid.replicas))
         goal = min(carried, goal + max(0, left))  # what the cloud cannot take stays at home
         moved = _sum(demand.ready, cloud_sites) >= bid.replicas - goal

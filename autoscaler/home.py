@@ -22,7 +22,7 @@ def watch_home(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot
     if snapshot.sites[home].observation.phase == "closed":
         return replace(state, home_served=False, home_down_since_s=None)
     if _trouble(service, state, snapshot) is None:
-        return replace(state, home_served=state.home_served or _ready(state, snapshot) > 0, home_down_since_s=None)
+        return replace(state, home_served=True, home_down_since_s=None)
     if not state.home_served:
         return replace(state, home_down_since_s=None)
     return replace(state, home_down_since_s=state.home_down_since_s or snapshot.now_s)

@@ -86,21 +86,15 @@ def split(release: Release, site: SiteRelease, *, stable_elsewhere: bool) -> tup
     if site.room == 1:
         renewing = release.phase in ("shifting", "draining") or (stable_elsewhere and release.phase != "reverting")
         return (0, 1) if renewing else (1, 0)
+    # One track takes over from the other replica by replica: what leaves makes room before what comes is
+    # ready, but never goes below what is still needed.
     if release.phase in ("shifting", "draining"):
-        candidate, stable = _exchange(site, site.candidate_ready, site.room)
-        return stable, candidate
+        stable = max(1, site.goal - site.candidate_ready)
+        return stable, min(site.target, site.room - stable)
     if release.phase == "reverting":
-        return _exchange(site, site.stable_ready, max(1, site.candidate_ready))
+        candidate = max(1, min(site.candidate_ready, site.goal - site.stable_ready))
+        return min(site.target, site.room - candidate), candidate
     return site.goal, 1
-
-
-def _exchange(site: SiteRelease, coming_ready: int, leaving_most: int) -> tuple[int, int]:
-    """(coming, leaving) replicas while one track takes over from the other, replica by replica.
-
-    What leaves makes room before what comes is ready, but never goes below what is still needed.
-    """
-    leaving = min(leaving_most, site.room - 1, max(1, site.goal - coming_ready))
-    return min(site.target, site.room - leaving), leaving
 
 
 def needs_rent(release: Release | None, home: SiteRelease | None) -> bool:

@@ -36,10 +36,14 @@ def site_actions(
             continue
         actions.append(action)
         if type(action) in VERBS:  # a changed replica count was told when its target changed
-            owners = [s.spec.name for s in snapshot.services if site in s.spec.sites]
-            verb = VERBS[type(action)]
-            decisions.append(Decision(owners[0] if owners else "", verb, action.reason, {"site": site}))
+            decisions.append(Decision(_owner(site, snapshot, wish), VERBS[type(action)], action.reason, {"site": site}))
     return tuple(actions), tuple(decisions)
+
+
+def _owner(site: str, snapshot: Snapshot, wish: SiteWish) -> str:
+    """The service in whose log an action on a site stands: one that wants something there, or could."""
+    wanting = [app.service for app in wish.applications]
+    return next(iter(wanting + [s.spec.name for s in snapshot.services if site in s.spec.sites]), "")
 
 
 def _wish(
@@ -88,10 +92,10 @@ def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot,
 
 
 def _there(mine: ServiceState, snapshot: Snapshot, site: str, deployed: Deployed | None) -> int:
-    """Replicas of a version on a site, as far as is known."""
+    """Replicas that a version is to keep on a site, as far as is known."""
     if deployed is None:
         return 0
     status = status_of(snapshot, site, deployed.application)
     if status is None:
         return seen_ready(mine, snapshot, deployed.application, site)
-    return max(status.replicas_target, status.replicas_ready)
+    return max(1, status.replicas_target)

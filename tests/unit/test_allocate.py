@@ -146,6 +146,25 @@ def test_every_pool_counts_with_its_own_price_and_minimum():
     assert targets(wants(10), spec=spec, fleet=fleet)["cloud"] == 3
 
 
+def test_a_hold_at_home_wins_over_cost():
+    """Held at 2, a shift moves the rest and leaves the 2."""
+    spec = service(burst={"cost": COST})
+    hold = Hold({"private": 2}, NOW_S + 60, "lent out")
+    running = {"current": {"private": 2, "cloud": 2}, "ready": {"private": 2, "cloud": 2}}
+    assert targets(wants(4, "keep", shift=True), spec=spec, hold=hold, **running) == {"private": 2, "cloud": 2}
+
+
+def test_the_reason_of_a_private_target_says_what_is_moving():
+    """A bid that grows is its own reason; replicas that come home without a new bid are told as that; cost is cost."""
+    spec = service(burst={"cost": COST})
+    assert chosen(wants(3), current={"private": 1})["private"].reason == "the load"
+    home = chosen(wants(3, "keep"), current={"private": 1})["private"]
+    assert home.reason == "private first, 3 of 3 replicas fit at home; the load"
+    assert chosen(wants(3, "keep"), current={"private": 3})["private"].reason == "the load"
+    moved = chosen(wants(4, "keep", shift=True), spec=spec, current={"private": 4}, ready={"cloud": 3})["private"]
+    assert (moved.replicas, moved.reason) == (1, "the load")
+
+
 def test_a_late_target_is_told_with_the_reason_of_its_bid():
     """The bid is kept since long, the cooldown is over only now: the reason is the bid's own."""
     found = chosen(Bid("shop", 6, "keep", "no trigger crossed", "p99 2 s over 0.5 s"), current={"private": 4})

@@ -39,6 +39,7 @@ def test_each_entry_replaces_its_earlier_form():
     later = bill("cloud", CLOUD, "shop", first.nodes, count=2, now_s=NOW_S + 30)
     keys = [(e.site, e.pool, e.service, e.start_s) for e in first.entries]
     assert len(set(keys)) == 3
+    assert all(NOW_S <= entry.start_s < NOW_S + 0.01 for entry in first.entries)
     assert [(e.site, e.pool, e.service, e.start_s) for e in later.entries] == keys
 
 
@@ -53,6 +54,9 @@ def test_pools_are_filled_in_declared_order_and_given_back_nodes_are_replaced_in
     nodes = bill("cloud", TWO, "shop", (), count=4, now_s=NOW_S).nodes
     assert [node.pool for node in nodes] == ["spot", "spot", "od", "od"]
     assert [pool.name for pool in further_pools(TWO, nodes[1:], 4)] == ["spot"]
+    assert [pool.name for pool in further_pools(TWO, nodes[:2], 3)] == ["od"]
+    hour = [RentedNode("spot", NOW_S - 3_600), RentedNode("od", NOW_S - 3_600)]
+    assert [e.usd for e in bill("cloud", TWO, "shop", tuple(hour), count=2, now_s=NOW_S).entries] == [0.5, 2.0]
 
 
 def test_a_node_of_a_pool_that_is_no_longer_declared_stays_on_the_bill():

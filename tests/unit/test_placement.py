@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from autoscaler.placement import (
     usable_ready,
 )
 from autoscaler.state import Admission, DaemonState, Ejection
-from tests.support.declared import service
+from tests.support.declared import pools, project, service
 from tests.support.moments import INGRESS, NOW_S, app, asked, deployed, moment, releasing, serving, site
 
 V1, V2 = deployed("v1"), deployed("v2")
@@ -54,6 +56,15 @@ def test_a_closed_or_unwanted_site_takes_no_part_in_a_release():
     assert found == {"private": SitePlacement(1, 1), "cloud": SitePlacement(2, 0)}
     left = serving(release=releasing(), targets={"private": 1, "cloud": 0})
     assert placements(asked(), left, both(), ROOMS)["cloud"] == SitePlacement(0, 0)
+
+
+def test_the_only_private_replica_stays_until_another_site_serves():
+    """Room for one: the former version is given up when the rented one is ready and probed, not before."""
+    state = serving(release=releasing(), targets={"private": 1, "cloud": 1}, admissions=admitted(V1.application))
+    rooms = {"private": 1, "cloud": 6}
+    for ready, expected in ((0, SitePlacement(1, 0)), (1, SitePlacement(0, 1))):
+        snapshot = both([app(V1.application)], [app(V1.application, ready, 1)])
+        assert placements(asked(), state, snapshot, rooms)["private"] == expected
 
 
 def test_an_application_carries_its_own_model_section():
@@ -167,6 +178,8 @@ def test_cost_lowers_the_private_limit_once_the_cloud_holds_the_rest():
     assert limits(routes(asked(spec), state, moved, placed).stable) == {"private": 4, "cloud": 12}
     early = both([app(V1.application, 4)], [app(V1.application, 2)])
     assert limits(routes(asked(spec), state, early, placed).stable) == {"private": 16, "cloud": 8}
+    at_home = serving(**{**vars(state), "policy": PolicyState(level=4)})
+    assert limits(routes(asked(spec), at_home, moved, placed).stable) == {"private": 16, "cloud": 12}
 
 
 def test_what_a_release_sees_of_a_site():
@@ -184,6 +197,13 @@ def test_what_a_release_sees_of_a_site():
     found = release_view(asked(), state, snapshot, ROOMS, None)
     assert list(found.sites) == ["private"]
     assert (found.lead_s, found.stable_in_use) == (40.0, 0)
+    entries = [
+        {"name": name, "kind": "spot", "max_nodes": 3, "price_usd_per_hour": 1.0, "lead_time_s": lead_s}
+        for name, lead_s in (("quick", 40.0), ("slow", 90.0))
+    ]
+    two = pools(project(), "cloud", *entries)
+    sites = {"private": snapshot.sites["private"], "cloud": site("cloud", "opening", fleet=two)}
+    assert release_view(asked(), state, replace(snapshot, sites=sites), ROOMS, None).lead_s == 90.0
     alone = release_view(asked(service(sites={"cloud": {"max_replicas": 0}})), state, snapshot, ROOMS, None)
     assert alone.lead_s is None
 

@@ -114,6 +114,15 @@ def test_a_verdict_needs_time_and_a_sample(after_s: float, requests: int, phase:
     assert advance(releasing("judging", share=0.2), view(site, after_s=after_s)).phase == phase
 
 
+def test_a_verdict_needs_the_sample_of_every_site():
+    """A hundred requests on one site do not speak for the other one."""
+    full = at(ready=1, admission=PROBED, sample=TrackSignals(100, 0))
+    few = at(ready=1, admission=PROBED, sample=TrackSignals(9, 0))
+    assert advance(releasing("judging"), view(full, few, after_s=9)).phase == "judging"
+    done = advance(releasing("judging"), view(full, full, after_s=9))
+    assert done.events[-1].text == "healthy: private 0 errors of 110, cloud 0 errors of 110"
+
+
 def test_a_lost_candidate_gets_nothing_while_it_is_judged():
     """Its replicas are gone: the share falls to 0, and comes back with them."""
     judged = releasing("judging", share=0.2)
@@ -140,6 +149,7 @@ def test_shifting_follows_the_replicas_and_ends_with_the_last():
         (0.5, 0, 0, False),
         (1.0, 0, 0, True),
         (1.0, 0, 3, False),
+        (2.0, 0, 3, False),
         (2.1, 0, 3, True),
         (4.0, 1, 0, False),
         (4.0, None, None, False),
@@ -294,6 +304,8 @@ def test_probes_fill_a_sample_that_traffic_does_not():
         ("reverting", 4, 4, 1, 3, (2, 2)),
         ("reverting", 4, 4, 3, 1, (3, 1)),
         ("reverting", 4, 8, 1, 4, (4, 3)),
+        ("reverting", 4, 8, 2, 1, (4, 1)),  # what is no longer there is not loaded again
+        ("reverting", 1, 4, 1, 0, (1, 1)),
         ("done", 4, 4, 1, 3, (4, 0)),
     ],
 )

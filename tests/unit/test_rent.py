@@ -52,6 +52,14 @@ def test_nodes_are_paid_for_from_what_is_wanted_and_seen(case: dict, count: int)
     assert nodes(**case) == count
 
 
+def test_both_versions_of_a_release_are_paid_for():
+    """2 stable and 1 candidate replica are three nodes."""
+    snapshot = moment(sites={"private": site("private"), "cloud": site("cloud")})
+    placed = {"shop": {"private": SitePlacement(1, 1), "cloud": SitePlacement(2, 1)}}
+    after, entries = rent(snapshot, DaemonState(services={"shop": serving()}), placed)
+    assert len(after.nodes["cloud/shop"]) == len(entries) == 3
+
+
 def test_owned_nodes_are_not_billed():
     """Their cost is energy and opportunity, not money that leaves."""
     assert nodes(wanted=0) == 0

@@ -132,6 +132,18 @@ def test_waits_of_refused_requests_count_and_their_own_answers_do_not():
     assert found.p50_s < 0.2
 
 
+def test_a_wait_that_is_not_known_is_not_the_time_of_the_answer():
+    """A site answered slowly; when it was taken from the queue was not logged."""
+    found = filled(record(queue_s=None, total_s=3.0)).signals(NOW_S + 3)
+    assert (found.queue_p99_s, found.requests) == (None, 1)
+
+
+def test_what_took_longer_than_the_last_edge_is_counted_in_it():
+    """150 s read as 100 s, and are not lost."""
+    found = filled(record(at_s=NOW_S - 151, total_s=150.0)).signals(NOW_S)
+    assert found.p99_s == pytest.approx(100.0)
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 411, 413])
 def test_requests_the_gateway_refuses_for_their_own_faults_are_no_load(status: int):
     """Wrong keys and too large bodies must not make anybody rent a machine."""
@@ -166,6 +178,12 @@ def test_answers_are_counted_per_track_and_site_and_only_the_latest_for_failing_
     }
     assert found.error_share == pytest.approx(6 / 9)
     assert found.overflow_share == pytest.approx(3 / 9)
+
+
+def test_failing_fast_is_about_the_last_two_seconds():
+    """At a full second these are exactly the two before it."""
+    made = filled(*[record(at_s=NOW_S - age_s, total_s=0.0) for age_s in (2.1, 2.0, 1.0, 0.1)])
+    assert made.signals(NOW_S).by_site == {("stable", "private"): TrackSignals(3, 0)}
 
 
 def test_the_time_a_slot_is_held_leaves_the_queue_out():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from autoscaler.bids import PolicyState
 from autoscaler.threshold import Capacity, breaches, cost_view, needed_replicas, threshold
-from tests.support.declared import project, repriced, service
+from tests.support.declared import pools, project, repriced, service
 from tests.support.moments import NOW_S, asked, gateway, hurting, moment, signals, site
 
 CALM_S, BREACH_S, WINDOW_S = 30.0, 1.0, 10.0
@@ -68,6 +68,7 @@ def test_at_its_bound_a_trigger_is_not_crossed_and_few_requests_are_no_evidence(
     at_bound = signals(p99_s=0.5, queue_p99_s=0.25, private_in_use=0.9, overflow_share=0.5, refused=5)
     assert breaches(service(), at_bound) == []
     assert breaches(service(), hurting(requests=19)) == []
+    assert breaches(service(), hurting(requests=20)) != []
     unknown = signals(p99_s=None, queue_p99_s=None, private_in_use=None, overflow_share=None)
     assert breaches(service(), unknown) == []
 
@@ -81,7 +82,7 @@ def test_the_thresholds_of_the_card_win_over_the_slo():
 
 def test_a_breach_counts_when_it_has_lasted():
     """At first it is only noted; after breach_s the need is bid for, sized, with its reason."""
-    found = hurting(rate_rps=140.0, recent_rate_rps=140.0)
+    found = hurting(rate_rps=50.0, recent_rate_rps=140.0)
     first, state = bid(found)
     assert (first.kind, first.replicas) == ("keep", 2)
     assert state.breach_since_s == NOW_S
@@ -117,6 +118,37 @@ def test_clients_that_hurt_while_the_sizing_is_content_get_one_more():
     again, _ = bid(hurting(), state, ready=2, now_s=NOW_S + 1)
     assert (again.kind, again.replicas) == ("keep", 3)
     assert "1 of 3 replicas are not ready" in again.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [
+        ({"p99_s": 2.0, "queue_p99_s": 0.1, "private_in_use": 1.0}, True),  # late, full, and some wait
+        ({"p99_s": 2.0, "queue_p99_s": 0.02, "private_in_use": 1.0}, False),  # late, full, nobody waits
+        ({"p99_s": 2.0, "queue_p99_s": 0.1, "private_in_use": 0.5}, False),  # late, but there is room
+        ({"p99_s": 0.5, "queue_p99_s": 0.1, "private_in_use": 1.0}, False),  # full, but in time
+        ({"p99_s": None, "queue_p99_s": 0.1, "private_in_use": 1.0}, False),
+        ({"p99_s": 2.0, "queue_p99_s": None, "private_in_use": 1.0}, False),
+        ({"queue_p99_s": 0.26}, True),
+        ({"private_in_use": 0.95, "refused": 5}, False),  # one in a hundred is allowed
+        ({"refused": 6}, True),
+    ],
+)
+def test_one_more_is_asked_for_when_it_would_help(fields: dict, more: bool):
+    """When somebody waits for want of capacity, and not when the model is slow."""
+    found, _ = bid(signals(**fields), breaching())
+    assert found.replicas == (3 if more else 2)
+
+
+def test_a_new_level_is_judged_from_when_it_serves():
+    """Also when there happens to be enough at once; a lower level has been served since long."""
+    grown, state = bid(hurting(), breaching(), ready=5)
+    assert (grown.replicas, state.enough_since_s) == (3, None)
+    _, state = bid(hurting(), state, ready=5, now_s=NOW_S + 1)
+    assert state.enough_since_s == NOW_S + 1
+    calm = PolicyState(level=6, needs=((NOW_S - 29, 3),), needs_since_s=NOW_S - 60, enough_since_s=NOW_S - 100)
+    left, state = bid(signals(), calm, ready=6)
+    assert (left.replicas, state.enough_since_s) == (3, NOW_S - 100)
 
 
 def test_old_pain_is_no_evidence_against_new_capacity():
@@ -262,8 +294,19 @@ def test_cost_says_nothing_without_traffic_or_a_cloud():
     home_only = service(burst={"cost": COST}, sites={"cloud": {"max_replicas": 0}})
     assert cost_view(asked(home_only), moment(), 1) is None
     assert cost_view(asked(spec), moment(), 2).ratio == pytest.approx(0.16)
+    assert cost_view(asked(spec, signals=signals(requests=20)), moment(), 0).ratio == pytest.approx(0.16)
     _, state = bid(signals(requests=5), PolicyState(shifted=True, cost_since_s=1.0), spec=spec)
     assert (state.shifted, state.cost_since_s) == (True, None)
+
+
+def test_answers_that_leave_the_cloud_are_part_of_its_price():
+    """A megabyte each is a gigabyte per 1,000: 0.09 usd on top of the node."""
+    entry = {"name": "g5", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 1.0, "egress_usd_per_gb": 0.09}
+    sites = {"private": site("private"), "cloud": site("cloud", "closed", fleet=pools(project(), "cloud", entry))}
+    view = cost_view(asked(signals=signals(bytes_mean=1e6)), moment(sites=sites), 2)
+    assert view.cloud_usd_per_1000 == pytest.approx(2 * 1_000 / (50 * 3_600) + 0.09)
+    unknown = cost_view(asked(signals=signals(bytes_mean=None)), moment(sites=sites), 2)
+    assert unknown.cloud_usd_per_1000 == pytest.approx(2 * 1_000 / (50 * 3_600))
 
 
 def test_a_trigger_that_was_taken_away_brings_traffic_home():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autoscaler.placement import SitePlacement
 from autoscaler.plan import ApplyApplications, CloseSite
 from autoscaler.state import DaemonState
@@ -29,12 +31,15 @@ def leaving(*apps, since_s: float = NOW_S - 3, in_use=None, hidden: bool = False
 def test_a_site_is_closed_when_its_requests_are_done():
     """And not in the second in which its routes are withdrawn: a request may be on its way."""
     assert isinstance(leaving(app(V1.application, 2))[0], CloseSite)
-    assert leaving(app(V1.application, 2), since_s=NOW_S - 0.5) == ()
+    assert leaving(app(V1.application, 2), since_s=NOW_S - 0.9) == ()
+    assert leaving(app(V1.application, 2), since_s=NOW_S - 1.0)
 
 
 def test_requests_in_flight_keep_it_open_for_the_drain_time():
     """Then it is closed all the same."""
     assert leaving(app(V1.application, 2), in_use={("stable", "cloud"): 1}) == ()
+    assert leaving(app(V1.application, 2), in_use={("stable", "cloud"): 1}, since_s=NOW_S - 5) == ()
+    assert leaving(app(V1.application, 3, 1), in_use={("stable", "cloud"): 1}) == (), "nothing is loaded for a drain"
     assert leaving(app(V1.application, 2), in_use={("stable", "cloud"): 1}, since_s=NOW_S - 5.5)
 
 
@@ -89,7 +94,7 @@ def test_two_services_share_a_site_in_one_declaration():
     (action,), (decision,) = site_actions(snapshot, state, placed)
     assert isinstance(action, ApplyApplications)
     assert {a.name for a in action.applications} == {V1.application, theirs.application}
-    assert decision.action == "load"
+    assert (decision.action, decision.service) == ("load", "shop")
     assert "remove ads-old" in decision.reason
 
 
@@ -99,3 +104,21 @@ def test_an_action_says_who_wants_it_and_why():
     state = DaemonState(services={"shop": serving(reasons={"private": "p99 2 s over 0.5 s"})})
     (action,), (decision,) = site_actions(snapshot, state, LEFT)
     assert action.reason == decision.reason == "shop wants 1 replicas (p99 2 s over 0.5 s)"
+
+
+def test_an_action_stands_in_the_log_of_the_service_that_wants_it():
+    """Not in that of the first one that could; of a site that nobody uses in nobody's."""
+    ads = asked(service(name="ads", routing={"prefix": "/ads"}))
+    closed = {"private": site("private", "closed"), "cloud": site("cloud", "closed")}
+    state = DaemonState(services={"shop": serving(), "ads": serving(stable=deployed("v9", ads.spec))})
+    placed = {"shop": {"private": SitePlacement(0, 0), "cloud": SitePlacement(0, 0)}, "ads": LEFT["shop"]}
+    _, (decision,) = site_actions(moment(asked(), ads, sites=closed), state, placed)
+    assert decision.service == "ads"
+    nobody = replace(moment(), services=(), sites=closed)
+    assert [(d.service, d.reason) for d in site_actions(nobody, DaemonState(), {})[1]] == [
+        ("", "the private site is always open")
+    ]
+    left = {"private": site("private", apps=[app(V1.application)]), "cloud": site("cloud")}
+    home_only = asked(service(sites={"cloud": {"max_replicas": 0}}))
+    _, (decision,) = site_actions(moment(home_only, sites=left), DaemonState(services={"shop": serving()}), LEFT)
+    assert (decision.action, decision.service) == ("close site", "shop")
