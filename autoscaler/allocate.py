@@ -113,7 +113,8 @@ def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -
     if home in demand.held:
         reason = _held_reason(demand)
     elif bid.kind == "keep" and not bid.shift and replicas != demand.current.get(home, 0):
-        reason = f"private first, {replicas} of {bid.replicas} replicas fit at home; {reason}"
+        fit = "all" if replicas >= bid.replicas else f"{replicas} of"
+        reason = f"private first, {fit} {bid.replicas} replicas fit at home; {reason}"
     return {home: Target(replicas, reason, bid.failover, commanded=home in demand.held), **clouds}
 
 

@@ -6,6 +6,7 @@ journalled before its call; state is on disk before anything is acted on.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
@@ -23,9 +24,9 @@ from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, W
 from autoscaler.state import DaemonState
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
-from serving.errors import GatewayUnreachable, HcctlError
+from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
 from serving.gateway.gateway import Gateway, GatewayObservation
-from serving.project import HybridProject
+from serving.project import HybridProject, on_declared_sites
 from serving.sites.site import Site, SiteObservation
 from serving.spec import HybridService
 from serving.state import Document, LedgerEntry, Store
@@ -186,6 +187,7 @@ class Daemon:
             hold=TypeAdapter(Hold).validate_python(hold.body) if hold else None,
             abort=str(abort.body["deployment"]) if abort else None,
             candidate_sample=self._requests.candidate_sample(spec.name),
+            leaving=bool(document.body.get("remove")),
         )
 
     def _spec(self, document: Document) -> HybridService | None:
@@ -197,11 +199,19 @@ class Daemon:
         try:
             spec = HybridService.model_validate(document.body["spec"])
         except (ValidationError, KeyError) as error:
-            log.error("service %s is set aside: %s", document.name, error)  # noqa: TRY400 - the text says it all
-            note = ((document.name, {"action": "set aside", "reason": f"its declaration cannot be read: {error}"}),)
-            self._store.append_decisions(note, at_s=self._clock(), keep=self._project.daemon.decisions_kept)
+            self._note(document.name, "set aside", f"its declaration cannot be read: {error}")
+        if spec is not None:
+            spec, lost = on_declared_sites(spec, self._project)
+            if lost:
+                verb = "set aside" if spec is None else "leave out"
+                self._note(document.name, verb, f"hcctl.yaml declares no site {', '.join(lost)}")
         self._specs[document.name] = (document.revision, spec)
         return spec
+
+    def _note(self, service: str, action: str, reason: str) -> None:
+        log.error("service %s: %s: %s", service, action, reason)
+        note = ((service, {"action": action, "reason": reason}),)
+        self._store.append_decisions(note, at_s=self._clock(), keep=self._project.daemon.decisions_kept)
 
     def _begin_samples(self, state: DaemonState) -> None:
         """A candidate's sample begins when it is first given real requests."""
@@ -220,7 +230,7 @@ class Daemon:
         plan, decisions = result.plan, result.plan.decisions
         for entry in result.ledger:
             self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
-        changed = bool(decisions or plan.site_actions or plan.probes or result.finished)
+        changed = bool(decisions or plan.site_actions or plan.probes or result.finished or result.removed)
         if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= LEDGER_EVERY_S:
             self._ledger_s = now_s
             for entry in result.ledger:
@@ -235,6 +245,8 @@ class Daemon:
         self._persisted_s = now_s
         self._store.put_observation("daemon", "state", _STATE.dump_python(result.state, mode="json"), at_s=now_s)
         for service in snapshot.services:
+            if service.spec.name in result.removed:
+                continue
             mine = result.state.services[service.spec.name]
             body = service_status(service, mine, snapshot, plan, gateway_error=self._gateway_error)
             self._store.put_observation("service", service.spec.name, body, at_s=now_s)
@@ -242,6 +254,17 @@ class Daemon:
                 self._put_release(service.spec.name, mine.release, now_s)
         for name, release in result.finished:
             self._put_release(name, release, now_s)
+        for name in result.removed:
+            self._forget(name)
+
+    def _forget(self, service: str) -> None:
+        """Nothing of a service is left: its declaration goes, unless it was deployed again this moment."""
+        with contextlib.suppress(RevisionConflict):
+            self._store.delete_intent("service", service, expected_revision=self._specs[service][0])
+            self._store.delete_intent("hold", service)
+            self._store.delete_intent("abort", service)
+            self._store.delete_observation("service", service)
+        self._requests.unfollow(service)
 
     def _put_release(self, service: str, release: object, now_s: float) -> None:
         body = {"service": service, **TypeAdapter(type(release)).dump_python(release, mode="json")}

@@ -41,6 +41,13 @@ class RequestLog:
                 self._keys[service.name] = key
                 self._windows[service.name] = SignalWindow(slo_s=key[0], window_s=key[1], cloud_sites=cloud_sites)
 
+    def unfollow(self, service: str) -> None:
+        """Drop the window and the sample of a service that was removed."""
+        with self._lock:
+            self._keys.pop(service, None)
+            self._windows.pop(service, None)
+            self._samples.pop(service, None)
+
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
         with self._lock:

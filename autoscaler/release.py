@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from autoscaler.snapshot import TrackSignals
-from autoscaler.state import Admission, Deployed, Release, ReleaseEvent, ReleasePhase, Verdict
+from autoscaler.state import Admission, Deployed, Release, ReleaseEvent, ReleasePhase, Verdict, words
 from serving.sites.site import ApplicationStatus
 from serving.spec import HybridService
 
@@ -167,7 +167,8 @@ def _probing(release: Release, view: ReleaseView) -> Release:
     if release.former is None:
         return _done(release, view, "promoted", f"first version; {text}")
     if release.rollback:
-        return _to(release, view, "shifting", f"{text}; it has served before, so it is not judged again")
+        text = f"{text}; it has served before, so it is not judged again"
+        return replace(_to(release, view, "shifting", text), reason=text)
     share = _judged_share(release, release.former, view)
     return replace(_to(release, view, "judging", f"{text}; gets {share:.0%} of the requests"), share=share)
 
@@ -180,8 +181,8 @@ def _judging(release: Release, view: ReleaseView) -> Release:
     samples = {name: _sample(site) for name, site in view.sites.items()}
     if any(sample.requests < view.spec.release.min_sample for sample in samples.values()):
         return release
-    text = ", ".join(f"{name} {s.errors} errors of {s.requests}" for name, s in samples.items())
-    return _to(release, view, "shifting", f"healthy: {text}")
+    text = "healthy: " + ", ".join(f"{name} {s.errors} errors of {s.requests}" for name, s in samples.items())
+    return replace(_to(release, view, "shifting", text), reason=text)
 
 
 def _shifting(release: Release, view: ReleaseView) -> Release:
@@ -303,7 +304,9 @@ def _not_yet_back(view: ReleaseView) -> float:
 
 
 def _done(release: Release, view: ReleaseView, verdict: Verdict, text: str) -> Release:
-    return replace(_to(release, view, "done", f"{verdict}: {text}"), verdict=verdict, reason=text)
+    return replace(
+        _to(release, view, "done", f"{words(verdict)}: {text}"), verdict=verdict, reason=release.reason or text
+    )
 
 
 def _to(release: Release, view: ReleaseView, phase: ReleasePhase, text: str) -> Release:

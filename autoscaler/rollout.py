@@ -9,7 +9,7 @@ from autoscaler.placement import release_view
 from autoscaler.plan import Decision
 from autoscaler.release import advance
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
-from autoscaler.state import Deployed, Release, ReleaseEvent, ReleasePhase, ServiceState, Verdict
+from autoscaler.state import Deployed, Release, ReleaseEvent, ReleasePhase, ServiceState, Verdict, words
 from serving.application import application_name
 
 
@@ -25,7 +25,7 @@ def roll(
     if release.phase != "done":
         release = advance(release, release_view(service, mine, snapshot, rooms, _interrupted(service, release)))
     decisions = [
-        Decision(service.spec.name, f"release {event.phase}", event.text, {"version": release.candidate.version})
+        Decision(service.spec.name, f"release {words(event.phase)}", event.text, {"version": release.candidate.version})
         for event in release.events[told:]
     ]
     if release.phase != "done":

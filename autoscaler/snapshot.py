@@ -90,6 +90,8 @@ class ServiceSnapshot:
     """Deployment an operator asked to abort."""
     candidate_sample: Mapping[str, TrackSignals] = field(default_factory=dict)
     """Per site, what the candidate answered since its judging began."""
+    leaving: bool = False
+    """`hcctl remove` asked for it to go."""
 
 
 @dataclass(frozen=True)

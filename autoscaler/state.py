@@ -137,6 +137,11 @@ class DaemonState:
     """Failed actions in a row, per site."""
 
 
+def words(name: ReleasePhase | Verdict) -> str:
+    """A phase or verdict as people read it: `rolled back`."""
+    return name.replace("_", " ")
+
+
 def admission_key(site: str, application: str) -> str:
     """Key of `ServiceState.admissions`."""
     return f"{site}/{application}"

@@ -57,6 +57,7 @@ def service_status(
         },
         "cost_shifted": state.policy.shifted,
         "scaling": snapshot.scaling,
+        "leaving": service.leaving,
         "hold": dict(service.hold.replicas) if service.hold and service.hold.until_s > snapshot.now_s else None,
         "stale": snapshot.stale_reason,
         "gateway_error": gateway_error,

@@ -15,6 +15,7 @@ from autoscaler.bids import Bid
 from autoscaler.home import watch_home
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
+from autoscaler.removal import forget, gone, leave
 from autoscaler.rent import rent
 from autoscaler.rollout import roll
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
@@ -34,6 +35,8 @@ class Step:
     finished: tuple[tuple[str, Release], ...] = ()
     """Releases that ended in this tick, by service."""
     bids: tuple[Bid, ...] = ()
+    removed: tuple[str, ...] = ()
+    """Services of which nothing is left: their declarations can go."""
 
 
 def step(snapshot: Snapshot, state: DaemonState) -> Step:
@@ -61,12 +64,12 @@ def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple
     """Bids of all services, arbitrated, guarded and put in force."""
     demands, decisions = [], []
     rooms = all_rooms(state, snapshot)
-    for service in snapshot.services:
+    for service in _staying(snapshot):
         found, mine = demand(service, state, snapshot, rooms[service.spec.name])
         demands.append(found)
         state = _with(state, service, mine)
     proposed = allocate(demands, snapshot)
-    for service in snapshot.services:
+    for service in _staying(snapshot):
         name = service.spec.name
         mine, notes = set_targets(service, state.services[name], proposed[name], snapshot)
         decisions += notes
@@ -81,9 +84,13 @@ def _releases(
     finished, decisions = [], []
     rooms = all_rooms(state, snapshot)
     for service in snapshot.services:
-        name = service.spec.name
-        mine, ended, events = roll(service, state.services[name], snapshot, rooms[name])
-        mine, ejections = eject_failing(service, mine, snapshot)
+        name, mine = service.spec.name, state.services[service.spec.name]
+        ejections: list[Decision] = []
+        if service.leaving:
+            mine, ended, events = leave(service, mine, snapshot.now_s)
+        else:
+            mine, ended, events = roll(service, mine, snapshot, rooms[name])
+            mine, ejections = eject_failing(service, mine, snapshot)
         finished += [(name, ended)] if ended else []
         decisions += [*events, *ejections]
         state = _with(state, service, mine)
@@ -104,13 +111,20 @@ def _plan(
     all_routes = tuple(routes(s, mine[s.spec.name], snapshot, placed[s.spec.name]) for s in snapshot.services)
     actions, action_notes = site_actions(snapshot, state, placed)
     all_probes = tuple(
-        probe for s in snapshot.services for probe in probes(s, mine[s.spec.name], snapshot, rooms[s.spec.name])
+        probe for s in _staying(snapshot) for probe in probes(s, mine[s.spec.name], snapshot, rooms[s.spec.name])
     )
     state, ledger = rent(snapshot, state, placed)
     for service in snapshot.services:
         state = _with(state, service, _expected(service, mine[service.spec.name], snapshot, placed[service.spec.name]))
-    plan = Plan(all_routes, actions, all_probes, (*decisions, *action_notes))
-    return Step(state, plan, ledger, finished, bids)
+    removed = tuple(s.spec.name for s in snapshot.services if s.leaving and gone(s, mine[s.spec.name], snapshot, state))
+    all_routes = tuple(route for route in all_routes if route.service.name not in removed)
+    notes = tuple(Decision(name, "removed", "nothing of it is left") for name in removed)
+    plan = Plan(all_routes, actions, all_probes, (*decisions, *action_notes, *notes))
+    return Step(forget(state, removed), plan, ledger, finished, bids, removed)
+
+
+def _staying(snapshot: Snapshot) -> list[ServiceSnapshot]:
+    return [service for service in snapshot.services if not service.leaving]
 
 
 def _expected(

@@ -99,6 +99,19 @@ def open_project(context: click.Context | None = None) -> Project:
     return Project(paths=paths, spec=load_project(paths.project_file))
 
 
+def open_running(context: click.Context | None = None) -> Project:
+    """The project as `hcctl up` put it in force; as its file declares it when it is not up.
+
+    Raises:
+        InvalidInput: there is no project, or its file is not valid.
+    """
+    from serving.loading import load_project
+
+    paths = project_paths(context)
+    accepted = paths.accepted_project_file
+    return Project(paths=paths, spec=load_project(accepted if accepted.is_file() else paths.project_file))
+
+
 def load_service(path: Path | None, project: Project) -> HybridService:
     """The service of file `path` (default: the project's), checked against the project.
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from autoscaler.snapshot import Wanted
-from autoscaler.state import DaemonState, Release, ServiceState
+from autoscaler.state import DaemonState, Release, ServiceState, words
 from serving.errors import HcctlError, InvalidInput, RolledBack, WaitTimeout
 from serving.spec import HybridService
 from serving.state import Document, Store
@@ -72,6 +72,20 @@ def request(store: Store, spec: HybridService, wanted: Wanted, revision: int) ->
     """
     body = {"spec": spec.model_dump(mode="json", by_alias=True), "wanted": asdict(wanted)}
     store.put_intent("service", spec.name, body, expected_revision=revision, at_s=time.time())
+
+
+def request_removal(store: Store, name: str) -> None:
+    """Ask the daemon to drain and forget a service."""
+    document = store.intent("service", name)
+    if document is not None and not document.body.get("remove"):
+        body = {**document.body, "remove": True}
+        store.put_intent("service", name, body, expected_revision=document.revision, at_s=time.time())
+
+
+def leaving(store: Store, name: str) -> bool:
+    """Whether a service is still being removed."""
+    document = store.intent("service", name)
+    return document is not None and bool(document.body.get("remove"))
 
 
 def refuse_shared_prefix(store: Store, spec: HybridService) -> None:
@@ -142,13 +156,13 @@ def watch_release(
         document = store.observation("release", deployment)
         release = _release(document.body) if document else None
         for event in release.events[told:] if release else ():
-            say(f"{event.phase:<12} {event.text}")
+            say(f"{words(event.phase):<12} {event.text}")
             told += 1
         if release and release.verdict == "promoted":
             return release
         if release and release.verdict:
             raise RolledBack(
-                f"the release was {release.verdict.replace('_', ' ')}",
+                f"the release was {words(release.verdict)}",
                 where=release.candidate.application,
                 why=release.reason,
                 next_step="the former version serves; see `hcctl why` and `hcctl logs`",

@@ -38,6 +38,7 @@ VERBS: dict[str, dict[str, str]] = {
         "history": "List the releases of a service.",
         "rollback": "Return a service to an earlier version.",
         "abort": "End the running release; the stable version serves.",
+        "remove": "Stop serving a service, and forget its declaration.",
         "logs": "Show the logs of daemon, gateway and sites.",
     },
     "Capacity": {

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serving.sites.site import Site
     from serving.spec import HybridService
     from serving.sqlite_store import SqliteStore
+    from serving.supervisor import Plan
 
 GATEWAY_PORTS = range(18_000, 20_000)
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
@@ -202,16 +203,15 @@ def daemon_lock(paths: ProjectPaths) -> Iterator[None]:
         yield
 
 
-def write_supervisor_plan(project: Project, *, shadow: bool) -> Path:
-    """Write what the supervisor keeps alive, and return the file."""
+def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
+    """What the supervisor keeps alive."""
+    import hashlib
     import signal
 
-    from serving.supervisor import Child, Plan, write_plan
+    from serving.supervisor import Child, Plan
 
     paths = project.paths
-    private_dir(paths.log_dir)
     front = gateway(project)
-    front.prepare()
     longest_s = 30.0
     daemon = [sys.executable, "-m", "autoscaler", "--project", str(paths.root), *(["--shadow"] if shadow else [])]
     children = [
@@ -231,12 +231,11 @@ def write_supervisor_plan(project: Project, *, shadow: bool) -> Path:
             environment=child_environment(),
             cwd=paths.root,
             log=paths.log_dir / "daemon.log",
-            record=paths.run_dir / "daemon.json",
+            record=paths.daemon_record,
+            reads=hashlib.sha256(project.spec.model_dump_json().encode()).hexdigest(),
         ),
     ]
-    path = paths.run_dir / "supervisor-plan.json"
-    write_plan(path, Plan(children=children))
-    return path
+    return Plan(children=children)
 
 
 def child_environment() -> dict[str, str]:

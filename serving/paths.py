@@ -64,6 +64,11 @@ class ProjectPaths:
         return Path(tempfile.gettempdir()) / f"hcctl-{os.getuid()}-{digest}"
 
     @property
+    def accepted_project_file(self) -> Path:
+        """The project file that `hcctl up` put in force; the daemon reads this one, `hcctl down` closes its sites."""
+        return self.run_dir / PROJECT_FILE
+
+    @property
     def gateway_dir(self) -> Path:
         """HAProxy's configuration, maps and sockets."""
         return self.run_dir / "gateway"
@@ -76,6 +81,15 @@ class ProjectPaths:
     @property
     def supervisor_record(self) -> Path:
         return self.run_dir / "supervisor.json"
+
+    @property
+    def supervisor_plan(self) -> Path:
+        """What the supervisor keeps alive."""
+        return self.run_dir / "supervisor-plan.json"
+
+    @property
+    def daemon_record(self) -> Path:
+        return self.run_dir / "daemon.json"
 
     @property
     def daemon_lock(self) -> Path:

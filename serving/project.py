@@ -91,6 +91,10 @@ class SiteSpec(Model):
         return sum(pool.max_nodes for pool in self.pools)
 
 
+FIXED_OF_SITE = ("role", "kind", "ingress", "cores")
+"""What a site's processes are started with."""
+
+
 class GatewaySpec(Model):
     """The one endpoint in front of all sites."""
 
@@ -146,6 +150,32 @@ class HybridProject(Model):
     def site_order(self) -> list[str]:
         """Sites in the order the gateway fills them: private first, then as declared."""
         return sorted(self.sites, key=lambda name: self.sites[name].role != "private")
+
+
+def on_declared_sites(service: HybridService, project: HybridProject) -> tuple[HybridService | None, list[str]]:
+    """The service on the sites that the project still declares, and the names of the others.
+
+    None instead of the service: it has no share of the private site.
+    """
+    lost = [name for name in service.sites if name not in project.sites]
+    if project.private_site not in service.sites:
+        return None, lost or [project.private_site]
+    if not lost:
+        return service, []
+    kept = {name: share for name, share in service.sites.items() if name in project.sites}
+    return service.model_copy(update={"sites": kept}), lost
+
+
+def fixed_while_up(running: HybridProject, declared: HybridProject) -> list[str]:
+    """Fields that differ and that running processes were started with: they need `hcctl down` and `hcctl up`."""
+    found = [name for name in ("name", "gateway") if getattr(running, name) != getattr(declared, name)]
+    for name, site in running.sites.items():
+        new = declared.sites.get(name)
+        if new is None:
+            found.append(f"sites.{name}")
+            continue
+        found += [f"sites.{name}.{field}" for field in FIXED_OF_SITE if getattr(site, field) != getattr(new, field)]
+    return found
 
 
 def conflicts(service: HybridService, project: HybridProject) -> list[tuple[str, str]]:

@@ -52,11 +52,12 @@ class SqliteStore:
     def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         return self._put("intent", kind, name, body, expected_revision, at_s)
 
-    def delete_intent(self, kind: str, name: str) -> None:
+    def delete_intent(self, kind: str, name: str, *, expected_revision: int | None = None) -> None:
         with self._file.writing() as connection:
             found = self._read(connection, "intent", kind, name)
             if found is None or found[4] is None:
                 return
+            _refuse_changed(kind, name, int(found[3]), expected_revision)
             # An empty body keeps the revision: an intent that is deleted and made again must not
             # look unchanged to a command that read the former one.
             _, _, _, revision, _, at_s = found
@@ -171,14 +172,7 @@ class SqliteStore:
         with self._file.writing() as connection:
             found = self._read(connection, role, kind, name)
             last = 0 if found is None else int(found[3])
-            current = 0 if found is None or found[4] is None else last
-            if expected_revision not in {None, current}:
-                raise RevisionConflict(
-                    "somebody else changed it meanwhile",
-                    where=f"{kind} {name}",
-                    why=f"it is at revision {current}, not {expected_revision}",
-                    next_step="run the command again",
-                )
+            _refuse_changed(kind, name, 0 if found is None or found[4] is None else last, expected_revision)
             _replace(connection, role, kind, name, last + 1, text, when_s)
         return last + 1
 
@@ -195,6 +189,16 @@ class SqliteStore:
     def _documents(self, role: Role, kind: str) -> tuple[Document, ...]:
         rows = self._file.rows("SELECT * FROM document WHERE role = ? AND kind = ? ORDER BY name", (role, kind))
         return tuple(_as_document(row) for row in rows if row[4] is not None)
+
+
+def _refuse_changed(kind: str, name: str, revision: int, expected_revision: int | None) -> None:
+    if expected_revision not in {None, revision}:
+        raise RevisionConflict(
+            "somebody else changed it meanwhile",
+            where=f"{kind} {name}",
+            why=f"it is at revision {revision}, not {expected_revision}",
+            next_step="run the command again",
+        )
 
 
 def _replace(

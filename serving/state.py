@@ -79,7 +79,13 @@ class Store(Protocol):
         """
         ...
 
-    def delete_intent(self, kind: str, name: str) -> None: ...
+    def delete_intent(self, kind: str, name: str, *, expected_revision: int | None = None) -> None:
+        """Remove what is wanted; absent is no error.
+
+        Raises: RevisionConflict when it exists at another revision than the expected one.
+        """
+        ...
+
     def intent(self, kind: str, name: str) -> Document | None: ...
     def intents(self, kind: str) -> tuple[Document, ...]:
         """All intents of a kind, by name."""

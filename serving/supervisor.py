@@ -44,11 +44,16 @@ class Child(BaseModel):
     record: Path
     stop_signal: int = Field(default=int(signal.SIGTERM), description="Asks it to finish.")
     stop_grace_s: float = Field(default=10.0, description="How long it may take to finish.")
+    reads: str = Field(default="", description="Digest of what it reads at its start; another one starts it anew.")
 
     @property
     def marker(self) -> str:
         """Marks it and its descendants in /proc; unique by the record's path."""
         return f"child-{self.record}"
+
+    def same_run(self, other: Child) -> bool:
+        """Whether both describe the same run. The environment is that of whoever wrote the plan: it does not count."""
+        return (self.name, self.command, self.reads) == (other.name, other.command, other.reads)
 
 
 class Plan(BaseModel):
@@ -62,6 +67,11 @@ class Plan(BaseModel):
 def write_plan(path: Path, plan: Plan) -> None:
     """Write a plan for `python -m serving.supervisor`, readable by its owner only."""
     write_atomic(path, plan.model_dump_json(indent=1).encode())
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan that `write_plan` wrote."""
+    return Plan.model_validate_json(path.read_bytes())
 
 
 class Keeper:
@@ -121,23 +131,42 @@ def stop_child(child: Child, record: ProcessRecord | None) -> None:
     child.record.unlink(missing_ok=True)
 
 
-def run(plan: Plan) -> None:
-    """Keep the plan's children alive until SIGTERM, then stop them, the last started first."""
-    stopping = threading.Event()
+def run(plan_file: Path) -> None:
+    """Keep the plan's children alive until SIGTERM, then stop them, the last started first.
+
+    SIGHUP: the plan has changed. What is not in it any more, or is to run otherwise, is stopped.
+    """
+    stopping, changed = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    keepers = [Keeper(child) for child in plan.children]
+    signal.signal(signal.SIGHUP, lambda *_: changed.set())
+    keepers = [Keeper(child) for child in read_plan(plan_file).children]
     while not stopping.wait(POLL_S):
+        if changed.is_set():
+            changed.clear()
+            keepers = _replanned(keepers, read_plan(plan_file))
         for keeper in keepers:
             keeper.keep(time.monotonic())
     for keeper in reversed(keepers):
         keeper.stop()
 
 
+def _replanned(keepers: list[Keeper], plan: Plan) -> list[Keeper]:
+    """Keepers of a changed plan; who runs as it should is left alone."""
+    same = {}
+    for keeper in keepers:
+        if any(child.same_run(keeper.child) for child in plan.children):
+            same[keeper.child.name] = keeper
+        else:
+            log.info("%s is stopped: the plan has changed", keeper.child.name)
+            keeper.stop()
+    return [same.get(child.name) or Keeper(child) for child in plan.children]
+
+
 def main() -> None:
     """Entry of `python -m serving.supervisor PLAN`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    run(Plan.model_validate_json(Path(sys.argv[1]).read_bytes()))
+    run(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import click
 from pydantic import JsonValue
 
 from cli import output
-from cli.context import open_project
+from cli.context import open_project, open_running
 
 
 @click.group(name="autoscaler")
@@ -20,7 +20,7 @@ def run(shadow: bool) -> None:
     """Run the daemon in the foreground. `hcctl up` does this for you."""
     from cli import wiring
 
-    wiring.run_daemon(open_project(), shadow=shadow)
+    wiring.run_daemon(open_running(), shadow=shadow)
 
 
 @command.command(name="pause")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.context import load_service, open_project
+from cli.context import load_service, open_running
 from cli.options import wait_options
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def command(
     from autoscaler.snapshot import Wanted
     from cli import intents, wiring
 
-    project = open_project()
+    project = open_running()
     spec = load_service(file, project)
     with wiring.store(project.paths) as store:
         registry = wiring.registry(project.paths)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import output
-from cli.context import open_project
+from cli.context import open_running
 
 if TYPE_CHECKING:
     from cli.context import Project
@@ -22,7 +22,7 @@ def command() -> None:
     Nothing is left: no process, no port, no temporary file. Versions, decisions and the
     ledger stay in .hcctl; `hcctl up` continues from there.
     """
-    project = open_project()
+    project = open_running()
     stop(project)
     output.success(f"{project.spec.name} is down")
 
@@ -35,16 +35,16 @@ def stop(project: Project) -> None:
 
     from cli import wiring
     from serving.sites.processes import is_alive, read_record, terminate
-    from serving.supervisor import Plan, stop_child
+    from serving.supervisor import read_plan, stop_child
 
     paths = project.paths
     record = read_record(paths.supervisor_record)
     if record is not None and is_alive(record):
         output.progress("stopping gateway and daemon")
     terminate(record, f"supervisor-{paths.run_dir}", grace_s=SUPERVISOR_GRACE_S)
-    plan = paths.run_dir / "supervisor-plan.json"
+    plan = paths.supervisor_plan
     if plan.exists():  # children of a supervisor that was killed
-        for child in reversed(Plan.model_validate_json(plan.read_bytes()).children):
+        for child in reversed(read_plan(plan).children):
             stop_child(child, read_record(child.record))
     if paths.database.exists():
         with wiring.store(paths) as store:

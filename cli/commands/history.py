@@ -16,6 +16,7 @@ from cli.context import open_project
 @output.output_option
 def command(service: str | None, limit: int, output_format: output.Output) -> None:
     """List the releases of a service, newest first, with their verdicts and reasons."""
+    from autoscaler.state import words
     from cli import intents, wiring
 
     project = open_project()
@@ -26,7 +27,7 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
             "started": datetime.fromtimestamp(release.started_at_s).astimezone().isoformat(timespec="seconds"),
             "service": name,
             "version": release.candidate.version[:12],
-            "verdict": (release.verdict or release.phase).replace("_", " "),
+            "verdict": words(release.verdict or release.phase),
             "took_s": round(
                 (release.phase_since_s if release.verdict else release.started_at_s) - release.started_at_s, 1
             )
@@ -38,7 +39,7 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
         for name, release in reversed(found)
     ][:limit]
     columns: list[output.Column | str] = [
-        "started",
+        output.Column("started", render=lambda value: value[:19].replace("T", " ")),
         "service",
         "version",
         output.Column("verdict", render=output.state),

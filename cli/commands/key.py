@@ -40,7 +40,9 @@ def add(name: str, output_format: output.Output) -> None:
         output.emit({"name": name, "key": secret}, output_format)
     output.progress(f"this is the only time that key {name} is shown")
     if not project.spec.gateway.require_api_key:
-        output.warning("the gateway asks for no key: set gateway.require_api_key in hcctl.yaml, then `hcctl up`")
+        output.warning(
+            "the gateway asks for no key: set gateway.require_api_key in hcctl.yaml, then `hcctl down` and `hcctl up`"
+        )
 
 
 @command.command("list")

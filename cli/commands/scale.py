@@ -8,7 +8,7 @@ import click
 from pydantic import JsonValue
 
 from cli import output
-from cli.context import open_project
+from cli.context import open_running
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
@@ -47,7 +47,7 @@ def command(service: str, counts: tuple[str, ...], duration: str, reason: str, r
     from cli import intents, wiring
     from serving.errors import InvalidInput
 
-    project, now_s = open_project(), time.time()
+    project, now_s = open_running(), time.time()
     with wiring.store(project.paths) as store:
         name = intents.pick_service(store, service)
         if release:

@@ -97,9 +97,7 @@ def _service(root: Tree, service: dict[str, Any], daemon: str) -> None:
             node.add(output.text(f"! {warning}", "warn"))
     if service["release"]:
         release = service["release"]
-        text = (
-            f"release {release['version'][:12]}: {release['phase']}, {output.share(release['share'])} of the requests"
-        )
+        text = f"release {release['version'][:12]}: {release['phase'].replace('_', ' ')}, {output.share(release['share'])} of the requests"
         node.add(output.text(f"{text}; {release['reason']}", "accent"))
     for name, site in service["sites"].items():
         node.add(_site(name, site))
@@ -118,6 +116,8 @@ def _age(service: dict[str, Any], daemon: str) -> str:
 
 def _scaling(service: dict[str, Any]) -> list[str]:
     told = []
+    if service["leaving"]:
+        told.append("is being removed: its requests are finished first")
     if service["hold"]:
         told.append("held by hand at " + ", ".join(f"{site}={count}" for site, count in service["hold"].items()))
     if service["scaling"] != "active":

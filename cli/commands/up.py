@@ -13,10 +13,12 @@ from cli.options import wait_options
 
 if TYPE_CHECKING:
     from cli.context import Project
+    from serving.sites.processes import ProcessRecord
 
 
 FRESH_S = 5.0
 """What the daemon wrote before that tells of a former run."""
+RESTART_TIMEOUT_S = 30.0
 
 
 @click.command(name="up")
@@ -26,7 +28,8 @@ def command(shadow: bool, timeout_s: float, no_wait: bool) -> None:
     """Start supervisor, daemon, gateway and the private site.
 
     Cloud sites start when a burst opens them. A project that is up stays up; what died is
-    started again; services that were deployed before serve again.
+    started again; services that were deployed before serve again. A changed hcctl.yaml is put in
+    force: pools, prices, new sites and the daemon's settings at once, the rest by `hcctl down` first.
     """
     from cli import wiring
 
@@ -43,7 +46,11 @@ def command(shadow: bool, timeout_s: float, no_wait: bool) -> None:
 
 
 def start(project: Project, *, shadow: bool = False) -> None:
-    """Start the supervisor unless it runs; it starts the rest."""
+    """Start the supervisor unless it runs; it starts the rest. A changed project file is put in force.
+
+    Raises:
+        InvalidInput: the change is of something that running processes were started with.
+    """
     import sys
     import time
 
@@ -51,21 +58,20 @@ def start(project: Project, *, shadow: bool = False) -> None:
     from serving.files import write_atomic
     from serving.paths import private_dir
     from serving.sites.processes import is_alive, read_record, spawn, write_record
+    from serving.supervisor import write_plan
 
     paths = project.paths
     private_dir(paths.run_dir)
     private_dir(paths.log_dir)
     record = read_record(paths.supervisor_record)
-    declared, running = paths.project_file.read_bytes(), paths.run_dir / "hcctl.yaml"
     if record is not None and is_alive(record):
-        output.progress("the supervisor runs already")
-        if not running.is_file() or running.read_bytes() != declared:
-            output.warning("hcctl.yaml has changed since; `hcctl down` and `hcctl up` put it in force")
+        _put_in_force(project, record, shadow=shadow)
         return
-    write_atomic(running, declared)
-    plan = wiring.write_supervisor_plan(project, shadow=shadow)
+    write_atomic(paths.accepted_project_file, paths.project_file.read_bytes())
+    wiring.gateway(project).prepare()
+    write_plan(paths.supervisor_plan, wiring.supervisor_plan(project, shadow=shadow))
     record = spawn(
-        [sys.executable, "-m", "serving.supervisor", str(plan)],
+        [sys.executable, "-m", "serving.supervisor", str(paths.supervisor_plan)],
         environment=wiring.child_environment(),
         marker=f"supervisor-{paths.run_dir}",
         log=paths.log_dir / "supervisor.log",
@@ -73,6 +79,45 @@ def start(project: Project, *, shadow: bool = False) -> None:
         at_s=time.time(),
     )
     write_record(paths.supervisor_record, record)
+
+
+def _put_in_force(project: Project, supervisor: ProcessRecord, *, shadow: bool) -> None:
+    """Let the daemon start anew if it should run otherwise; gateway and sites go on as they are."""
+    import os
+    import signal
+    import time
+
+    from cli import wiring
+    from serving.errors import InvalidInput, WaitTimeout
+    from serving.files import write_atomic
+    from serving.loading import load_project
+    from serving.project import fixed_while_up
+    from serving.sites.processes import read_record
+    from serving.supervisor import read_plan, write_plan
+
+    paths = project.paths
+    running = load_project(paths.accepted_project_file)
+    if fixed := fixed_while_up(running, project.spec):
+        raise InvalidInput(
+            "this cannot change while the project is up",
+            where=", ".join(fixed),
+            why="its processes were started with the former value",
+            next_step="run `hcctl down`, then `hcctl up`",
+        )
+    former, plan = read_plan(paths.supervisor_plan), wiring.supervisor_plan(project, shadow=shadow)
+    if all(new.same_run(old) for new, old in zip(plan.children, former.children, strict=True)):
+        output.progress("the supervisor runs already")
+        return
+    output.progress("the daemon starts anew with what has changed; gateway and sites go on")
+    daemon = read_record(paths.daemon_record)
+    write_atomic(paths.accepted_project_file, paths.project_file.read_bytes())
+    write_plan(paths.supervisor_plan, plan)
+    os.kill(supervisor.pid, signal.SIGHUP)
+    deadline_s = time.monotonic() + RESTART_TIMEOUT_S
+    while read_record(paths.daemon_record) in (daemon, None):
+        if time.monotonic() > deadline_s:
+            raise WaitTimeout("the daemon did not start anew", next_step="see `hcctl logs` and `hcctl doctor`")
+        time.sleep(0.05)
 
 
 def wait_until_up(project: Project, timeout_s: float) -> None:

@@ -306,7 +306,7 @@ def _refuse_shared_prefix(services: Iterable[ServiceRoutes]) -> None:
         name, prefix = service.service.name, folder(service.service.routing.prefix)
         if prefix in owner:
             raise InvalidInput(
-                "Two services have the same path",
+                "two services have the same path",
                 where=f"{name}: routing.prefix",
                 why=f"{owner[prefix]} already has {prefix}",
                 next_step="give one of them another prefix",

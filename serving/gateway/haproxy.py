@@ -203,7 +203,7 @@ class HaproxyGateway:
     def _certificate(path: Path) -> Path:
         if not path.is_file():
             raise InvalidInput(
-                "The TLS certificate is not there",
+                "the TLS certificate is not there",
                 where="gateway.tls_certificate",
                 why=f"{path} is not a file",
                 next_step="name a PEM file with certificate and key",

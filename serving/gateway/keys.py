@@ -35,7 +35,7 @@ _KEYS = TypeAdapter(list[ApiKey])
 
 
 class KeyFile:
-    """The API keys of one project, in one file for its owner only; writers take turns.
+    """the API keys of one project, in one file for its owner only; writers take turns.
 
     Raises (all methods): HcctlError when the file cannot be read or written.
     """
@@ -55,7 +55,7 @@ class KeyFile:
             return tuple(_KEYS.validate_json(text))
         except ValidationError as error:
             raise HcctlError(
-                "The file of API keys is damaged",
+                "the file of API keys is damaged",
                 where=str(self._path),
                 why=error.errors(include_input=False)[0]["msg"],
                 next_step="restore it from a backup, or remove it and create new keys",
@@ -97,4 +97,4 @@ class KeyFile:
 
 
 def _refused(name: str, why: str, next_step: str) -> InvalidInput:
-    return InvalidInput("The API key cannot be changed", where=name[:60], why=why, next_step=next_step)
+    return InvalidInput("the API key cannot be changed", where=name[:60], why=why, next_step=next_step)

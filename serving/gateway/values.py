@@ -102,7 +102,7 @@ def integer(value: int, what: str, least: int, most: int) -> int:
 def refused(what: str, value: object) -> InvalidInput:
     """The error for a value that may not stand in the configuration; shows 60 characters of it."""
     return InvalidInput(
-        "A value may not stand in the gateway's configuration",
+        "a value may not stand in the gateway's configuration",
         where=what,
         why=f"{str(value)[:60]!r} is outside its bounds",
         next_step="correct it in the service or project file",

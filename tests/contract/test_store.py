@@ -83,6 +83,18 @@ def test_a_deleted_intent_made_again_does_not_look_unchanged(store: Store) -> No
         store.put_intent("hold", "shop", {"n": 3}, expected_revision=first, at_s=3.0)
 
 
+def test_a_delete_with_a_stale_revision_is_a_conflict(store: Store) -> None:
+    """Somebody wrote it meanwhile: it stays. What is absent is deleted at any revision."""
+    first = store.put_intent("service", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+    second = store.put_intent("service", "shop", {"n": 2}, expected_revision=first, at_s=2.0)
+    with pytest.raises(RevisionConflict):
+        store.delete_intent("service", "shop", expected_revision=first)
+    assert store.intent("service", "shop") is not None
+    store.delete_intent("service", "shop", expected_revision=second)
+    assert store.intent("service", "shop") is None
+    store.delete_intent("service", "shop", expected_revision=second)
+
+
 def test_deleting_what_is_absent_is_no_error(store: Store) -> None:
     """Deletes can be repeated."""
     store.delete_intent("service", "shop")

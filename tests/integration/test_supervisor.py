@@ -122,3 +122,28 @@ def test_child_that_cannot_stay_up_is_started_with_growing_pauses(tmp_path: Path
         assert 2 <= len(counter.read_text()) <= 6
     finally:
         rig.clean_up()
+
+
+def test_a_changed_plan_is_taken_up(supervised: Supervised) -> None:
+    """SIGHUP: a child that is to run otherwise starts anew, one that is not is left alone, a dropped one stops."""
+    process = supervised.start()
+    kept = supervised.record()
+    further = supervised.child.model_copy(update={"name": "further", "record": supervised.plan.parent / "further.json"})
+    write_plan(supervised.plan, Plan(children=[supervised.child, further]))
+    os.kill(process.pid, signal.SIGHUP)
+    until(lambda: read_record(further.record) is not None)
+    first = read_record(further.record)
+    assert supervised.record() == kept
+    write_plan(supervised.plan, Plan(children=[supervised.child, further.model_copy(update={"reads": "other"})]))
+    os.kill(process.pid, signal.SIGHUP)
+    until(lambda: read_record(further.record) not in (None, first))
+    assert first is not None
+    assert not is_alive(first)
+    second = read_record(further.record)
+    other_shell = supervised.child.model_copy(update={"environment": {**os.environ, "SHLVL": "9"}})
+    write_plan(supervised.plan, Plan(children=[other_shell]))
+    os.kill(process.pid, signal.SIGHUP)
+    until(lambda: read_record(further.record) is None)
+    assert second is not None
+    assert not is_alive(second)
+    assert supervised.record() == kept

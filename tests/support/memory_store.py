@@ -23,10 +23,12 @@ class MemoryStore:
     def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         return self._put("intent", kind, name, body, expected_revision, at_s)
 
-    def delete_intent(self, kind: str, name: str) -> None:
+    def delete_intent(self, kind: str, name: str, *, expected_revision: int | None = None) -> None:
         with self._lock:
             revision, text, at_s = self._documents.get(("intent", kind, name), (0, None, 0.0))
             if text is not None:
+                if expected_revision not in (None, revision):
+                    raise RevisionConflict("somebody else changed it meanwhile", where=f"{kind} {name}")
                 self._documents["intent", kind, name] = (revision + 1, None, at_s)
 
     def intent(self, kind: str, name: str) -> Document | None:

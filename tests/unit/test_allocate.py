@@ -159,7 +159,7 @@ def test_the_reason_of_a_private_target_says_what_is_moving():
     spec = service(burst={"cost": COST})
     assert chosen(wants(3), current={"private": 1})["private"].reason == "the load"
     home = chosen(wants(3, "keep"), current={"private": 1})["private"]
-    assert home.reason == "private first, 3 of 3 replicas fit at home; the load"
+    assert home.reason == "private first, all 3 replicas fit at home; the load"
     assert chosen(wants(3, "keep"), current={"private": 3})["private"].reason == "the load"
     moved = chosen(wants(4, "keep", shift=True), spec=spec, current={"private": 4}, ready={"cloud": 3})["private"]
     assert (moved.replicas, moved.reason) == (1, "the load")

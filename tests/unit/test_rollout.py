@@ -30,7 +30,7 @@ def test_a_deployment_is_taken_up_once():
     """Its first two events are told; the next tick does not take it up again, nor after its end."""
     mine, ended, told = roll(wanting("v2", "d2"), serving(), moment(), ROOMS)
     assert ended is None
-    assert [d.action for d in told] == ["release making_room", "release loading"]
+    assert [d.action for d in told] == ["release making room", "release loading"]
     assert (mine.release.candidate.version, mine.release.former, mine.seen_deployment) == ("v2", V1, "d2")
     again, _, told = roll(wanting("v2", "d2"), mine, moment(), ROOMS)
     assert (again.release.started_at_s, told) == (NOW_S, [])

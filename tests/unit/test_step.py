@@ -23,7 +23,7 @@ def test_the_first_tick_opens_the_private_site():
     found = step(moment(sites=sites), DaemonState())
     assert [type(action) for action in found.plan.site_actions] == [OpenSite]
     assert found.state.services["shop"].targets == {"private": 1, "cloud": 0}
-    assert [d.action for d in found.plan.decisions] == ["scale", "release making_room", "release loading", "open site"]
+    assert [d.action for d in found.plan.decisions] == ["scale", "release making room", "release loading", "open site"]
     assert found.ledger == ()
 
 
