@@ -56,6 +56,7 @@ class Daemon:
         executor: Executor,
         clock: Callable[[], float],
         shadow: bool = False,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
         self._project = project
         self._store = store
@@ -63,8 +64,8 @@ class Daemon:
         self._requests = requests
         self._clock = clock
         self._shadow = shadow
-        self._hands = {name: SiteHands(sites[name], executor) for name in project.site_order}
-        self._probes = ProbeHands(prober, executor)
+        self._hands = {name: SiteHands(sites[name], executor, news) for name in project.site_order}
+        self._probes = ProbeHands(prober, executor, news)
         self._gateway_seen: GatewayObservation | None = None
         self._gateway_error = ""
         self._specs: dict[str, tuple[int, HybridService | None]] = {}

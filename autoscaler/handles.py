@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autoscaler.plan import ApplyApplications, CloseSite, OpenSite, ProbeApplication, SiteAction
@@ -64,6 +64,8 @@ class SiteHands:
 
     site: Site
     executor: Executor
+    news: Callable[[], None]
+    """Called, from any thread, when something is known that the last tick did not know."""
     observation: SiteObservation | None = None
     busy: bool = False
     _looking: bool = False
@@ -102,8 +104,12 @@ class SiteHands:
             with self._lock:
                 self._looking = False
         with self._lock:  # a look that began before an action must not hide what a later one saw
-            if self.observation is None or observation.at_s >= self.observation.at_s:
-                self.observation = observation
+            former = self.observation
+            if former is not None and observation.at_s < former.at_s:
+                return
+            self.observation = observation
+        if former is None or replace(former, at_s=observation.at_s) != observation:
+            self.news()
 
     def _act(self, action: SiteAction, key: str) -> None:
         error = ""
@@ -118,6 +124,7 @@ class SiteHands:
         self._look()
         with self._lock:
             self._outcomes.append(Outcome(action.site, key, error))
+        self.news()
 
 
 def perform(site: Site, action: SiteAction) -> None:
@@ -141,6 +148,7 @@ class ProbeHands:
 
     prober: Prober
     executor: Executor
+    news: Callable[[], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: set[tuple[str, str]] = field(default_factory=set)
     _results: list[ProbeResult] = field(default_factory=list)
@@ -173,3 +181,4 @@ class ProbeHands:
             result = ProbeResult(action.site, action.application, action.requests, action.requests, text)
         with self._lock:
             self._results.append(result)
+        self.news()

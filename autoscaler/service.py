@@ -15,31 +15,57 @@ from serving.errors import HcctlError
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF_S = 10.0
+SHORTEST_PAUSE_S = 0.1
+"""Between two ticks, however much there is to know."""
 
 
-def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, *, tick_s: float) -> None:
-    """Tick until SIGTERM or SIGINT.
+class Wakeup:
+    """Ends the pause between two ticks: a site changed, a probe or an action ended, or the daemon is to stop."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._event = threading.Event()
+
+    def stop(self) -> None:
+        """The loop ends after the tick that runs."""
+        self.stopping = True
+        self._event.set()
+
+    def news(self) -> None:
+        """The next tick comes as soon as it may."""
+        self._event.set()
+
+    def pause(self, least_s: float, most_s: float) -> None:
+        """Wait `most_s`; with news only `least_s`."""
+        begun_s = time.monotonic()
+        if self._event.wait(max(0.0, most_s)) and not self.stopping:
+            time.sleep(max(0.0, least_s - (time.monotonic() - begun_s)))
+        self._event.clear()
+
+
+def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, wakeup: Wakeup, *, tick_s: float) -> None:
+    """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
 
     A tick that fails (a full disk, a locked database) is logged and tried again with growing
     pauses; what was decided and not stored was not acted on.
     """
-    stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda *_: wakeup.stop())
     receiver.start()
     daemon.resume()
     log.info("daemon started")
-    failures, next_s = 0, time.monotonic()
+    failures = 0
     try:
-        while not stopping.wait(max(0.0, next_s - time.monotonic())):
+        while not wakeup.stopping:
             begun_s = time.monotonic()
             try:
                 daemon.tick()
-                failures, next_s = 0, max(begun_s + tick_s, time.monotonic())
+                failures = 0
             except HcctlError as error:
                 failures += 1
-                next_s = begun_s + min(LONGEST_BACKOFF_S, tick_s * 2.0**failures)
                 log.error("tick failed (%d in a row): %s", failures, error)  # noqa: TRY400 - its text says it all
+            pause_s = min(LONGEST_BACKOFF_S, tick_s * 2.0**failures) - (time.monotonic() - begun_s)
+            wakeup.pause(min(SHORTEST_PAUSE_S, tick_s) if failures == 0 else pause_s, pause_s)
     finally:
         receiver.stop()
         executor.stop()

@@ -158,7 +158,7 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
     from autoscaler.handles import ThreadExecutor
     from autoscaler.probe import send_probes
     from autoscaler.receiver import Receiver, RequestLog
-    from autoscaler.service import run
+    from autoscaler.service import Wakeup, run
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
@@ -166,6 +166,7 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
         requests = RequestLog()
         executor = ThreadExecutor(4 * len(project.spec.sites))
+        wakeup = Wakeup()
         daemon = Daemon(
             project.spec,
             store=opened,
@@ -176,8 +177,10 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
             executor=executor,
             clock=time.time,
             shadow=shadow,
+            news=wakeup.news,
         )
-        run(daemon, Receiver(project.paths.gateway_log_socket, requests), executor, tick_s=project.spec.daemon.tick_s)
+        receiver = Receiver(project.paths.gateway_log_socket, requests)
+        run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
 
 
 @contextlib.contextmanager

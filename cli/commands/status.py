@@ -97,7 +97,8 @@ def _service(root: Tree, service: dict[str, Any], daemon: str) -> None:
             node.add(output.text(f"! {warning}", "warn"))
     if service["release"]:
         release = service["release"]
-        text = f"release {release['version'][:12]}: {release['phase'].replace('_', ' ')}, {output.share(release['share'])} of the requests"
+        phase, part = release["phase"].replace("_", " "), output.share(release["share"])
+        text = f"release {release['version'][:12]}: {phase}, {part} of the requests"
         node.add(output.text(f"{text}; {release['reason']}", "accent"))
     for name, site in service["sites"].items():
         node.add(_site(name, site))

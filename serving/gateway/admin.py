@@ -5,15 +5,29 @@ from __future__ import annotations
 import re
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import GatewayUnreachable
 from serving.gateway.live import Live, parse_live, parse_map
+from serving.gateway.values import PATHS, SHARE
 
 ANSWER_TIMEOUT_S = 2.0
 LONGEST_ANSWER_BYTES = 8 << 20
+SERVERS, COUNTERS = "show servers state", "show stat -1 6 -1"
 LONGEST_COMMAND_BYTES = 16_000
 """Commands of one connection share a buffer of `BUFFER_BYTES`."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """What HAProxy runs now."""
+
+    digest: str
+    """`config.static_digest` of its configuration."""
+    live: Live
+    shares: dict[str, str]
+    paths: dict[str, str]
 
 
 class AdminSocket:
@@ -59,9 +73,28 @@ class AdminSocket:
             if refused:
                 raise self._unreachable(f"it refused {line[:80]!r}: {refused[0][:120]}")
 
+    def ask_all(self, *commands: str) -> list[str]:
+        """The answers to several questions that change nothing, over one connection.
+
+        Raises:
+            GatewayUnreachable: as `ask`, or not as many answers as questions.
+        """
+        answers = _answers(self.ask(";".join(commands)))
+        if len(answers) != len(commands):
+            raise self._unreachable(f"it gave {len(answers)} answers to {len(commands)} questions")
+        return answers
+
     def live(self) -> Live:
         """Servers and queues now."""
-        return parse_live(self.ask("show servers state"), self.ask("show stat -1 6 -1"))
+        return parse_live(*self.ask_all(SERVERS, COUNTERS))
+
+    def running(self) -> Running:
+        """All that an assertion of routes starts from."""
+        info, servers, counters, *maps = self.ask_all(
+            "show info", SERVERS, COUNTERS, f"show map {SHARE}", f"show map {PATHS}"
+        )
+        shares, paths = (parse_map(text) for text in maps)
+        return Running(self._digest(info), parse_live(servers, counters), shares, paths)
 
     def map(self, name: str) -> dict[str, str]:
         """Contents of a map file as HAProxy has them."""
@@ -69,7 +102,10 @@ class AdminSocket:
 
     def digest(self) -> str:
         """`config.static_digest` of the configuration that is running."""
-        found = re.search(r"^description: hcctl-([0-9a-f]{16})$", self.ask("show info"), re.MULTILINE)
+        return self._digest(self.ask("show info"))
+
+    def _digest(self, info: str) -> str:
+        found = re.search(r"^description: hcctl-([0-9a-f]{16})$", info, re.MULTILINE)
         if found is None:
             raise self._unreachable("it does not run a configuration of hcctl")
         return found[1]
@@ -86,6 +122,18 @@ class AdminSocket:
 def _is_consent(text: str) -> bool:
     """What HAProxy says of a changed or unchanged address; every other command succeeds in silence."""
     return text.endswith("by 'stats socket command'")
+
+
+def _answers(text: str) -> list[str]:
+    """Split what several questions were answered: each answer ends with an empty line."""
+    answers, lines = [], list[str]()
+    for line in text.split("\n")[:-1]:
+        if line:
+            lines.append(f"{line}\n")
+        else:
+            answers.append("".join(lines))
+            lines = []
+    return [*answers, "".join(lines)] if lines else answers
 
 
 def _lines(commands: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from serving.errors import GatewayUnreachable, HcctlError, InvalidInput
 from serving.files import disk_errors
 from serving.gateway import config, values
-from serving.gateway.admin import AdminSocket
+from serving.gateway.admin import AdminSocket, Running
 from serving.gateway.commands import commands, key_commands, next_step
 from serving.gateway.config import ListenSettings
 from serving.gateway.gateway import GatewayObservation, ServerObservation
@@ -92,9 +92,11 @@ class HaproxyGateway:
             if f"hcctl-{digest}" not in (self._read(config.CONFIG) or ""):
                 self._check(files)
             self._write(files)
-            if self._admin.digest() != digest:
+            running = self._admin.running()
+            if running.digest != digest:
                 self._reload(digest)
-            self._adjust(routes)
+                running = self._admin.running()
+            self._adjust(routes, running)
             if self._listen.require_api_key:
                 live = self._admin.map(values.KEYS)
                 self._admin.run(key_commands(live, dict(self._api_keys())))
@@ -111,11 +113,10 @@ class HaproxyGateway:
             queued[service] = queued.get(service, 0) + waiting
         return GatewayObservation(tuple(servers), queued, self._clock())
 
-    def _adjust(self, routes: Routes) -> None:
+    def _adjust(self, routes: Routes, running: Running) -> None:
         """Bring the running process nearer to `routes` by commands; usually all the way."""
-        live = self._admin.live()
-        current = routes_in_force(routes, live, self._admin.map(values.SHARE), self._admin.map(values.PATHS))
-        self._admin.run(commands(current, next_step(current, routes, live.queued)))
+        current = routes_in_force(routes, running.live, running.shares, running.paths)
+        self._admin.run(commands(current, next_step(current, routes, running.live.queued)))
 
     def _render(self, routes: Routes) -> dict[str, str]:
         return config.render(routes, self._listen, self._api_keys())
