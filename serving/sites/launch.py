@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from serving.sites.site import Endpoint
 OPEN_TIMEOUT_S = 180.0
 """A site that does not answer by then has failed to open."""
 
+NICENESS = 5
+"""Sites share the computer with the gateway and the daemon, which need little of it, but at once."""
+
 _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 2.0
 
@@ -36,6 +40,7 @@ logger = logging.getLogger(__name__)
 def main(arguments: list[str]) -> int:
     """Run a site until its Ray cluster ends; returns the cluster's exit code."""
     dashboard, ingress, token_file, opened_file, *command = arguments
+    os.nice(NICENESS)
     api = ServeApi(Endpoint(LOOPBACK, int(dashboard)), Path(token_file).read_text())
     ray = subprocess.Popen(command)
 
