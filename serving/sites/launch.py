@@ -9,6 +9,7 @@ file. It ends when Ray ends, and stops Ray when it is terminated or Serve does n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from serving.sites.site import Endpoint
 OPEN_TIMEOUT_S = 180.0
 """A site that does not answer by then has failed to open."""
 
-NICENESS = 5
+NICENESS = 10
 """Sites share the computer with the gateway and the daemon, which need little of it, but at once."""
 
 _POLL_S = 0.1
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 def main(arguments: list[str]) -> int:
     """Run a site until its Ray cluster ends; returns the cluster's exit code."""
     dashboard, ingress, token_file, opened_file, *command = arguments
-    os.nice(NICENESS)
+    _give_way()
     api = ServeApi(Endpoint(LOOPBACK, int(dashboard)), Path(token_file).read_text())
     ray = subprocess.Popen(command)
 
@@ -56,6 +57,17 @@ def main(arguments: list[str]) -> int:
         logger.exception("Serve did not start")
         ray.terminate()
     return ray.wait()
+
+
+def _give_way() -> None:
+    """Lower the priority of this process and all it starts.
+
+    Where Linux groups processes by session (autogroup, see sched(7)), niceness counts inside a group
+    only, and the group has one of its own.
+    """
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def start_serve(api: ServeApi, ingress: Endpoint, ray: subprocess.Popen[bytes]) -> bool:

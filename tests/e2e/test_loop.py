@@ -7,18 +7,20 @@ site serving one version, the cloud closed.
 from __future__ import annotations
 
 import json
+import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from cli import wiring
 from serving.sites.ports import listening_ports
 from serving.sites.processes import MARKER_VARIABLE
-from tests.support.running_project import SERVICE, OpenLoad, RunningProject
+from tests.support.running_gateway import new_certificate
+from tests.support.running_project import PROJECT, SERVICE, OpenLoad, RunningProject
 
 pytestmark = pytest.mark.e2e
 
@@ -221,14 +223,26 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
 
 
 def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Another project has its own ports, processes and state; stopping it leaves the first one alone."""
+    """Another project, with TLS and keys, has its own ports, processes and state; its end leaves the first one alone."""
     temporary = set(Path(tempfile.gettempdir()).iterdir())
     other = RunningProject(tmp_path_factory.mktemp("loop") / "other", name="other")
+    certificate = new_certificate(other.folder / "gateway.pem")
+    gateway = {"tls_certificate": certificate.name, "require_api_key": True}
+    other.write("hcctl.yaml", {**PROJECT, "name": "other", "gateway": gateway})
+    other.reread()
+    trusted = {"verify": ssl.create_default_context(cafile=str(certificate))}
     try:
         other.must("up")
         other.push("other")
         other.must("deploy")
-        assert other.ask().json()["label"] == "other"
+        assert other.url.startswith("https://")
+        assert other.ask(**trusted).status_code == 401
+        key = other.must("key", "add", "ci").out.strip()
+        headers = {"Authorization": f"Bearer {key}"}
+        until(lambda: other.ask(**trusted, headers=headers).status_code == 200)
+        assert other.ask(**trusted, headers=headers).json()["label"] == "other"
+        other.must("key", "revoke", "ci")
+        until(lambda: other.ask(**trusted, headers=headers).status_code == 401)
         assert shop.ask().json()["label"] == "v3"
         ports = json.loads(other.project.paths.ports_file.read_text())
         assert ports != json.loads(shop.project.paths.ports_file.read_text())
@@ -257,6 +271,30 @@ def test_killed_supervisor_is_replaced_by_up(shop: RunningProject) -> None:
     assert shop.pid("daemon") != daemon
 
 
+def test_changed_project_file_is_put_in_force(shop: RunningProject) -> None:
+    """`hcctl up` takes a new price while requests go on, and names what needs a restart; a broken file harms nobody."""
+    dearer = json.loads(json.dumps(PROJECT))
+    dearer["sites"]["cloud"]["pools"][0]["price_usd_per_hour"] = 2.0
+    shop.write("hcctl.yaml", dearer)
+    daemon, gateway = shop.pid("daemon"), shop.pid("gateway")
+    with OpenLoad(shop.url, CALM_RPS) as load:
+        shop.must("up")
+        assert shop.pid("daemon") != daemon
+        assert shop.pid("gateway") == gateway
+        prices = {row["site"]: row["usd_per_node_hour"] for row in shop.must("cost", "-o", "json").json()}
+        assert prices["cloud"] == 2.0
+        shop.write("hcctl.yaml", {**dearer, "gateway": {"port": 18_000}})
+        refused = shop.hcctl("up")
+        assert (refused.code, "gateway" in refused.errors) == (2, True)
+        (shop.folder / "hcctl.yaml").write_text("sites: [")
+        assert shop.hcctl("up").code == 2
+        shop.kill("daemon")
+        until(lambda: wiring.daemon_alive(shop.project.paths))
+        time.sleep(2)
+    assert load.outcomes.total() == load.outcomes["200"], load.outcomes
+    shop.write("hcctl.yaml", dearer)
+
+
 def test_spend_cap_refuses_by_hand_with_exit_code_5(shop: RunningProject) -> None:
     """`hcctl scale` beyond the budget is refused before anything is rented."""
     shop.write("service.yaml", {**SERVICE, "budget": {"usd_per_hour": 0.0001}})
@@ -266,8 +304,26 @@ def test_spend_cap_refuses_by_hand_with_exit_code_5(shop: RunningProject) -> Non
     assert "usd_per_hour" in done.errors
 
 
-def _in_rotation(site: dict[str, Any]) -> bool:
-    return site["limit"] > 0 and not site["ejected"]
+def test_removed_service_leaves_nothing(shop: RunningProject) -> None:
+    """`hcctl remove` finishes what is in flight, frees the replicas and forgets; a deploy brings it back."""
+    shop.write("service.yaml", SERVICE)
+    with OpenLoad(shop.url, CALM_RPS) as load:
+        time.sleep(1)
+        shop.must("remove", "shop")
+    assert load.lost == load.outcomes["404"], load.outcomes
+    assert shop.ask().status_code == 404
+    assert shop.must("status", "-o", "json").json()["services"] == []
+    assert wiring.sites(shop.project)["private"].observe().applications == ()
+    shop.must("deploy")
+    assert shop.ask().status_code == 200
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """Wait for a condition; fails the test when it does not come."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never happened"
+        time.sleep(0.1)
 
 
 def _environment(pid: int) -> bytes:

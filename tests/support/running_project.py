@@ -186,6 +186,10 @@ class RunningProject:
         """One request through the gateway."""
         return httpx.post(self.url, json={}, timeout=20.0, trust_env=False, **options)
 
+    def reread(self) -> None:
+        """Take the project file as it is now."""
+        self.project = Project(self.project.paths, load_project(self.folder / "hcctl.yaml"))
+
 
 @dataclass
 class OpenLoad:
