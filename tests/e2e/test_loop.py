@@ -223,7 +223,7 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
 
 
 def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Another project, with TLS and keys, has its own ports, processes and state; its end leaves the first one alone."""
+    """Another project, with TLS and keys, has its own ports and state; its end leaves the first one alone."""
     temporary = set(Path(tempfile.gettempdir()).iterdir())
     other = RunningProject(tmp_path_factory.mktemp("loop") / "other", name="other")
     certificate = new_certificate(other.folder / "gateway.pem")
