@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -18,13 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
-from autoscaler.plan import Decision, Plan, SiteAction
+from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, Wanted
 from autoscaler.state import DaemonState
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
+from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
 from serving.project import HybridProject, on_declared_sites
 from serving.sites.site import Site, SiteObservation
@@ -72,7 +73,8 @@ class Daemon:
         self._judging: dict[str, str] = {}
         self._persisted_s = self._ledger_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
-        self._sequence = 0
+        self._unsettled: list[Outcome] = []
+        """Actions that ended and are still open in the journal."""
         self._state = DaemonState()
 
     @property
@@ -112,18 +114,25 @@ class Daemon:
     def tick(self) -> Step:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
-        outcomes = [outcome for hands in self._hands.values() for outcome in hands.collect()]
-        self._settle(outcomes, now_s)
+        for hands in self._hands.values():
+            self._take(hands.collect(), now_s)
         for hands in self._hands.values():
             hands.look()
         self._observe_gateway(now_s)
         snapshot = self._snapshot(now_s)
         result = step(snapshot, self._state)
         self._begin_samples(result.state)
-        self._record(snapshot, result, now_s)
+        actions = [(self._key(action, now_s), action) for action in result.plan.site_actions]
+        with self._store.atomic():  # all of a tick is on disk, or nothing of it
+            self._settle(now_s)
+            self._record(snapshot, result, now_s)
+            for key, action in actions:
+                body = {"kind": type(action).__name__, "site": action.site, "reason": action.reason}
+                self._store.begin_action(key, body, at_s=now_s)
+        self._unsettled = []
         self._state = result.state
         self._assert_routes(result.plan)
-        self._dispatch(result.plan, now_s)
+        self._dispatch(actions, result.plan.probes)
         return result
 
     def _observe_gateway(self, now_s: float) -> None:
@@ -277,32 +286,36 @@ class Daemon:
         except HcctlError as error:  # refused or out of reach: the former routes stay, the next tick tries again
             self._gateway_trouble(error.one_line())
 
-    def _dispatch(self, plan: Plan, now_s: float) -> None:
-        for action in plan.site_actions:
-            key = self._key(action, now_s)
-            body = {"kind": type(action).__name__, "site": action.site, "reason": action.reason}
-            self._store.begin_action(key, body, at_s=now_s)
+    def _dispatch(self, actions: Sequence[tuple[str, SiteAction]], probes: Sequence[ProbeApplication]) -> None:
+        for key, action in actions:
+            failpoint("daemon.after-journal")
             self._hands[action.site].act(action, key)
-        for probe in plan.probes:
+        for probe in probes:
             self._probes.probe(probe)
 
     def _key(self, action: SiteAction, now_s: float) -> str:
         """An action decided twice in one tick is one action; decided later it is another."""
-        self._sequence += 1
         digest = hashlib.sha256(repr(action).encode()).hexdigest()[:12]
         return f"{action.site}/{type(action).__name__}/{digest}/{now_s:.3f}"
 
-    def _settle(self, outcomes: list[Outcome], now_s: float) -> None:
-        """Close the journal of finished actions; a failed one is not retried at once."""
-        for outcome in outcomes:
+    def _settle(self, now_s: float) -> None:
+        """Close the journal of finished actions."""
+        for outcome in self._unsettled:
             self._store.complete_action(outcome.key, {"error": outcome.error}, at_s=now_s)
+            if outcome.error:
+                note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
+                self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
+
+    def _take(self, outcomes: list[Outcome], now_s: float) -> None:
+        """Note how actions ended; a failed one is not tried again at once."""
+        self._unsettled += outcomes
+        for outcome in outcomes:
+            failpoint("daemon.after-call")
             failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)
             if outcome.error:
                 failures[outcome.site] = failures.get(outcome.site, 0) + 1
                 retry[outcome.site] = now_s + min(LONGEST_RETRY_S, 2.0 ** failures[outcome.site])
                 log.warning("%s: %s", outcome.site, outcome.error)
-                note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
-                self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
             else:
                 failures.pop(outcome.site, None)
                 retry.pop(outcome.site, None)

@@ -69,6 +69,10 @@ class SiteHands:
     observation: SiteObservation | None = None
     busy: bool = False
     _looking: bool = False
+    _begun: int = 0
+    """Looks begun; their order, unlike their time, is right when the clock is set back."""
+    _shown: int = 0
+    """Number of the look that `observation` is of."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _outcomes: list[Outcome] = field(default_factory=list)
 
@@ -98,16 +102,18 @@ class SiteHands:
         return done
 
     def _look(self) -> None:
+        with self._lock:
+            self._begun += 1
+            number = self._begun
         try:
             observation = self.site.observe()
         finally:
             with self._lock:
                 self._looking = False
         with self._lock:  # a look that began before an action must not hide what a later one saw
-            former = self.observation
-            if former is not None and observation.at_s < former.at_s:
+            if number < self._shown:
                 return
-            self.observation = observation
+            former, self._shown, self.observation = self.observation, number, observation
         if former is None or replace(former, at_s=observation.at_s) != observation:
             self.news()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from serving.errors import HcctlError
+from serving.failpoints import failpoint
 
 CHUNK_BYTES = 1 << 20
 
@@ -63,7 +64,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
                 os.fchmod(file.fileno(), mode)
                 file.write(data)
                 sync_file(file)
+                failpoint("file.before-rename")
                 draft.replace(path)
+                failpoint("file.after-rename")
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise

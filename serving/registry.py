@@ -21,6 +21,7 @@ from pydantic import JsonValue, ValidationError
 
 from serving.artefact import check_weights, first_problem, read_manifest, verify_version
 from serving.errors import CorruptArtefact, InvalidInput
+from serving.failpoints import failpoint
 from serving.files import disk_errors, exclusive, open_plain, sha256_copy, sync_dir, sync_file
 from serving.manifest import (
     FILE_NAME_PATTERN,
@@ -152,7 +153,9 @@ class Registry:
             target.rename(self._temporary() / "damaged")  # Pushing what was damaged mends it.
         _write_manifest(draft / MANIFEST_FILE, manifest)
         sync_dir(draft)
+        failpoint("registry.before-publish")
         draft.rename(target)
+        failpoint("registry.after-publish")
         sync_dir(self.root)
         return manifest
 

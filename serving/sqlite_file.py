@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import HcctlError, InvalidInput, UnsupportedState
+from serving.failpoints import failpoint
 from serving.files import disk_errors, exclusive, sync_dir
 from serving.paths import private_dir
 
@@ -56,7 +57,8 @@ class SqliteFile:
         self.path = path
         self.backup_path = path.with_name(f"{path.name}.backup")
         self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._writing = False
         with disk_errors("the state folder cannot be used", path.parent):
             private_dir(path.parent)
         # One at a time: SQLite does not wait for others when it changes to a write-ahead log.
@@ -80,9 +82,17 @@ class SqliteFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of the block is on disk when it ends, or nothing of it."""
-        with self._lock, self._explained(), self._transaction():
-            yield self._connection
+        """A transaction: all of the block is on disk when it ends, or nothing of it. Inside another one, part of it."""
+        with self._lock:
+            if self._writing:
+                yield self._connection
+                return
+            self._writing = True
+            try:
+                with self._explained(), self._transaction():
+                    yield self._connection
+            finally:
+                self._writing = False
 
     def opened(self, row: Row) -> Row:
         """The values of a row that was read, once their CRC has been checked."""
@@ -179,7 +189,9 @@ class SqliteFile:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            failpoint("store.before-commit")
             self._connection.execute("COMMIT")
+            failpoint("store.after-commit")
         except BaseException:
             # SQLite has rolled back by itself after some errors; what is told is the first cause.
             with suppress(sqlite3.Error):

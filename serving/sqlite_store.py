@@ -6,6 +6,8 @@ Commands and the daemon open the same file at once; writers take turns.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +50,11 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, MIGRATIONS)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        with self._file.writing():
+            yield
 
     def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         return self._put("intent", kind, name, body, expected_revision, at_s)

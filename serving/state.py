@@ -9,6 +9,7 @@ both pass tests/contract/test_store.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,10 +67,14 @@ class LedgerEntry:
 
 
 class Store(Protocol):
-    """Durable state. Each write is atomic and on disk when the call returns.
+    """Durable state. Each write is atomic and on disk when the call returns, or when `atomic` around it ends.
 
     `intent` kinds: service, hold, control. `observation` kinds: daemon, service, site, release.
     """
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """All writes of the block, of this thread, or none: what it raises undoes them. May be nested."""
+        ...
 
     def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         """Write what is wanted; returns the new revision.

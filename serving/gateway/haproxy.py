@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serving.errors import GatewayUnreachable, HcctlError, InvalidInput
+from serving.failpoints import failpoint
 from serving.files import disk_errors
 from serving.gateway import config, values
 from serving.gateway.admin import AdminSocket, Running
@@ -92,6 +93,7 @@ class HaproxyGateway:
             if f"hcctl-{digest}" not in (self._read(config.CONFIG) or ""):
                 self._check(files)
             self._write(files)
+            failpoint("gateway.after-files")
             running = self._admin.running()
             if running.digest != digest:
                 self._reload(digest)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import serving
 from serving.errors import HcctlError, SiteUnreachable
+from serving.failpoints import failpoint
 from serving.files import disk_errors, exclusive, write_atomic
 from serving.paths import ProjectPaths, private_dir
 from serving.project import SiteSpec
@@ -119,6 +120,7 @@ class LocalSite:
                 cores=self._spec.cores,
                 at_s=self._clock(),
             )
+            failpoint("site.after-spawn")
             write_record(self._process_file, record)
 
     def close(self) -> None:

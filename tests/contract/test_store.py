@@ -95,6 +95,38 @@ def test_a_delete_with_a_stale_revision_is_a_conflict(store: Store) -> None:
     store.delete_intent("service", "shop", expected_revision=second)
 
 
+def test_writes_of_an_atomic_block_stand_or_fall_together(store: Store) -> None:
+    """An error undoes all of it, also what an inner block wrote; what it returned from stands."""
+
+    def write_and_fail() -> None:
+        with store.atomic():
+            store.put_observation("service", "shop", {"n": 1}, at_s=1.0)
+            with store.atomic():
+                store.append_decisions((("shop", {"action": "x", "reason": "y"}),), at_s=1.0, keep=10)
+                store.begin_action("a", {}, at_s=1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    assert (store.observation("service", "shop"), store.decisions(), store.open_actions()) == (None, (), ())
+    with store.atomic():
+        store.put_observation("service", "shop", {"n": 1}, at_s=1.0)
+        store.begin_action("a", {}, at_s=1.0)
+        assert store.observation("service", "shop") is not None
+    assert [entry.key for entry in store.open_actions()] == ["a"]
+
+
+def test_a_refused_write_leaves_the_rest_of_its_block(store: Store) -> None:
+    """A conflict that the block handles is not the end of the block."""
+    store.put_intent("service", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+    with store.atomic():
+        store.put_observation("service", "shop", {}, at_s=1.0)
+        with pytest.raises(RevisionConflict):
+            store.delete_intent("service", "shop", expected_revision=7)
+    assert store.observation("service", "shop") is not None
+    assert store.intent("service", "shop") is not None
+
+
 def test_deleting_what_is_absent_is_no_error(store: Store) -> None:
     """Deletes can be repeated."""
     store.delete_intent("service", "shop")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from serving.bodies import decode_body, encode_body, finite
 from serving.errors import HcctlError, InvalidInput, RevisionConflict
@@ -14,11 +16,23 @@ class MemoryStore:
     """Everything is lost with the object; apart from that it behaves like `SqliteStore`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._documents: dict[tuple[str, str, str], tuple[int, str | None, float]] = {}
         self._journal: dict[str, JournalEntry] = {}
         self._decisions: list[Decision] = []
         self._ledger: dict[tuple[float, str, str, str], LedgerEntry] = {}
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        with self._lock:
+            before = self._documents, self._journal, self._decisions, self._ledger
+            self._documents, self._journal = dict(self._documents), dict(self._journal)
+            self._decisions, self._ledger = list(self._decisions), dict(self._ledger)
+            try:
+                yield
+            except BaseException:
+                self._documents, self._journal, self._decisions, self._ledger = before
+                raise
 
     def put_intent(self, kind: str, name: str, body: Body, *, expected_revision: int | None, at_s: float) -> int:
         return self._put("intent", kind, name, body, expected_revision, at_s)
