@@ -183,11 +183,14 @@ defaults
   # Nothing was sent when a connection fails, so every request may try the next site. The other
   # causes are for idempotent routes (`disable-l7-retry` in the frontend). Not response-timeout:
   # a slow request would hold four slots in turn.
-  retries 3
+  retries 4
   option redispatch 1
   retry-on conn-failure empty-response junk-response 500 502 503
-  # Shorter than the keep-alive of usual HTTP servers, so that none closes under a request.
-  default-server check inter 1s fall 2 rise 2 pool-purge-delay 2s
+  # A shared pool would give each retry another connection to a site that has just died, until none is left.
+  http-reuse never
+  # Two refused connections in a row: it is gone, long before its checks say so. What overflowed there waits for the
+  # other site. Idle connections are kept shorter than usual HTTP servers do, so that none closes under a request.
+  default-server check inter 1s fall 2 rise 2 pool-purge-delay 2s observe layer4 error-limit 2 on-error mark-down
   http-error {_answer(400, "bad_request", "The request is not valid HTTP.")}
   http-error {_answer(408, "request_timeout", "The request did not arrive in time.")}
   http-error {_answer(500, "gateway_error", "The gateway could not handle the request.")}

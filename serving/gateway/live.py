@@ -5,6 +5,7 @@ An answer that is not in the expected form is `GatewayUnreachable`, never a gues
 
 from __future__ import annotations
 
+import csv
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def parse_live(state: str, stat: str) -> Live:
         queued: dict[str, int] = {}
         for (where, _), row in counters.items():
             queued[where] = queued.get(where, 0) + _count(row["qcur"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         raise _unreadable(error) from None
     return Live(servers, queued)
 
@@ -113,7 +114,8 @@ def _checked(service: ServiceRoutes) -> ServiceRoutes:
 def _stat_rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
     head, *lines = text.removeprefix("# ").strip().splitlines()
     names = head.split(",")
-    rows = [dict(zip(names, line.split(","), strict=True)) for line in lines]
+    # Texts about failed checks are quoted and may hold commas.
+    rows = [dict(zip(names, cells, strict=True)) for cells in csv.reader(lines, strict=True)]
     return {(row["pxname"], row["svname"]): row for row in rows}
 
 

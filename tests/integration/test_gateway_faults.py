@@ -97,6 +97,21 @@ def test_a_killed_site_loses_no_idempotent_request(here: World) -> None:
     assert failures(answers) == []
 
 
+@pytest.mark.parametrize("connections", ["kept", "new"])
+def test_a_killed_cloud_loses_nothing_while_the_private_site_is_full(here: World, connections: str) -> None:
+    """What overflowed there finds no free slot at home: it waits for one, and is answered."""
+    here.route(private=2, cloud=8)
+    here.private.behave(delay_s=0.05)
+    here.cloud.behave(delay_s=0.05)
+    headers = {"Connection": "close"} if connections == "new" else {}
+    with load(here.at.url + "/shop/again/x", clients=10, headers=headers) as answers:
+        here.at.until(lambda: len(answers) > 100, within_s=10)
+        here.cloud.kill()
+        here.at.until(lambda: not here.at.server("cloud").up, within_s=1)
+        time.sleep(1)
+    assert failures(answers) == []
+
+
 def test_what_was_sent_once_is_not_sent_again(here: World) -> None:
     """A site that breaks off gets a non-idempotent request once, and its client a 502."""
     here.route(private=4, cloud=8)

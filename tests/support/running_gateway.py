@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,9 @@ def failures(answers: Iterable[httpx.Response | str]) -> list[httpx.Response | s
 
 
 @contextlib.contextmanager
-def load(url: str, *, clients: int, method: str = "GET", body: bytes = b"") -> Iterator[list[httpx.Response | str]]:
+def load(
+    url: str, *, clients: int, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Iterator[list[httpx.Response | str]]:
     """Clients that send one request after the other until the block ends; answers, or errors as text."""
     answers: list[httpx.Response | str] = []
     stopping = threading.Event()
@@ -210,7 +212,7 @@ def load(url: str, *, clients: int, method: str = "GET", body: bytes = b"") -> I
         async with httpx.AsyncClient(timeout=10, trust_env=False, verify=False) as http:
             while not stopping.is_set():
                 try:
-                    answers.append(await http.request(method, url, content=body))
+                    answers.append(await http.request(method, url, content=body, headers=headers))
                 except httpx.HTTPError as error:
                     answers.append(repr(error))
 

@@ -55,6 +55,13 @@ def test_servers_are_read_with_state_limit_and_use() -> None:
     )
 
 
+def test_quoted_texts_in_the_counters_are_one_value() -> None:
+    """What HAProxy tells of a failed connection holds commas: `"Health analyze, ..."`."""
+    told = STAT.replace("slim,", "slim,last_chk,").replace(",\n", ',"Layer4 problem, ""refused"", twice",\n')
+    told = told.replace('slim,last_chk,"Layer4 problem, ""refused"", twice",', "slim,last_chk,")
+    assert parse_live(STATE, told) == parse_live(STATE, STAT)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
