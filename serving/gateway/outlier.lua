@@ -7,7 +7,7 @@
 -- outnumbered by good answers, held down for HOLD_MS, then left to its health checks.
 -- A server that someone sets up by hand meanwhile (`set server ... health up`) is let go at once.
 
-local POLL_MS = 200
+local POLL_MS = 50
 local STRIKES = 5
 local HOLD_MS = tonumber((...))
 

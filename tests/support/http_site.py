@@ -22,7 +22,17 @@ class HttpSite:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.process = subprocess.Popen([sys.executable, "-IS", str(_PROGRAM), name], stdout=subprocess.PIPE)
+        self.process = self._start(0)
+
+    def _start(self, port: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-IS", str(_PROGRAM), self.name, str(port)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    def again(self) -> None:
+        """Start it again where it was, after `kill`; returns when it listens."""
+        self.process = self._start(self.endpoint.port)
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
 
     @cached_property
     def endpoint(self) -> Endpoint:

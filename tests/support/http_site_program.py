@@ -1,4 +1,4 @@
-"""The HTTP server behind `http_site.HttpSite`: prints its port and serves until it is killed.
+"""The HTTP server behind `http_site.HttpSite`: name, port (0: a free one); prints the port, serves until killed.
 
 Standard library only, so that it starts at once. `/-/healthz` always answers 200, as an ingress
 does whose application fails; `/-/behave` sets status, delay and cutting off.
@@ -73,12 +73,12 @@ class _Server:
         return {"requests": self.requests, "most_at_once": self.most_at_once, "paths": self.paths[-1000:]}
 
 
-async def _serve(name: str) -> None:
-    server = await asyncio.start_server(_Server(name).connection, "127.0.0.1", 0, limit=1 << 22, backlog=1024)
+async def _serve(name: str, port: int) -> None:
+    server = await asyncio.start_server(_Server(name).connection, "127.0.0.1", port, limit=1 << 22, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2])))
