@@ -203,6 +203,8 @@ class OpenLoad:
     labels: Counter[str] = field(default_factory=Counter)
     latencies_s: list[tuple[float, float]] = field(default_factory=list)
     """(time of the answer, seconds it took), monotonic."""
+    problems: list[tuple[float, float, str]] = field(default_factory=list)
+    """(sent, ended, outcome) of each request that was not answered 200, monotonic."""
 
     def __enter__(self) -> OpenLoad:
         self._stop = threading.Event()
@@ -236,18 +238,25 @@ class OpenLoad:
         import aiohttp
 
         tasks = set()
-        begun_s, sent = time.monotonic(), 0
+        before_s, due = time.monotonic(), 0.0
         # Shorter than the gateway's, so that no connection is closed under a request.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5.0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
             while not self._stop.is_set():
-                while sent < (time.monotonic() - begun_s) * self.rate_rps:
+                now_s = time.monotonic()
+                before_s, due = now_s, due + (now_s - before_s) * self.rate_rps
+                while due >= 1:
                     task = asyncio.create_task(self._send(session))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-                    sent += 1
+                    due -= 1
                 await asyncio.sleep(0.005)
             await asyncio.gather(*tasks)
+
+    def _note(self, begun_s: float, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+        if outcome != "200":
+            self.problems.append((begun_s, time.monotonic(), outcome))
 
     async def _send(self, session: Any) -> None:
         import aiohttp
@@ -256,10 +265,10 @@ class OpenLoad:
         try:
             async with session.post(self.url, json={}) as answer:
                 body = await answer.read()
-                self.outcomes[str(answer.status)] += 1
+                self._note(begun_s, str(answer.status))
                 self.sites[answer.headers.get("X-Hcctl-Site", "")] += 1
                 if answer.status == 200:
                     self.labels[json.loads(body)["label"]] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.outcomes[type(error).__name__] += 1
+            self._note(begun_s, type(error).__name__)
         self.latencies_s.append((time.monotonic(), time.monotonic() - begun_s))
