@@ -213,7 +213,7 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
 
     from serving.supervisor import Child, Plan
 
-    paths = project.paths
+    paths, code = project.paths, _code_digest()
     front = gateway(project)
     longest_s = 30.0
     daemon = [sys.executable, "-m", "autoscaler", "--project", str(paths.root), *(["--shadow"] if shadow else [])]
@@ -235,10 +235,23 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             cwd=paths.root,
             log=paths.log_dir / "daemon.log",
             record=paths.daemon_record,
-            reads=hashlib.sha256(project.spec.model_dump_json().encode()).hexdigest(),
+            reads=hashlib.sha256(f"{code}{project.spec.model_dump_json()}".encode()).hexdigest(),
         ),
     ]
-    return Plan(children=children)
+    return Plan(children=children, code=code)
+
+
+def _code_digest() -> str:
+    """Names the hcctl that runs now: installed or in a source tree, changed or not."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for package in ("autoscaler", "cli", "serving"):
+        for file in sorted((SOURCE_ROOT / package).rglob("*")):
+            if file.suffix in (".py", ".lua"):
+                digest.update(f"{file.relative_to(SOURCE_ROOT)}\0".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def child_environment() -> dict[str, str]:

@@ -62,6 +62,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     children: list[Child]
+    code: str = Field(default="", description="Names the hcctl that wrote the plan, and whose supervisor keeps it.")
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -51,13 +51,10 @@ def start(project: Project, *, shadow: bool = False) -> None:
     Raises:
         InvalidInput: the change is of something that running processes were started with.
     """
-    import sys
-    import time
-
     from cli import wiring
     from serving.files import write_atomic
     from serving.paths import private_dir
-    from serving.sites.processes import is_alive, read_record, spawn, write_record
+    from serving.sites.processes import is_alive, read_record
     from serving.supervisor import write_plan
 
     paths = project.paths
@@ -70,6 +67,18 @@ def start(project: Project, *, shadow: bool = False) -> None:
     write_atomic(paths.accepted_project_file, paths.project_file.read_bytes())
     wiring.gateway(project).prepare()
     write_plan(paths.supervisor_plan, wiring.supervisor_plan(project, shadow=shadow))
+    _start_supervisor(project)
+
+
+def _start_supervisor(project: Project) -> None:
+    """Start a supervisor on the plan; what a former one has started is adopted."""
+    import sys
+    import time
+
+    from cli import wiring
+    from serving.sites.processes import spawn, write_record
+
+    paths = project.paths
     record = spawn(
         [sys.executable, "-m", "serving.supervisor", str(paths.supervisor_plan)],
         environment=wiring.child_environment(),
@@ -118,6 +127,9 @@ def _put_in_force(project: Project, supervisor: ProcessRecord, *, shadow: bool) 
         if time.monotonic() > deadline_s:
             raise WaitTimeout("the daemon did not start anew", next_step="see `hcctl logs` and `hcctl doctor`")
         time.sleep(0.05)
+    if plan.code != former.code:  # a newer hcctl: its supervisor takes over what the former one keeps
+        os.kill(supervisor.pid, signal.SIGKILL)
+        _start_supervisor(project)
 
 
 def wait_until_up(project: Project, timeout_s: float) -> None:

@@ -7,6 +7,7 @@ site serving one version, the cloud closed.
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import tempfile
 import time
@@ -20,7 +21,7 @@ from cli import wiring
 from serving.sites.ports import listening_ports
 from serving.sites.processes import MARKER_VARIABLE
 from tests.support.running_gateway import new_certificate
-from tests.support.running_project import PROJECT, SERVICE, OpenLoad, RunningProject
+from tests.support.running_project import PROJECT, REPOSITORY, SERVICE, OpenLoad, RunningProject
 
 pytestmark = pytest.mark.e2e
 
@@ -293,6 +294,28 @@ def test_changed_project_file_is_put_in_force(shop: RunningProject) -> None:
         time.sleep(2)
     assert load.outcomes.total() == load.outcomes["200"], load.outcomes
     shop.write("hcctl.yaml", dearer)
+
+
+def test_upgrade_of_a_running_project_loses_no_request(shop: RunningProject, tmp_path: Path) -> None:
+    """`hcctl up` of another hcctl replaces supervisor and daemon; gateway and sites go on, and can be scaled."""
+    for package in ("autoscaler", "cli", "serving"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
+    with (tmp_path / "autoscaler" / "daemon.py").open("a") as newer:
+        newer.write("\n# newer\n")
+    before = {part: shop.pid(part) for part in ("supervisor", "daemon", "gateway", "private")}
+    shop.source = tmp_path
+    with OpenLoad(shop.url, CALM_RPS) as load:
+        shop.must("up")
+        after = {part: shop.pid(part) for part in before}
+        shop.must("scale", "shop", "private=2")
+        shop.wait("two replicas", lambda s: sum(s["sites"]["private"]["ready"].values()) == 2, 60)
+        shop.must("scale", "shop", "--release")
+        shop.source = REPOSITORY
+        shop.must("up")
+    assert load.outcomes.total() == load.outcomes["200"], load.outcomes
+    assert {part for part in before if before[part] != after[part]} == {"supervisor", "daemon"}
+    shop.kill("daemon")
+    until(lambda: wiring.daemon_alive(shop.project.paths))
 
 
 def test_spend_cap_refuses_by_hand_with_exit_code_5(shop: RunningProject) -> None:

@@ -84,6 +84,8 @@ class RunningProject:
 
     def __init__(self, folder: Path, name: str = "e2e") -> None:
         self.folder = folder
+        self.source = REPOSITORY
+        """Where the hcctl that `hcctl` runs lies."""
         folder.mkdir(parents=True, exist_ok=True)
         self.write("hcctl.yaml", {**PROJECT, "name": name})
         self.write("service.yaml", SERVICE)
@@ -106,7 +108,7 @@ class RunningProject:
         done = subprocess.run(
             [sys.executable, "-c", "from cli.main import main; main()", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1"},
+            env={**os.environ, "PYTHONPATH": str(self.source), "NO_COLOR": "1"},
             capture_output=True,
             text=True,
             timeout=timeout_s,

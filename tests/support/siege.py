@@ -180,6 +180,10 @@ class Siege:
         document = self.store.intent("service", "shop")
         if document is None or document.body.get("remove"):
             self.deploy(self.good)
+        self.run(60)
+        mine = self.daemon.state.services.get("shop") if self.daemon else None
+        if mine is None or (mine.stable is None and mine.release is None):
+            self.deploy(self.good)  # only bad versions were asked for, and rolled back
         self.run(seconds)
 
     def bad_stop(self) -> None:
