@@ -20,6 +20,7 @@ from autoscaler.cost import spend
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
+from autoscaler.reconcile import takes_away
 from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, Wanted
 from autoscaler.state import DaemonState
 from autoscaler.status import service_status
@@ -38,6 +39,8 @@ PERSIST_EVERY_S = 1.0
 LEDGER_EVERY_S = 5.0
 LONGEST_RETRY_S = 60.0
 LONGEST_MONTH_S = 32 * 86_400.0
+
+HELD_BACK = "held back: the gateway has not taken the routes that go with it"
 
 _STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
 
@@ -131,8 +134,8 @@ class Daemon:
                 self._store.begin_action(key, body, at_s=now_s)
         self._unsettled = []
         self._state = result.state
-        self._assert_routes(result.plan)
-        self._dispatch(actions, result.plan.probes)
+        asserted = self._assert_routes(result.plan)
+        self._dispatch(actions, result.plan.probes, asserted=asserted)
         return result
 
     def _observe_gateway(self, now_s: float) -> None:
@@ -280,16 +283,26 @@ class Daemon:
         body = {"service": service, **TypeAdapter(type(release)).dump_python(release, mode="json")}
         self._store.put_observation("release", str(body["deployment"]), body, at_s=now_s)
 
-    def _assert_routes(self, plan: Plan) -> None:
+    def _assert_routes(self, plan: Plan) -> bool:
         try:
             self._gateway.assert_routes(plan.routes)
         except HcctlError as error:  # refused or out of reach: the former routes stay, the next tick tries again
             self._gateway_trouble(error.one_line())
+            return False
+        return True
 
-    def _dispatch(self, actions: Sequence[tuple[str, SiteAction]], probes: Sequence[ProbeApplication]) -> None:
+    def _dispatch(
+        self, actions: Sequence[tuple[str, SiteAction]], probes: Sequence[ProbeApplication], *, asserted: bool
+    ) -> None:
+        """Begin what was decided. Nothing is taken away while the gateway may still send there."""
         for key, action in actions:
             failpoint("daemon.after-journal")
-            self._hands[action.site].act(action, key)
+            hands = self._hands[action.site]
+            seen = hands.observation.applications if hands.observation else None
+            if not asserted and takes_away(action, seen or ()):
+                self._unsettled.append(Outcome(action.site, key, HELD_BACK))
+            else:
+                hands.act(action, key)
         for probe in probes:
             self._probes.probe(probe)
 
@@ -302,7 +315,7 @@ class Daemon:
         """Close the journal of finished actions."""
         for outcome in self._unsettled:
             self._store.complete_action(outcome.key, {"error": outcome.error}, at_s=now_s)
-            if outcome.error:
+            if outcome.error and outcome.error != HELD_BACK:
                 note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
                 self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
 

@@ -5,7 +5,7 @@ Level-triggered: an action that was lost is simply decided again from the next o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoscaler.plan import ApplyApplications, CloseSite, OpenSite, ScaleApplication, SiteAction
@@ -40,6 +40,16 @@ def site_action(site: str, seen: SiteSnapshot, wish: SiteWish) -> SiteAction | N
     if phase == "opening" or seen.observation.applications is None:
         return None
     return _application_action(site, seen.observation.applications, wish)
+
+
+def takes_away(action: SiteAction, observed: Sequence[ApplicationStatus]) -> bool:
+    """Whether an action removes capacity that the gateway may still send to."""
+    if isinstance(action, ApplyApplications):
+        kept = {application.name for application in action.applications}
+        return any(status.name not in kept for status in observed if status.phase != "deleting")
+    if isinstance(action, ScaleApplication):
+        return any(s.name == action.application and s.replicas_target > action.replicas for s in observed)
+    return isinstance(action, CloseSite)
 
 
 def _application_action(site: str, observed: tuple[ApplicationStatus, ...], wish: SiteWish) -> SiteAction | None:

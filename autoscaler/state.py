@@ -135,6 +135,8 @@ class DaemonState:
     """Not before this is a failed action on a site tried again."""
     failures: Mapping[str, int] = field(default_factory=dict)
     """Failed actions in a row, per site."""
+    seen_s: float | None = None
+    """When the last tick was, by the wall clock."""
 
 
 def words(name: ReleasePhase | Verdict) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from autoscaler.admission import admit, eject_failing, probes
 from autoscaler.allocate import allocate
 from autoscaler.bids import Bid
+from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
@@ -41,12 +42,13 @@ class Step:
 
 def step(snapshot: Snapshot, state: DaemonState) -> Step:
     """Decide everything for this moment."""
+    state, notes = follow_clock(state, snapshot.now_s)
     for service in snapshot.services:
         mine = state.services.get(service.spec.name, ServiceState())
         state = _with(state, service, _observe(service, mine, snapshot))
     state, bids, decisions = _targets(snapshot, state)
     state, finished, events = _releases(snapshot, state)
-    return _plan(snapshot, state, bids, finished, [*decisions, *events])
+    return _plan(snapshot, state, bids, finished, [*notes, *decisions, *events])
 
 
 def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:

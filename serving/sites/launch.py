@@ -29,7 +29,7 @@ from serving.sites.site import Endpoint
 OPEN_TIMEOUT_S = 180.0
 """A site that does not answer by then has failed to open."""
 
-NICENESS = 10
+NICENESS = 5
 """Sites share the computer with the gateway and the daemon, which need little of it, but at once."""
 
 _POLL_S = 0.1

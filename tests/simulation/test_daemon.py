@@ -199,3 +199,20 @@ def test_unreachable_site_is_reported_as_an_outcome() -> None:
     rig.sites["private"].apply = apply  # type: ignore[method-assign]
     rig.run(40)
     assert rig.store.observation("release", "deploy-v2").body["verdict"] == "promoted"
+
+
+def test_nothing_is_taken_away_while_the_gateway_may_still_send_there() -> None:
+    """The gateway refuses the routes of a new version: the old one is not removed until it has taken them."""
+    rig = serving()
+    rig.deploy("v2")
+    rig.run(3)
+    rig.gateway.deaf = True
+    rig.run(60)
+    former = rig.gateway.routes[0].stable.path_prefix.strip("/")
+    assert former in {status.name for status in rig.sites["private"].observe().applications}
+    rig.gateway.deaf = False
+    rig.run(20)
+    assert rig.gateway.routes[0].stable.path_prefix.strip("/") != former
+    assert former not in {status.name for status in rig.sites["private"].observe().applications}
+    assert rig.store.open_actions() == ()
+    assert "action failed" not in rig.actions()

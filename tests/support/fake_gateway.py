@@ -15,6 +15,8 @@ class FakeGateway:
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.clock = clock
         self.running = True
+        self.deaf = False
+        """It answers questions, and takes no routes."""
         self.asserted: list[Routes] = []
         """Every assertion, the latest last."""
         self.down: set[tuple[str, Track, str]] = set()
@@ -29,6 +31,8 @@ class FakeGateway:
 
     def assert_routes(self, routes: Routes) -> None:
         """Keep the routes, even while stopped."""
+        if self.deaf:
+            raise GatewayUnreachable("The gateway does not answer", where="fake", why="timed out")
         self.asserted.append(routes)
         self._require_running()
 

@@ -64,13 +64,14 @@ class LyingSite(FakeSite):
         return running.application.version if running else ""
 
     def nodes(self) -> int:
-        """Nodes that the world would bill for."""
+        """Nodes that the world would bill for. What comes takes the node of what leaves."""
         phase = self._phase_now()
         if phase in ("closed", "lost"):
             return 0
         if phase == "opening":
             return 1
-        return sum(running.application.replicas for running in self._alive().values())
+        alive = [running for running in self._alive().values() if running.deleted_at_s is None]
+        return sum(running.application.replicas for running in alive)
 
     def open(self) -> None:
         self._obey(super().open)

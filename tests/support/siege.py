@@ -171,6 +171,7 @@ class Siege:
         failpoints.disarm()
         self.lost_lines = self.late_lines_s = self.executor.delay_s = 0.0
         self.bad_stop()
+        self.gateway.deaf = False
         self.gateway.running, self.rate_rps, self.away_until_s = True, CALM_RPS, 0.0
         for site in self.sites.values():
             site.heal()

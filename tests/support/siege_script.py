@@ -161,6 +161,10 @@ def _gateway(siege: Siege, _: Happening) -> None:
     siege.gateway.running = not siege.gateway.running
 
 
+def _deaf(siege: Siege, _: Happening) -> None:
+    siege.gateway.deaf = not siege.gateway.deaf
+
+
 def _lines(siege: Siege, what: Happening) -> None:
     siege.lost_lines = (0.0, 0.3, 1.0)[what.number % 3]
     siege.late_lines_s = (0.0, 3.0, 12.0)[what.number // 3 % 3]
@@ -195,6 +199,7 @@ KINDS: dict[str, Callable[[Siege, Happening], None]] = {
     "site dies": _site_dies,
     "replica dies": _replica_dies,
     "gateway": _gateway,
+    "gateway deaf": _deaf,
     "log lines": _lines,
     "clock": _clock,
 }
