@@ -51,6 +51,7 @@ VERBS: dict[str, dict[str, str]] = {
         "version": "Push, list and inspect versions of models.",
     },
     "Other": {
+        "state": "Export and import the project's state.",
         "key": "Add, list and revoke API keys of the gateway.",
         "completion": "Print the completion script of a shell.",
     },

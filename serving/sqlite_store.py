@@ -13,7 +13,7 @@ from typing import Literal
 
 from serving.bodies import decode_body, encode_body, finite
 from serving.errors import HcctlError, InvalidInput, RevisionConflict
-from serving.sqlite_file import Migration, Row, SqliteFile, sealed
+from serving.sqlite_file import Migration, Row, SqliteFile, schema_of, sealed
 from serving.state import Body, Decision, Document, JournalEntry, LedgerEntry
 
 Role = Literal["intent", "observation"]
@@ -170,6 +170,30 @@ class SqliteStore:
     def back_up(self) -> Path:
         """Check everything and write a copy beside the database; returns its path."""
         return self._file.back_up()
+
+    def copy_to(self, target: Path) -> None:
+        """Check everything and write a copy of this moment to `target`."""
+        self._file.copy_to(target)
+
+    def check_schema(self) -> None:
+        """Refuse a database that holds anything that hcctl does not make, such as a trigger.
+
+        Raises:
+            HcctlError: it does.
+        """
+        strange = self._file.schema() ^ schema_of(MIGRATIONS)
+        if strange:
+            raise HcctlError(
+                "the state database is not as hcctl makes it",
+                where=str(self._file.path),
+                why=", ".join(sorted(f"{kind} {name}" for kind, name, _ in strange))[:200],
+            )
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was ever stored."""
+        tables = ("document", "journal", "decision", "ledger")
+        return not any(self._file.rows(f"SELECT * FROM {table} LIMIT 1") for table in tables)  # noqa: S608 - our own
 
     def close(self) -> None:
         self._file.close()
