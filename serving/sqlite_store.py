@@ -159,6 +159,11 @@ class SqliteStore:
         with self._file.writing() as connection:
             connection.execute("REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
+    def trim_ledger(self, *, keep: int) -> None:
+        with self._file.writing() as connection:
+            latest = "SELECT end_s FROM ledger ORDER BY end_s DESC LIMIT 1 OFFSET ?"
+            connection.execute(f"DELETE FROM ledger WHERE end_s < ({latest})", (max(keep, 1) - 1,))  # noqa: S608
+
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         rows = self._file.rows("SELECT * FROM ledger WHERE end_s > ? ORDER BY start_s, site, pool, service", (since_s,))
         return tuple(LedgerEntry(*row) for row in rows)

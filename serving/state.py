@@ -122,6 +122,10 @@ class Store(Protocol):
         """Add a span of spend; a span with the same site, pool, service and start replaces it."""
         ...
 
+    def trim_ledger(self, *, keep: int) -> None:
+        """Drop the spans that ended first, down to `keep`; spans that ended at one moment stay or go together."""
+        ...
+
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         """Spans that end after `since_s`, oldest first."""
         ...

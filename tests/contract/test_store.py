@@ -319,6 +319,16 @@ def test_the_ledger_replaces_a_span_that_grew(store: Store) -> None:
     ]
 
 
+def test_the_ledger_is_trimmed_to_its_latest_spans(store: Store) -> None:
+    """The spans that ended last stay; with fewer than the bound nothing goes."""
+    for start_s in (0.0, 10.0, 20.0, 30.0):
+        store.append_ledger(span(start_s, start_s + 10.0))
+    store.trim_ledger(keep=4)
+    assert len(store.ledger()) == 4
+    store.trim_ledger(keep=2)
+    assert [entry.start_s for entry in store.ledger()] == [20.0, 30.0]
+
+
 def test_the_ledger_is_read_from_a_time_on(store: Store) -> None:
     """Spans that end after the time are read, oldest first."""
     for start_s in (20.0, 0.0, 10.0):

@@ -109,6 +109,12 @@ class MemoryStore:
         with self._lock:
             self._ledger[entry.start_s, entry.site, entry.pool, entry.service] = entry
 
+    def trim_ledger(self, *, keep: int) -> None:
+        with self._lock:
+            ends = sorted((entry.end_s for entry in self._ledger.values()), reverse=True)
+            first_s = ends[min(max(keep, 1), len(ends)) - 1] if ends else 0.0
+            self._ledger = {key: entry for key, entry in self._ledger.items() if entry.end_s >= first_s}
+
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         with self._lock:
             return tuple(entry for _, entry in sorted(self._ledger.items()) if entry.end_s > since_s)

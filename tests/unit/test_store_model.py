@@ -48,6 +48,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
         times,
         times,
     ),
+    st.builds(lambda k: lambda s: s.trim_ledger(keep=k), st.integers(1, 4)),
 )
 
 
