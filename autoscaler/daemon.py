@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
+from autoscaler.decisions import DecisionLog
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
@@ -85,6 +86,7 @@ class Daemon:
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
+        self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
 
     @property
@@ -102,6 +104,7 @@ class Daemon:
             if down is not None and down.at_s > document.at_s:
                 self._state = self._given_back(self._state)
         self._ledger = self._spans(now_s)
+        self._decisions.resume()
         for hands in self._hands.values():
             hands.look_now()  # what runs must be known before routes are asserted
         for action in self._store.open_actions():
@@ -123,6 +126,7 @@ class Daemon:
     def tick(self) -> Step:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
+        self._decisions.discard()  # of a tick that failed
         for hands in self._hands.values():
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
@@ -136,8 +140,14 @@ class Daemon:
             self._settle(now_s)
             self._record(snapshot, result, now_s)
             for key, action in actions:
-                body = {"kind": type(action).__name__, "site": action.site, "reason": action.reason}
+                body = {
+                    "kind": type(action).__name__,
+                    "site": action.site,
+                    "reason": action.reason,
+                    "decision": self._decisions.cause(action),
+                }
                 self._store.begin_action(key, body, at_s=now_s)
+        self._decisions.say()
         self._unsettled = []
         self._state = result.state
         self._assert_routes(result.plan)
@@ -228,9 +238,8 @@ class Daemon:
         return spec
 
     def _note(self, service: str, action: str, reason: str) -> None:
-        log.error("service %s: %s: %s", service, action, reason)
-        note = ((service, {"action": action, "reason": reason}),)
-        self._store.append_decisions(note, at_s=self._clock(), keep=self._project.daemon.decisions_kept)
+        self._decisions.append([Decision(service, action, reason)], at_s=self._clock())
+        self._decisions.say()
 
     def _begin_samples(self, state: DaemonState) -> None:
         """A candidate's sample begins when it is first given real requests."""
@@ -255,10 +264,7 @@ class Daemon:
             for entry in result.ledger:
                 self._store.append_ledger(entry)
         if decisions:
-            lines = tuple((d.service, _decision_body(d)) for d in decisions)
-            self._store.append_decisions(lines, at_s=now_s, keep=self._project.daemon.decisions_kept)
-            for decision in decisions:
-                log.info("%s %s: %s", decision.service, decision.action, decision.reason)
+            self._decisions.append(decisions, at_s=now_s)
         if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
             self._persist(snapshot, result, now_s)
         if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
@@ -318,6 +324,8 @@ class Daemon:
     def _dispatch(self, actions: Sequence[tuple[str, SiteAction]], probes: Sequence[ProbeApplication]) -> None:
         for key, action in actions:
             failpoint("daemon.after-journal")
+            extra = {"site": action.site, "key": key, "decision": self._decisions.cause(action)}
+            log.info("%s begins", type(action).__name__, extra=extra)
             self._hands[action.site].act(action, key)
         for probe in probes:
             self._probes.probe(probe)
@@ -332,24 +340,21 @@ class Daemon:
         for outcome in self._unsettled:
             self._store.complete_action(outcome.key, {"error": outcome.error}, at_s=now_s)
             if outcome.error:
-                note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
-                self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
+                details = {"site": outcome.site, "key": outcome.key}
+                self._decisions.append([Decision("", "action failed", outcome.error, details)], at_s=now_s)
 
     def _take(self, outcomes: list[Outcome], now_s: float) -> None:
         """Note how actions ended; a failed one is not tried again at once."""
         self._unsettled += outcomes
         for outcome in outcomes:
             failpoint("daemon.after-call")
+            told = f"failed: {outcome.error}" if outcome.error else "done"
+            log.info("action %s", told, extra={"site": outcome.site, "key": outcome.key})
             failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)
             if outcome.error:
                 failures[outcome.site] = failures.get(outcome.site, 0) + 1
                 retry[outcome.site] = now_s + min(LONGEST_RETRY_S, 2.0 ** failures[outcome.site])
-                log.warning("%s: %s", outcome.site, outcome.error)
             else:
                 failures.pop(outcome.site, None)
                 retry.pop(outcome.site, None)
             self._state = replace(self._state, failures=failures, retry_at_s=retry)
-
-
-def _decision_body(decision: Decision) -> dict[str, str | int | float | None]:
-    return {"action": decision.action, "reason": decision.reason, **decision.details}

@@ -127,12 +127,12 @@ class SqliteStore:
         rows = self._file.rows("SELECT * FROM journal WHERE completed_at_s IS NULL ORDER BY number")
         return tuple(map(_journal_entry, rows))
 
-    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> None:
+    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
             raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
         texts = [(service, encode_body(body, f"decision of {service}")) for service, body in decisions]
         if not texts:
-            return
+            return range(0)
         when_s = finite(at_s, "at_s")
         with self._file.writing() as connection:
             (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
@@ -141,6 +141,7 @@ class SqliteStore:
                 [sealed(last + i, when_s, service, text) for i, (service, text) in enumerate(texts, start=1)],
             )
             connection.execute("DELETE FROM decision WHERE number <= ?", (last + len(texts) - keep,))
+        return range(last + 1, last + 1 + len(texts))
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:
         if service is None:

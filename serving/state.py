@@ -110,8 +110,8 @@ class Store(Protocol):
         """Actions begun and not completed, oldest first."""
         ...
 
-    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> None:
-        """Append (service, body) lines; the oldest beyond `keep` are dropped."""
+    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
+        """Append (service, body) lines; returns their numbers. The oldest beyond `keep` are dropped."""
         ...
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:

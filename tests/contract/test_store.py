@@ -297,8 +297,8 @@ def test_decisions_are_newest_first_and_bounded(store: Store) -> None:
 
 def test_more_decisions_than_are_kept_leave_the_latest(store: Store) -> None:
     """One append larger than `keep` keeps its own end."""
-    store.append_decisions(tuple(("shop", {"n": n}) for n in range(10)), at_s=1.0, keep=3)
-    store.append_decisions((), at_s=2.0, keep=3)
+    assert store.append_decisions(tuple(("shop", {"n": n}) for n in range(10)), at_s=1.0, keep=3) == range(1, 11)
+    assert not store.append_decisions((), at_s=2.0, keep=3)
     assert [line.body["n"] for line in store.decisions()] == [9, 8, 7]
 
 
