@@ -38,6 +38,11 @@ _PATTERNS = (
 _WHOLE_NAME = re.compile(rf"(?i){_NAMED}|(?:proxy-)?authorization|(?:set-)?cookie")
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a field or variable of this name holds a secret."""
+    return _WHOLE_NAME.fullmatch(name) is not None
+
+
 def redact(text: str, *, known: Iterable[str] = (), home: str = "") -> str:
     """The text without secrets.
 
@@ -64,7 +69,7 @@ def redact_value(value: JsonValue, *, known: Iterable[str] = (), home: str = "")
     if isinstance(value, Mapping):
         return {
             redact(key, known=known, home=home): REDACTED
-            if _WHOLE_NAME.fullmatch(key) and isinstance(part, (str, list, dict))
+            if is_secret_name(key) and isinstance(part, (str, list, dict))
             else redact_value(part, known=known, home=home)
             for key, part in value.items()
         }

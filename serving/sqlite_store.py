@@ -127,6 +127,10 @@ class SqliteStore:
         rows = self._file.rows("SELECT * FROM journal WHERE completed_at_s IS NULL ORDER BY number")
         return tuple(map(_journal_entry, rows))
 
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        rows = self._file.rows("SELECT * FROM journal ORDER BY number DESC LIMIT ?", (max(limit, 0),))
+        return tuple(map(_journal_entry, rows))
+
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
             raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))

@@ -110,6 +110,10 @@ class Store(Protocol):
         """Actions begun and not completed, oldest first."""
         ...
 
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        """The latest actions, open or completed, newest first."""
+        ...
+
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         """Append (service, body) lines; returns their numbers. The oldest beyond `keep` are dropped."""
         ...

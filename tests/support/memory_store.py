@@ -85,6 +85,10 @@ class MemoryStore:
         with self._lock:
             return tuple(entry for entry in self._journal.values() if entry.completed_at_s is None)
 
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        with self._lock:
+            return tuple(reversed(self._journal.values()))[: max(limit, 0)]
+
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
             raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))

@@ -87,7 +87,7 @@ def test_an_action_names_the_decision_it_follows_from(caplog: pytest.LogCaptureF
     rig.sites["private"].crash()
     rig.run(20)
     stored = {d.number: d for d in rig.store.decisions(limit=1_000)}
-    journal = [(entry.key, entry.action) for entry in rig.store._journal.values()]
+    journal = [(entry.key, entry.action) for entry in reversed(rig.store.actions(limit=1_000))]
     assert len(journal) > 4
     for key, action in journal:
         decision = stored[action["decision"]]
