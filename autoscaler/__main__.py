@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from serving.logs import log_as_json
-
 
 def main() -> None:
     """Run the daemon with the arguments of the command line."""
     from cli.main import main as hcctl
 
-    log_as_json()
     arguments = sys.argv[1:]
     project = []
     if "--project" in arguments:
