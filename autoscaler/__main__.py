@@ -5,7 +5,6 @@ The one place where an arrow points up: an entry point asks the wiring for the r
 
 from __future__ import annotations
 
-import logging
 import sys
 
 
@@ -13,8 +12,6 @@ def main() -> None:
     """Run the daemon with the arguments of the command line."""
     from cli.main import main as hcctl
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     arguments = sys.argv[1:]
     project = []
     if "--project" in arguments:

@@ -17,12 +17,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
+from autoscaler.decisions import DecisionLog
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
 from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, Wanted
-from autoscaler.state import DaemonState
+from autoscaler.state import DaemonState, Release
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
@@ -39,10 +40,20 @@ PERSIST_EVERY_S = 1.0
 LEDGER_EVERY_S = 5.0
 LONGEST_RETRY_S = 60.0
 LONGEST_MONTH_S = 32 * 86_400.0
+LEDGER_KEPT = 100_000
+"""Spans in the ledger, one for each node from rent to return. By number and not by age, as the other bounds:
+a clock that is wrong for a moment must not cost what was recorded."""
+RELEASES_KEPT = 500
+"""Releases in `hcctl history`; the oldest beyond are forgotten."""
+SWEEP_EVERY_S = 3_600.0
 
 HELD_BACK = "held back: the gateway has not taken the routes that go with it"
 
+# Made once: building one takes longer than the rest of a tick.
 _STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
+_RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
+_WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
+_HOLD: TypeAdapter[Hold] = TypeAdapter(Hold)
 
 
 class Daemon:
@@ -74,10 +85,11 @@ class Daemon:
         self._gateway_error = ""
         self._specs: dict[str, tuple[int, HybridService | None]] = {}
         self._judging: dict[str, str] = {}
-        self._persisted_s = self._ledger_s = 0.0
+        self._persisted_s = self._ledger_s = self._swept_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
+        self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
 
     @property
@@ -94,8 +106,8 @@ class Daemon:
             down = self._store.intent("control", "down")
             if down is not None and down.at_s > document.at_s:
                 self._state = self._given_back(self._state)
-        for entry in self._store.ledger(since_s=now_s - LONGEST_MONTH_S):
-            self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
+        self._ledger = self._spans(now_s)
+        self._decisions.resume()
         for hands in self._hands.values():
             hands.look_now()  # what runs must be known before routes are asserted
         for action in self._store.open_actions():
@@ -117,6 +129,7 @@ class Daemon:
     def tick(self) -> Step:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
+        self._decisions.discard()  # of a tick that failed
         for hands in self._hands.values():
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
@@ -130,8 +143,14 @@ class Daemon:
             self._settle(now_s)
             self._record(snapshot, result, now_s)
             for key, action in actions:
-                body = {"kind": type(action).__name__, "site": action.site, "reason": action.reason}
+                body = {
+                    "kind": type(action).__name__,
+                    "site": action.site,
+                    "reason": action.reason,
+                    "decision": self._decisions.cause(action),
+                }
                 self._store.begin_action(key, body, at_s=now_s)
+        self._decisions.say()
         self._unsettled = []
         self._state = result.state
         asserted = self._assert_routes(result.plan)
@@ -195,9 +214,9 @@ class Daemon:
         abort = self._store.intent("abort", spec.name)
         return ServiceSnapshot(
             spec=spec,
-            wanted=TypeAdapter(Wanted).validate_python(wanted) if wanted else None,
+            wanted=_WANTED.validate_python(wanted) if wanted else None,
             signals=self._requests.signals(spec.name, now_s),
-            hold=TypeAdapter(Hold).validate_python(hold.body) if hold else None,
+            hold=_HOLD.validate_python(hold.body) if hold else None,
             abort=str(abort.body["deployment"]) if abort else None,
             candidate_sample=self._requests.candidate_sample(spec.name),
             leaving=bool(document.body.get("remove")),
@@ -222,9 +241,8 @@ class Daemon:
         return spec
 
     def _note(self, service: str, action: str, reason: str) -> None:
-        log.error("service %s: %s: %s", service, action, reason)
-        note = ((service, {"action": action, "reason": reason}),)
-        self._store.append_decisions(note, at_s=self._clock(), keep=self._project.daemon.decisions_kept)
+        self._decisions.append([Decision(service, action, reason)], at_s=self._clock())
+        self._decisions.say()
 
     def _begin_samples(self, state: DaemonState) -> None:
         """A candidate's sample begins when it is first given real requests."""
@@ -249,19 +267,21 @@ class Daemon:
             for entry in result.ledger:
                 self._store.append_ledger(entry)
         if decisions:
-            lines = tuple((d.service, _decision_body(d)) for d in decisions)
-            self._store.append_decisions(lines, at_s=now_s, keep=self._project.daemon.decisions_kept)
-            for decision in decisions:
-                log.info("%s %s: %s", decision.service, decision.action, decision.reason)
-        if not changed and 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
-            return
+            self._decisions.append(decisions, at_s=now_s)
+        if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
+            self._persist(snapshot, result, now_s)
+        if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
+            self._sweep(now_s)
+
+    def _persist(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
+        """Put the state on disk, and what commands show of it."""
         self._persisted_s = now_s
         self._store.put_observation("daemon", "state", _STATE.dump_python(result.state, mode="json"), at_s=now_s)
         for service in snapshot.services:
             if service.spec.name in result.removed:
                 continue
             mine = result.state.services[service.spec.name]
-            body = service_status(service, mine, snapshot, plan, gateway_error=self._gateway_error)
+            body = service_status(service, mine, snapshot, result.plan, gateway_error=self._gateway_error)
             self._store.put_observation("service", service.spec.name, body, at_s=now_s)
             if mine.release is not None:
                 self._put_release(service.spec.name, mine.release, now_s)
@@ -270,6 +290,20 @@ class Daemon:
         for name in result.removed:
             self._forget(name)
 
+    def _sweep(self, now_s: float) -> None:
+        """Forget the oldest of what is recorded: what is kept is bounded, however long the daemon runs."""
+        self._swept_s = now_s
+        self._store.trim_ledger(keep=LEDGER_KEPT)
+        self._ledger = self._spans(now_s)
+        releases = sorted(self._store.observations("release"), key=lambda document: document.at_s)
+        for document in releases[:-RELEASES_KEPT]:
+            self._store.delete_observation("release", document.name)
+
+    def _spans(self, now_s: float) -> dict[tuple[str, str, str, float], LedgerEntry]:
+        """The recorded spend that a cap may still ask for."""
+        found = self._store.ledger(since_s=now_s - LONGEST_MONTH_S)
+        return {(entry.site, entry.pool, entry.service, entry.start_s): entry for entry in found}
+
     def _forget(self, service: str) -> None:
         """Nothing of a service is left: its declaration goes, unless it was deployed again this moment."""
         with contextlib.suppress(RevisionConflict):
@@ -277,11 +311,12 @@ class Daemon:
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
+        self._specs.pop(service, None)
         self._requests.unfollow(service)
 
-    def _put_release(self, service: str, release: object, now_s: float) -> None:
-        body = {"service": service, **TypeAdapter(type(release)).dump_python(release, mode="json")}
-        self._store.put_observation("release", str(body["deployment"]), body, at_s=now_s)
+    def _put_release(self, service: str, release: Release, now_s: float) -> None:
+        body = {"service": service, **_RELEASE.dump_python(release, mode="json")}
+        self._store.put_observation("release", release.deployment, body, at_s=now_s)
 
     def _assert_routes(self, plan: Plan) -> bool:
         try:
@@ -301,8 +336,10 @@ class Daemon:
             seen = hands.observation.applications if hands.observation else None
             if not asserted and takes_away(action, seen or ()):
                 self._unsettled.append(Outcome(action.site, key, HELD_BACK))
-            else:
-                hands.act(action, key)
+                continue
+            extra = {"site": action.site, "key": key, "decision": self._decisions.cause(action)}
+            log.info("%s begins", type(action).__name__, extra=extra)
+            hands.act(action, key)
         for probe in probes:
             self._probes.probe(probe)
 
@@ -316,24 +353,21 @@ class Daemon:
         for outcome in self._unsettled:
             self._store.complete_action(outcome.key, {"error": outcome.error}, at_s=now_s)
             if outcome.error and outcome.error != HELD_BACK:
-                note = (("", {"action": "action failed", "site": outcome.site, "reason": outcome.error}),)
-                self._store.append_decisions(note, at_s=now_s, keep=self._project.daemon.decisions_kept)
+                details = {"site": outcome.site, "key": outcome.key}
+                self._decisions.append([Decision("", "action failed", outcome.error, details)], at_s=now_s)
 
     def _take(self, outcomes: list[Outcome], now_s: float) -> None:
         """Note how actions ended; a failed one is not tried again at once."""
         self._unsettled += outcomes
         for outcome in outcomes:
             failpoint("daemon.after-call")
+            told = f"failed: {outcome.error}" if outcome.error else "done"
+            log.info("action %s", told, extra={"site": outcome.site, "key": outcome.key})
             failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)
             if outcome.error:
                 failures[outcome.site] = failures.get(outcome.site, 0) + 1
                 retry[outcome.site] = now_s + min(LONGEST_RETRY_S, 2.0 ** failures[outcome.site])
-                log.warning("%s: %s", outcome.site, outcome.error)
             else:
                 failures.pop(outcome.site, None)
                 retry.pop(outcome.site, None)
             self._state = replace(self._state, failures=failures, retry_at_s=retry)
-
-
-def _decision_body(decision: Decision) -> dict[str, str | int | float | None]:
-    return {"action": decision.action, "reason": decision.reason, **decision.details}

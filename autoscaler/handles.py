@@ -124,7 +124,7 @@ class SiteHands:
         except HcctlError as problem:
             error = problem.one_line()
         except Exception as problem:  # a bug in one action must not stop the loop for the others
-            log.exception("action failed on %s", action.site)
+            log.exception("action failed", extra={"site": action.site, "key": key})
             error = f"{type(problem).__name__}: {problem}"
         # What an action changed must be seen before the next one is decided.
         self._look()
@@ -182,7 +182,7 @@ class ProbeHands:
         try:
             result = self.prober(action)
         except Exception as problem:  # an unforeseen failure is a failed probe, with its text
-            log.exception("probe of %s on %s failed", action.application, action.site)
+            log.exception("probe of %s failed", action.application, extra={"site": action.site})
             text = f"{type(problem).__name__}: {problem}"
             result = ProbeResult(action.site, action.application, action.requests, action.requests, text)
         with self._lock:

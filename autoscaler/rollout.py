@@ -24,8 +24,9 @@ def roll(
         return mine, None, []
     if release.phase != "done":
         release = advance(release, release_view(service, mine, snapshot, rooms, _interrupted(service, release)))
+    details = {"version": release.candidate.version, "deployment": release.deployment}
     decisions = [
-        Decision(service.spec.name, f"release {words(event.phase)}", event.text, {"version": release.candidate.version})
+        Decision(service.spec.name, f"release {words(event.phase)}", event.text, details)
         for event in release.events[told:]
     ]
     if release.phase != "done":

@@ -51,13 +51,21 @@ VERBS: dict[str, dict[str, str]] = {
         "version": "Push, list and inspect versions of models.",
     },
     "Other": {
+        "state": "Export and import the project's state.",
+        "support-bundle": "Write one file with what helps to find a fault, without secrets.",
         "key": "Add, list and revoke API keys of the gateway.",
         "completion": "Print the completion script of a shell.",
     },
 }
-"""Verb and short help, grouped as `hcctl --help` shows them. Verb `x` is `cli.commands.x.command`."""
+"""Verb and short help, grouped as `hcctl --help` shows them. Verb `x-y` is `cli.commands.x_y.command`."""
 
 HELP = {verb: line for group in VERBS.values() for verb, line in group.items()}
+
+
+def module_of(verb: str) -> str:
+    """The module of a verb."""
+    return f"cli.commands.{verb.replace('-', '_')}"
+
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells have it."""
@@ -72,9 +80,9 @@ class Hcctl(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in HELP:
             return None
-        command = importlib.import_module(f"cli.commands.{cmd_name}").command
+        command = importlib.import_module(module_of(cmd_name)).command
         if not isinstance(command, click.Command):
-            raise TypeError(f"cli.commands.{cmd_name}.command is no click command")
+            raise TypeError(f"{module_of(cmd_name)}.command is no click command")
         return command
 
     def resolve_command(

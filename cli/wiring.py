@@ -206,6 +206,28 @@ def daemon_lock(paths: ProjectPaths) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def project_down(paths: ProjectPaths) -> Iterator[None]:
+    """Hold the daemon's lock, so that nothing of the project starts meanwhile.
+
+    Raises:
+        HcctlError: the project runs.
+    """
+    from serving.sites.processes import is_alive, read_record
+
+    private_dir(paths.state_dir)
+    record = read_record(paths.supervisor_record)
+    if record is not None and is_alive(record):
+        raise HcctlError(
+            "the project is up",
+            where=str(paths.root),
+            why=f"its supervisor runs, pid {record.pid}",
+            next_step="run `hcctl down` first",
+        )
+    with daemon_lock(paths):
+        yield
+
+
 def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
     """What the supervisor keeps alive."""
     import hashlib

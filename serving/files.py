@@ -50,6 +50,17 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace file `path` by `data`; readers see the old or the new content, nothing between.
 
+    Raises:
+        HcctlError: the disk is full, read-only or failing; `path` is untouched.
+    """
+    with atomic_file(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """A file to write that replaces `path` when the block ends; a block that raises leaves `path` as it was.
+
     Writers of the same file take turns. A writer that dies leaves at most one `.<name>.new`,
     which the next one reuses.
 
@@ -62,7 +73,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
             try:
                 file.truncate()
                 os.fchmod(file.fileno(), mode)
-                file.write(data)
+                yield file
                 sync_file(file)
                 failpoint("file.before-rename")
                 draft.replace(path)

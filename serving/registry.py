@@ -86,7 +86,9 @@ class Registry:
                 draft = self._temporary()
                 try:
                     files = [_copy(source / name, draft / name) for name in names]
-                    return self._publish(draft, declared.seal(files))
+                    manifest = declared.seal(files)
+                    _write_manifest(draft / MANIFEST_FILE, manifest)
+                    return self._publish(draft, manifest)
                 finally:
                     self._remove_leftovers()
 
@@ -145,13 +147,31 @@ class Registry:
         """Folder of the version with this full id."""
         return self.root / version
 
+    def adopt(self, folder: Path) -> Manifest:
+        """Take over the version in `folder`, which is named by its id and on the same disk, as another registry had it.
+
+        Raises:
+            CorruptArtefact: it is not what its manifest says.
+            HcctlError: the disk is full or failing; the registry is as it was.
+        """
+        manifest = verify_version(folder)
+        with disk_errors("the version was not stored", self.root):
+            private_dir(self.root)
+            with exclusive(self.root / ".lock"):
+                for file in folder.iterdir():
+                    file.chmod(0o400)
+                try:
+                    return self._publish(folder, manifest)
+                finally:
+                    self._remove_leftovers()
+
     def _publish(self, draft: Path, manifest: Manifest) -> Manifest:
+        """Put a whole folder, its manifest included, in place; a sound one that is there stays."""
         target = self.directory(manifest.version)
         if os.path.lexists(target):
             with contextlib.suppress(CorruptArtefact):
                 return verify_version(target)
             target.rename(self._temporary() / "damaged")  # Pushing what was damaged mends it.
-        _write_manifest(draft / MANIFEST_FILE, manifest)
         sync_dir(draft)
         failpoint("registry.before-publish")
         draft.rename(target)

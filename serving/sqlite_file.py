@@ -37,6 +37,21 @@ def sealed(*values: str | float | None) -> Row:
     return (*values, _crc(values))
 
 
+def schema_of(migrations: Sequence[Migration]) -> frozenset[tuple[str, str, str]]:
+    """What `SqliteFile.schema` says of a database that these migrations made."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        for statement in chain.from_iterable(migrations):
+            connection.execute(statement)
+        return _schema(connection)
+    finally:
+        connection.close()
+
+
+def _schema(connection: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
+    return frozenset(connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_schema").fetchall())
+
+
 def _crc(values: Sequence[object]) -> int:
     return zlib.crc32(ascii(tuple(values)).encode())
 
@@ -117,24 +132,33 @@ class SqliteFile:
                     self.opened(row)
 
     def back_up(self) -> Path:
-        """Check everything, then replace `backup_path` by a copy; returns its path.
+        """Check everything, then replace `backup_path` by a copy; returns its path."""
+        self.copy_to(self.backup_path)
+        return self.backup_path
 
-        Other processes may write meanwhile. A crash leaves the former backup.
+    def copy_to(self, target: Path) -> None:
+        """Check everything, then replace `target` by a copy of this moment, for its owner only.
+
+        Other processes may write meanwhile. A crash leaves `target` as it was.
         """
         self.check()
-        draft = self.path.with_name(f".{self.backup_path.name}.new")
-        with disk_errors("the backup was not written", self.backup_path), self._lock, self._explained():
+        draft = target.with_name(f".{target.name}.new")
+        with disk_errors("the backup was not written", target), self._lock, self._explained():
             try:
                 draft.unlink(missing_ok=True)
                 self._connection.execute("VACUUM INTO ?", (str(draft),))
                 with draft.open("rb") as file:
                     os.fchmod(file.fileno(), 0o600)
                     os.fsync(file.fileno())
-                draft.replace(self.backup_path)
-                sync_dir(self.path.parent)
+                draft.replace(target)
+                sync_dir(target.parent)
             finally:
                 draft.unlink(missing_ok=True)
-        return self.backup_path
+
+    def schema(self) -> frozenset[tuple[str, str, str]]:
+        """Type, name and statement of all tables, indices, triggers and views."""
+        with self._lock, self._explained():
+            return _schema(self._connection)
 
     def close(self) -> None:
         """Close the connection; whoever closes last folds the log into the file."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from serving.bodies import decode_body, encode_body, finite
 from serving.errors import HcctlError, InvalidInput, RevisionConflict
-from serving.sqlite_file import Migration, Row, SqliteFile, sealed
+from serving.sqlite_file import Migration, Row, SqliteFile, schema_of, sealed
 from serving.state import Body, Decision, Document, JournalEntry, LedgerEntry
 
 Role = Literal["intent", "observation"]
@@ -127,12 +127,16 @@ class SqliteStore:
         rows = self._file.rows("SELECT * FROM journal WHERE completed_at_s IS NULL ORDER BY number")
         return tuple(map(_journal_entry, rows))
 
-    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> None:
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        rows = self._file.rows("SELECT * FROM journal ORDER BY number DESC LIMIT ?", (max(limit, 0),))
+        return tuple(map(_journal_entry, rows))
+
+    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
             raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
         texts = [(service, encode_body(body, f"decision of {service}")) for service, body in decisions]
         if not texts:
-            return
+            return range(0)
         when_s = finite(at_s, "at_s")
         with self._file.writing() as connection:
             (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
@@ -141,6 +145,7 @@ class SqliteStore:
                 [sealed(last + i, when_s, service, text) for i, (service, text) in enumerate(texts, start=1)],
             )
             connection.execute("DELETE FROM decision WHERE number <= ?", (last + len(texts) - keep,))
+        return range(last + 1, last + 1 + len(texts))
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:
         if service is None:
@@ -159,6 +164,11 @@ class SqliteStore:
         with self._file.writing() as connection:
             connection.execute("REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
+    def trim_ledger(self, *, keep: int) -> None:
+        with self._file.writing() as connection:
+            latest = "SELECT end_s FROM ledger ORDER BY end_s DESC LIMIT 1 OFFSET ?"
+            connection.execute(f"DELETE FROM ledger WHERE end_s < ({latest})", (max(keep, 1) - 1,))  # noqa: S608
+
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         rows = self._file.rows("SELECT * FROM ledger WHERE end_s > ? ORDER BY start_s, site, pool, service", (since_s,))
         return tuple(LedgerEntry(*row) for row in rows)
@@ -170,6 +180,30 @@ class SqliteStore:
     def back_up(self) -> Path:
         """Check everything and write a copy beside the database; returns its path."""
         return self._file.back_up()
+
+    def copy_to(self, target: Path) -> None:
+        """Check everything and write a copy of this moment to `target`."""
+        self._file.copy_to(target)
+
+    def check_schema(self) -> None:
+        """Refuse a database that holds anything that hcctl does not make, such as a trigger.
+
+        Raises:
+            HcctlError: it does.
+        """
+        strange = self._file.schema() ^ schema_of(MIGRATIONS)
+        if strange:
+            raise HcctlError(
+                "the state database is not as hcctl makes it",
+                where=str(self._file.path),
+                why=", ".join(sorted(f"{kind} {name}" for kind, name, _ in strange))[:200],
+            )
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was ever stored."""
+        tables = ("document", "journal", "decision", "ledger")
+        return not any(self._file.rows(f"SELECT * FROM {table} LIMIT 1") for table in tables)  # noqa: S608 - our own
 
     def close(self) -> None:
         self._file.close()

@@ -110,8 +110,12 @@ class Store(Protocol):
         """Actions begun and not completed, oldest first."""
         ...
 
-    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> None:
-        """Append (service, body) lines; the oldest beyond `keep` are dropped."""
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        """The latest actions, open or completed, newest first."""
+        ...
+
+    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
+        """Append (service, body) lines; returns their numbers. The oldest beyond `keep` are dropped."""
         ...
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:
@@ -120,6 +124,10 @@ class Store(Protocol):
 
     def append_ledger(self, entry: LedgerEntry) -> None:
         """Add a span of spend; a span with the same site, pool, service and start replaces it."""
+        ...
+
+    def trim_ledger(self, *, keep: int) -> None:
+        """Drop the spans that ended first, down to `keep`; spans that ended at one moment stay or go together."""
         ...
 
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import HcctlError
 from serving.files import write_atomic
+from serving.logs import log_as_json, rotate
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ SHORT_LIFE_S = 5.0
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 10.0
 TERMINATE_GRACE_S = 5.0
+ROTATE_EVERY_S = 5.0
+ROTATE_RETRY_S = 60.0
+"""After a rotation that failed, for want of room."""
 
 
 class Child(BaseModel):
@@ -142,12 +146,16 @@ def run(plan_file: Path) -> None:
         signal.signal(number, lambda *_: stopping.set())
     signal.signal(signal.SIGHUP, lambda *_: changed.set())
     keepers = [Keeper(child) for child in read_plan(plan_file).children]
+    rotate_at_s = 0.0
     while not stopping.wait(POLL_S):
         if changed.is_set():
             changed.clear()
             keepers = _replanned(keepers, read_plan(plan_file))
         for keeper in keepers:
             keeper.keep(time.monotonic())
+        if time.monotonic() >= rotate_at_s:
+            sound = _rotate_logs({keeper.child.log.parent for keeper in keepers})
+            rotate_at_s = time.monotonic() + (ROTATE_EVERY_S if sound else ROTATE_RETRY_S)
     for keeper in reversed(keepers):
         keeper.stop()
 
@@ -164,9 +172,21 @@ def _replanned(keepers: list[Keeper], plan: Plan) -> list[Keeper]:
     return [same.get(child.name) or Keeper(child) for child in plan.children]
 
 
+def _rotate_logs(folders: set[Path]) -> bool:
+    """Bound all logs beside those of the children, the sites' and this process's own among them."""
+    sound = True
+    for path in sorted(path for folder in folders for path in folder.glob("*.log")):
+        try:
+            rotate(path)
+        except HcctlError as error:
+            sound = False
+            log.error("%s is not rotated: %s", path.name, error)  # noqa: TRY400 - the text says it all
+    return sound
+
+
 def main() -> None:
     """Entry of `python -m serving.supervisor PLAN`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_as_json()
     run(Path(sys.argv[1]))
 
 

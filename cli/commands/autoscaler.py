@@ -17,9 +17,11 @@ def command() -> None:
 @command.command(name="run")
 @click.option("--shadow", is_flag=True, help="Decide and record how to scale, but change nothing.")
 def run(shadow: bool) -> None:
-    """Run the daemon in the foreground. `hcctl up` does this for you."""
+    """Run the daemon in the foreground, its log on stderr as JSON lines. `hcctl up` does this for you."""
     from cli import wiring
+    from serving.logs import log_as_json
 
+    log_as_json()
     wiring.run_daemon(open_running(), shadow=shadow)
 
 

@@ -191,7 +191,9 @@ def _service_on_its_way(project: Project) -> str:
 
 def _last_line(log: Path) -> str:
     """What a part that does not start said last."""
+    from cli.log_reader import LogReader, as_object
+
     try:
-        return log.read_text(errors="replace").strip().splitlines()[-1][:300]
+        return str(as_object(LogReader(log).last(1)[0])["message"])[:300]
     except (OSError, IndexError):
         return ""

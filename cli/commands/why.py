@@ -15,7 +15,10 @@ from cli.context import open_project
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @output.output_option
 def command(service: str | None, limit: int, output_format: output.Output) -> None:
-    """Show the latest decisions, oldest first, each with the reason for it."""
+    """Show the latest decisions, oldest first, each with its number and the reason for it.
+
+    `hcctl logs daemon` and the journal of actions name a decision by that number.
+    """
     from cli import wiring
 
     project = open_project()
@@ -24,9 +27,10 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
         current = [document.body for document in store.observations("service") if service in (None, document.name)]
     rows = [
         {
+            "number": decision.number,
             "at": datetime.fromtimestamp(decision.at_s).astimezone().isoformat(timespec="seconds"),
             "service": decision.service,
-            **{key: decision.body.get(key) for key in ("action", "site", "from", "to", "reason")},
+            **{key: decision.body.get(key) for key in ("action", "site", "from", "to", "deployment", "key", "reason")},
         }
         for decision in reversed(found)
     ]
@@ -34,6 +38,7 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
         rows,
         output_format,
         columns=[
+            output.Column("number", "#", right=True),
             output.Column("at", render=lambda value: value[11:19]),
             "service",
             output.Column("action", render=lambda value: output.text(value, "head")),

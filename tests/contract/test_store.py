@@ -297,8 +297,8 @@ def test_decisions_are_newest_first_and_bounded(store: Store) -> None:
 
 def test_more_decisions_than_are_kept_leave_the_latest(store: Store) -> None:
     """One append larger than `keep` keeps its own end."""
-    store.append_decisions(tuple(("shop", {"n": n}) for n in range(10)), at_s=1.0, keep=3)
-    store.append_decisions((), at_s=2.0, keep=3)
+    assert store.append_decisions(tuple(("shop", {"n": n}) for n in range(10)), at_s=1.0, keep=3) == range(1, 11)
+    assert not store.append_decisions((), at_s=2.0, keep=3)
     assert [line.body["n"] for line in store.decisions()] == [9, 8, 7]
 
 
@@ -317,6 +317,16 @@ def test_the_ledger_replaces_a_span_that_grew(store: Store) -> None:
         ("gpu", 2.0, 2.0),
         ("spot", 2.0, 4.0),
     ]
+
+
+def test_the_ledger_is_trimmed_to_its_latest_spans(store: Store) -> None:
+    """The spans that ended last stay; with fewer than the bound nothing goes."""
+    for start_s in (0.0, 10.0, 20.0, 30.0):
+        store.append_ledger(span(start_s, start_s + 10.0))
+    store.trim_ledger(keep=4)
+    assert len(store.ledger()) == 4
+    store.trim_ledger(keep=2)
+    assert [entry.start_s for entry in store.ledger()] == [20.0, 30.0]
 
 
 def test_the_ledger_is_read_from_a_time_on(store: Store) -> None:

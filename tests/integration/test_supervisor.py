@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.logs import MAX_BYTES
 from serving.sites.processes import ProcessRecord, is_alive, read_record
 from serving.supervisor import Child, Plan, stop_child, write_plan
 
@@ -120,6 +121,23 @@ def test_child_that_cannot_stay_up_is_started_with_growing_pauses(tmp_path: Path
         rig.start()
         time.sleep(4.0)
         assert 2 <= len(counter.read_text()) <= 6
+    finally:
+        rig.clean_up()
+
+
+def test_logs_are_rotated_while_their_writers_go_on(tmp_path: Path) -> None:
+    """A log that is too large becomes its first piece, and the child goes on at its new beginning."""
+    code = "import time\nwhile True: print('still here', flush=True); time.sleep(0.1)"
+    rig = Supervised(tmp_path, [sys.executable, "-c", code])
+    rig.child.log.write_bytes(b"x" * (MAX_BYTES + 1))
+    try:
+        rig.start()
+        child = rig.record()
+        former = tmp_path / "child.log.1"
+        until(former.exists)
+        until(lambda: rig.child.log.read_bytes().startswith(b"still here\n"))
+        assert former.stat().st_size > MAX_BYTES
+        assert rig.record() == child
     finally:
         rig.clean_up()
 

@@ -85,18 +85,23 @@ class MemoryStore:
         with self._lock:
             return tuple(entry for entry in self._journal.values() if entry.completed_at_s is None)
 
-    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> None:
+    def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
+        with self._lock:
+            return tuple(reversed(self._journal.values()))[: max(limit, 0)]
+
+    def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
             raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
         bodies = [(service, _clean(body, service)) for service, body in decisions]
         if not bodies:
-            return
+            return range(0)
         when_s = finite(at_s, "at_s")
         with self._lock:
             last = self._decisions[-1].number if self._decisions else 0
             for number, (service, body) in enumerate(bodies, start=last + 1):
                 self._decisions.append(Decision(number, when_s, service, body))
             self._decisions = self._decisions[-keep:]
+            return range(last + 1, last + 1 + len(bodies))
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:
         with self._lock:
@@ -108,6 +113,12 @@ class MemoryStore:
             finite(number, f"ledger of {entry.site}/{entry.pool}")
         with self._lock:
             self._ledger[entry.start_s, entry.site, entry.pool, entry.service] = entry
+
+    def trim_ledger(self, *, keep: int) -> None:
+        with self._lock:
+            ends = sorted((entry.end_s for entry in self._ledger.values()), reverse=True)
+            first_s = ends[min(max(keep, 1), len(ends)) - 1] if ends else 0.0
+            self._ledger = {key: entry for key, entry in self._ledger.items() if entry.end_s >= first_s}
 
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         with self._lock:

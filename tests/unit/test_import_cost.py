@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import HELP
+from cli.main import HELP, module_of
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -54,4 +54,4 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("verb", HELP)
 def test_every_verb_is_there(verb: str) -> None:
     """Each verb of the table has its module, found without importing it."""
-    assert importlib.util.find_spec(f"cli.commands.{verb}") is not None
+    assert importlib.util.find_spec(module_of(verb)) is not None

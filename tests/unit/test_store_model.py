@@ -48,6 +48,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
         times,
         times,
     ),
+    st.builds(lambda k: lambda s: s.trim_ledger(keep=k), st.integers(1, 4)),
 )
 
 
@@ -62,6 +63,7 @@ def content(store: Store) -> object:
     return (
         [(store.intent("service", name), store.observation("service", name)) for name in ("a", "b", "店")],
         (store.intents("service"), store.observations("service"), store.open_actions()),
+        (store.actions(), store.actions(limit=2)),
         (store.decisions(), store.decisions("a", limit=2), store.ledger(), store.ledger(since_s=5.0)),
     )
 

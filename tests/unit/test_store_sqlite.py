@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import sqlite_store
+from serving import failpoints, sqlite_store
 from serving.errors import HcctlError, InvalidInput, RevisionConflict, UnsupportedState
 from serving.sqlite_store import SqliteStore
 from tests.support.processes import ended, in_child, start
@@ -226,6 +226,29 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
     store = SqliteStore(path)
     store.check()
     store.close()
+
+
+def test_kill_9_in_a_migration_leaves_the_old_state_usable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just before or after a migration is committed, the state is whole: of the old schema, or of the new."""
+    store = SqliteStore(path)
+    store.put_intent("service", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+    store.close()
+    older = sqlite_store.MIGRATIONS
+    newer = (*older, ("CREATE TABLE extra (n INTEGER, crc INTEGER)", "DROP INDEX ledger_end"))
+
+    def migrate(place: str) -> None:
+        failpoints.arm(place, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        sqlite_store.MIGRATIONS = newer
+        SqliteStore(path)
+
+    for place, left in (("store.before-commit", older), ("store.after-commit", newer)):
+        assert in_child(lambda place=place: migrate(place)) == -signal.SIGKILL
+        monkeypatch.setattr(sqlite_store, "MIGRATIONS", left)
+        store = SqliteStore(path)
+        store.check()
+        store.check_schema()
+        assert [document.body for document in store.intents("service")] == [{"n": 1}]
+        store.close()
 
 
 def test_a_name_that_is_no_text_is_invalid_input(path: Path) -> None:
