@@ -47,7 +47,7 @@ class RayFreeProject(RunningProject):
         with mock.patch.object(wiring, "supervisor_plan", plan):
             up.start(self.project)
         self.push("one")
-        self.must("deploy", "--timeout", "30")
+        self.must("deploy", "--timeout", "60")
 
     def files(self) -> Iterator[Path]:
         """Everything below the project's own folders, and these."""
@@ -61,21 +61,27 @@ def ray_free_project(
     environment: Mapping[str, str], umask: int, gateway: Mapping[str, object]
 ) -> Iterator[RayFreeProject]:
     """Start one in a folder that everybody may enter, under this umask and with this added environment."""
-    former = os.umask(umask)
     folder = Path(tempfile.mkdtemp(prefix="bare-"))
     folder.chmod(0o755)
     ingress = HttpSite("bare")
-    added = {**environment, "PYTHONPATH": str(REPOSITORY)}
-    with mock.patch.dict(os.environ, added):
-        project = RayFreeProject(folder / "project", ingress, gateway)
-        try:
+    project = RayFreeProject(folder / "project", ingress, gateway)
+    try:
+        with mock.patch.dict(os.environ, {**environment, "PYTHONPATH": str(REPOSITORY)}), _umask(umask):
             project.start()
-            yield project
-        finally:
-            pids = [project.paths.supervisor_record, project.paths.daemon_record]
-            records = [record for file in pids if (record := read_record(file))]
-            project.must("down")
-            assert not any(is_alive(record) for record in records)
-            ingress.stop()
-            shutil.rmtree(folder)
-            os.umask(former)
+        yield project
+    finally:
+        files = [project.paths.supervisor_record, project.paths.daemon_record]
+        records = [record for file in files if (record := read_record(file))]
+        project.must("down")
+        assert not any(is_alive(record) for record in records)
+        ingress.stop()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    former = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(former)
