@@ -13,12 +13,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
 SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 
-.PHONY: demo test lint unit e2e campaign bench lock clean setup
+.PHONY: demo test lint sbom audit unit e2e campaign bench lock clean setup
 
 demo: setup          ## from nothing to a real burst that opens and comes home
 	$(BIN)/hcctl demo $(DATA)
 
-test: setup lint unit e2e   ## what CI runs
+test: setup lint sbom unit e2e   ## what CI runs
 
 setup: $(READY)
 
@@ -26,8 +26,8 @@ $(READY): $(LOCK) requirements/torch.txt pyproject.toml
 	@test "$$(uname -sm)" = "Linux x86_64" || { echo "hcctl runs on Linux x86-64; this is $$(uname -sm)"; exit 2; }
 	@echo "setting up $(VENV) with Python $(MINOR): about 100 packages, a minute or two"
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) $(TORCH_FROM) --constraint $(LOCK) --requirement requirements/torch.txt
-	$(PIP) --no-deps --requirement $(LOCK)
+	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement $(LOCK)
+	$(PIP) $(TORCH_FROM) --only-binary :all: --requirement requirements/torch.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -39,6 +39,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sbom: setup          ## what is installed, as the lock says and fitting together: build/sbom.cdx.json
+	$(BIN)/python -m pip --disable-pip-version-check check
+	$(BIN)/python requirements/sbom.py build/sbom.cdx.json
+
+audit:               ## known vulnerabilities of the lock; asks an advisory service on the internet
+	$(PYTHON) -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --require-hashes --disable-pip --requirement $(LOCK)
 
 unit: setup          ## everything without Ray, on two processes: minutes
 	$(BIN)/pytest -n 2 -m "not e2e and not campaign $(SHARED_TESTS)"

@@ -1,7 +1,11 @@
-"""Sends probes to one application on one site, past the gateway, and counts what fails."""
+"""Sends probes to one application on one site, past the gateway, and counts what fails.
+
+What a site answers is bounded in time and size: a model that never ends its answer fails its probe.
+"""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -11,22 +15,37 @@ from autoscaler.snapshot import ProbeResult
 
 MAX_CONCURRENCY = 16
 MAX_MESSAGE = 200
+LONGEST_ANSWER_BYTES = 16 << 20
 
 
 def send_probes(action: ProbeApplication) -> ProbeResult:
-    """Send `action.requests` probes, several at once; anything but a 2xx answer is an error."""
+    """Send `action.requests` probes, several at once; anything but a whole 2xx answer in time is an error."""
     url = f"http://{action.host}:{action.port}{action.path_prefix}{action.probe.path}".rstrip("/")
     with httpx.Client(timeout=action.timeout_s, trust_env=False) as client:
 
         def send(_: int) -> str:
             try:
-                body = action.probe.body if action.probe.method == "POST" else None
-                answer = client.request(action.probe.method, url, json=body)
+                return _send(client, url, action)
             except httpx.HTTPError as error:
                 return f"{type(error).__name__}: {error}"
-            return "" if answer.is_success else f"status {answer.status_code}: {answer.text}"
 
         with ThreadPoolExecutor(min(MAX_CONCURRENCY, action.concurrency, action.requests)) as pool:
             errors = [text for text in pool.map(send, range(action.requests)) if text]
     message = errors[0][:MAX_MESSAGE] if errors else ""
     return ProbeResult(action.site, action.application, action.requests, len(errors), message)
+
+
+def _send(client: httpx.Client, url: str, action: ProbeApplication) -> str:
+    """One probe; returns what is wrong with its answer, or nothing."""
+    deadline_s = time.monotonic() + action.timeout_s
+    body = action.probe.body if action.probe.method == "POST" else None
+    begin, size = b"", 0
+    with client.stream(action.probe.method, url, json=body) as answer:
+        for chunk in answer.iter_bytes():
+            size += len(chunk)
+            begin = (begin + chunk)[: 4 * MAX_MESSAGE]
+            if size > LONGEST_ANSWER_BYTES:
+                return f"its answer is longer than {LONGEST_ANSWER_BYTES} bytes"
+            if time.monotonic() > deadline_s:
+                return f"its answer did not end within {action.timeout_s:g} s"
+        return "" if answer.is_success else f"status {answer.status_code}: {begin.decode(errors='replace')}"

@@ -227,6 +227,8 @@ def plain(value: Any) -> Any:
             made = plain(value.value)
         case PurePath():
             made = str(value)
+        case _ if hasattr(value, "get_secret_value"):  # pydantic's secrets print as asterisks
+            made = str(value)
         case datetime.date():
             made = value.isoformat()
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):

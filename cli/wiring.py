@@ -76,12 +76,14 @@ def gateway(project: Project) -> HaproxyGateway:
                 why=f"{certificate} is no file",
                 next_step="give a PEM file with certificate and key",
             )
+    private_dir(project.paths.run_dir)  # refuses another user's, before anything is made in it
     return HaproxyGateway(
         ListenSettings(
             host=spec.host,
             port=gateway_port(project),
             tls_certificate=certificate,
             require_api_key=spec.require_api_key,
+            allowed_hosts=tuple(spec.allowed_hosts),
             gateway_dir=private_dir(project.paths.gateway_dir),
             log_socket=project.paths.gateway_log_socket,
             keys_file=project.paths.keys_file,
@@ -238,12 +240,13 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
     paths, code = project.paths, _code_digest()
     front = gateway(project)
     longest_s = 30.0
+    environment = own_environment()
     daemon = [sys.executable, "-m", "autoscaler", "--project", str(paths.root), *(["--shadow"] if shadow else [])]
     children = [
         Child(
             name="gateway",
             command=front.command(),
-            environment=child_environment(),
+            environment=environment,
             cwd=paths.gateway_dir,
             log=paths.log_dir / "gateway.log",
             record=paths.run_dir / "gateway.json",
@@ -253,7 +256,7 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
         Child(
             name="daemon",
             command=daemon,
-            environment=child_environment(),
+            environment=environment,
             cwd=paths.root,
             log=paths.log_dir / "daemon.log",
             record=paths.daemon_record,
@@ -277,10 +280,15 @@ def _code_digest() -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """Environment of child processes: the caller's, with this hcctl importable."""
+    """Environment of child processes: the caller's, and what hcctl adds."""
+    return {**os.environ, **own_environment()}
+
+
+def own_environment() -> dict[str, str]:
+    """What hcctl adds to the environment of its processes, so that they import this hcctl."""
     former = os.environ.get("PYTHONPATH")
     path = str(SOURCE_ROOT) if not former else f"{SOURCE_ROOT}{os.pathsep}{former}"
-    return {**os.environ, "PYTHONPATH": path}
+    return {"PYTHONPATH": path}
 
 
 def refuse_over_budget(

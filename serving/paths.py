@@ -118,13 +118,15 @@ def find_project(start: Path) -> ProjectPaths | None:
 
 
 def private_dir(path: Path) -> Path:
-    """Create folder `path` for its owner only (0700), and refuse one owned by somebody else.
+    """Create folder `path`, and what is missing above it, for its owner only (0700); refuse somebody else's.
 
     Raises:
         HcctlError: the folder belongs to another user, is a link, or cannot be made.
     """
     with disk_errors("a folder cannot be made", path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            private_dir(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
         if path.is_symlink() or path.lstat().st_uid != os.getuid():
             raise HcctlError("a folder is not this user's own", where=str(path), next_step="remove it, and try again")
         path.chmod(0o700)

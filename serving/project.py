@@ -12,6 +12,9 @@ from serving.spec import HybridService, Model, Name, Seconds
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+
+
 class TariffBand(Model):
     """An electricity price from one time of day (UTC) until another; a band may cross midnight."""
 
@@ -105,6 +108,12 @@ class GatewaySpec(Model):
     )
     require_api_key: bool = Field(
         default=False, description="Requests need `Authorization: Bearer <key>`; see `hcctl key`."
+    )
+    allowed_hosts: list[HostName] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Without keys: host names, besides this computer's own, that requests and web pages may come "
+        "under, e.g. of a reverse proxy in front. Others are refused (DNS rebinding, cross-site requests).",
     )
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ class Child(BaseModel):
 
     name: str
     command: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] = Field(description="Added to the supervisor's own, which may hold secrets.")
     cwd: Path
     log: Path
     record: Path
@@ -56,7 +56,7 @@ class Child(BaseModel):
         return f"child-{self.record}"
 
     def same_run(self, other: Child) -> bool:
-        """Whether both describe the same run. The environment is that of whoever wrote the plan: it does not count."""
+        """Whether both describe the same run. The environment does not count: it follows that of the caller."""
         return (self.name, self.command, self.reads) == (other.name, other.command, other.reads)
 
 
@@ -105,7 +105,7 @@ class Keeper:
         try:
             self._record = spawn(
                 self.child.command,
-                environment=self.child.environment,
+                environment={**os.environ, **self.child.environment},
                 marker=self.child.marker,
                 log=self.child.log,
                 cwd=self.child.cwd,

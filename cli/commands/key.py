@@ -35,9 +35,9 @@ def add(name: str, output_format: output.Output) -> None:
     project = open_project()
     secret = _keys(project).create(name, at_s=time.time())
     if output_format == "table":
-        click.echo(secret)
+        click.echo(secret.get_secret_value())
     else:
-        output.emit({"name": name, "key": secret}, output_format)
+        output.emit({"name": name, "key": secret.get_secret_value()}, output_format)
     output.progress(f"this is the only time that key {name} is shown")
     if not project.spec.gateway.require_api_key:
         output.warning(

@@ -31,6 +31,8 @@ from serving.gateway.values import (
     app_path,
     backend,
     folder,
+    host_name,
+    host_text,
     integer,
     label,
     limit,
@@ -71,6 +73,8 @@ class ListenSettings:
     require_api_key: bool = False
     keys_file: Path | None = None
     """API keys (`keys.KeyFile`); None: there are none, so with `require_api_key` nobody gets in."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names for this gateway besides its own address and `localhost`; matter only without keys."""
     max_connections: int = 10_000
     """Connections held at once, queued requests included; more wait in the kernel."""
     threads: int = 2
@@ -212,7 +216,7 @@ frontend gateway
   http-after-response del-header X-Hcctl- -m beg
   http-after-response set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}
   http-after-response set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}
-{_KEY_CHECK if listen.require_api_key else ""}\
+{_KEY_CHECK if listen.require_api_key else _browser_check(listen)}\
   http-request return {_answer(400, "bad_path", "The path has dot segments.")} \
 if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
   http-request set-var(txn.path) path,concat(/)
@@ -243,6 +247,28 @@ _KEY_CHECK = f"""\
     _answer(401, "unauthorized", "Send a valid key: Authorization: Bearer KEY.", "WWW-Authenticate Bearer")
 } unless {{ var(txn.key) -m found }}
   http-request del-header Authorization
+"""
+
+
+def _browser_check(listen: ListenSettings) -> str:
+    """Rules that keep web pages out where no key does: a page open on this computer reaches loopback.
+
+    It comes under a name of its own that it lets point here (DNS rebinding), which Host tells; or from
+    its own origin, which Origin tells, or Sec-Fetch-Site where a browser sends no Origin. Other
+    clients send neither.
+    """
+    named = [host_name(name) for name in listen.allowed_hosts]
+    hosts = " ".join(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", host_text(listen.host), *named]))
+    declared = f" !{{ var(txn.origin),host_only -m str {' '.join(named)} }}" if named else ""
+    foreign = _answer(403, "foreign_origin", "Web pages of other origins are not served.")
+    return f"""\
+  http-request set-var(txn.host) req.fhdr(host),lower
+  http-request return {_answer(421, "foreign_host", "This gateway does not go by that host name.")} \
+if {{ var(txn.host) -m found }} !{{ var(txn.host),host_only -m str {hosts} }}
+  http-request set-var(txn.origin) req.fhdr(origin),lower,regsub(^https?://,)
+  http-request return {foreign} if {{ var(txn.origin) -m found }} \
+!{{ var(txn.origin),strcmp(txn.host) eq 0 }}{declared}
+  http-request return {foreign} if !{{ var(txn.origin) -m found }} {{ req.fhdr(sec-fetch-site) -m str cross-site }}
 """
 
 

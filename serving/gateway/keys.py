@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError
 
 from serving.errors import HcctlError, InvalidInput
 from serving.files import disk_errors, exclusive, write_atomic
@@ -61,16 +61,16 @@ class KeyFile:
                 next_step="restore it from a backup, or remove it and create new keys",
             ) from None
 
-    def create(self, name: str, *, at_s: float) -> str:
-        """Make a key; returns its secret, which is kept nowhere.
+    def create(self, name: str, *, at_s: float) -> SecretStr:
+        """Make a key; returns its secret, which is kept nowhere and prints as asterisks.
 
         Raises:
             InvalidInput: the name is malformed or taken, or there are `MOST_KEYS` already.
         """
         if not _NAME.fullmatch(name):
             raise _refused(name, "it is not a lower-case label of at most 40 characters", "choose another name")
-        secret = f"hcctl_{secrets.token_urlsafe(32)}"
-        digest = hashlib.sha256(secret.encode()).hexdigest()
+        secret = SecretStr(f"hcctl_{secrets.token_urlsafe(32)}")
+        digest = hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
         with exclusive(self._lock):
             keys = self.list()
             if any(key.name == name for key in keys):

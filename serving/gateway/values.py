@@ -23,6 +23,7 @@ LONGEST_S = 86_400
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,6 +69,16 @@ def address_text(endpoint: Endpoint) -> str:
     """`host:port` as HAProxy reads it."""
     host, port = address(endpoint)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_text(host: str) -> str:
+    """An IP address as it stands in a Host header."""
+    return address_text(Endpoint(host, 1)).removesuffix(":1")
+
+
+def host_name(text: str) -> str:
+    """A host by name, lower-case, or by IPv4 address; no port."""
+    return _matching(_HOST, text, "host")
 
 
 def label(text: str) -> str:

@@ -25,6 +25,7 @@ from serving.files import write_atomic
 from serving.sites.ray_head import LOOPBACK
 from serving.sites.serve_api import ServeApi, call
 from serving.sites.site import Endpoint
+from serving.sites.site_token import read_token
 
 OPEN_TIMEOUT_S = 180.0
 """A site that does not answer by then has failed to open."""
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
     """Run a site until its Ray cluster ends; returns the cluster's exit code."""
     dashboard, ingress, token_file, opened_file, *command = arguments
     _give_way()
-    api = ServeApi(Endpoint(LOOPBACK, int(dashboard)), Path(token_file).read_text())
+    api = ServeApi(Endpoint(LOOPBACK, int(dashboard)), read_token(Path(token_file)))
     ray = subprocess.Popen(command)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import site
 import sys
@@ -23,6 +22,7 @@ from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn,
 from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
 from serving.sites.serve_api import ServeApi, haproxy_servers, routed_applications
 from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.sites.site_token import read_token, write_token
 
 OBSERVE_TIMEOUT_S = 0.9
 """What `observe` takes at most; the ingress may use half of it, Serve the rest."""
@@ -109,7 +109,7 @@ class LocalSite:
             self._sweep(record)
             ports = claim_ports(self._paths.ports_file, self._name, self._replica_ports())
             head = RayHead(ports, private_dir(self._ray_dir), self._token_file, self._spec.ingress)
-            write_atomic(self._token_file, secrets.token_hex(32).encode())
+            write_token(self._token_file)
             arguments = [ports.dashboard, ports.ingress, self._token_file, self._opened_file]
             record = spawn(
                 [*self._launcher, *map(str, arguments), *ray_command(head)],
@@ -213,11 +213,7 @@ class LocalSite:
         return self._api(ports).applications(reach, timeout_s=deadline_s - time.monotonic())
 
     def _api(self, ports: SitePorts) -> ServeApi:
-        try:
-            token = self._token_file.read_text()
-        except OSError as error:
-            raise SiteUnreachable("the site's token cannot be read", where=self._name, why=str(error)) from error
-        return ServeApi(Endpoint(LOOPBACK, ports.dashboard), token)
+        return ServeApi(Endpoint(LOOPBACK, ports.dashboard), read_token(self._token_file))
 
     def _observation(
         self,

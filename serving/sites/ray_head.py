@@ -6,6 +6,7 @@ Traps of Ray 2.60 that are avoided here (measured; docs/decisions/0002-local-sit
   is Serve's fallback proxy (8500): HAProxy of the second site would send to the first site's.
 - Ray makes its temp-dir writable for everybody, so it must lie inside a private folder. HAProxy's
   admin socket is open to everybody in the same way.
+- Serve's HAProxy logs every request to a syslog port; it is given a socket that does not exist.
 - Ray's control ports listen on all addresses whatever is asked for; the token keeps strangers out.
 - In HAProxy mode the ingress must bind 127.0.0.1: other loopback addresses make every request fail.
 """
@@ -127,6 +128,9 @@ def _settings(head: RayHead) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": folder / "server-state",
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": folder / "metrics.sock",
+            # Serve's HAProxy sends path and query of each request to the machine's syslog (UDP 514) otherwise,
+            # and cannot be told not to log: nobody reads this socket.
+            "RAY_SERVE_HAPROXY_LOG_TARGET": folder / "unread.sock",
             "RAY_SERVE_HAPROXY_METRICS_PORT": ports.internal(10),
             "RAY_SERVE_HAPROXY_STATS_PORT": ports.statistics,
             "RAY_SERVE_HAPROXY_NBTHREAD": 1,

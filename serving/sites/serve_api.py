@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, TypeAdapter, ValidationError
 
 from serving.application import IMPORT_PATH, INGRESS_DEPLOYMENT
 from serving.errors import HcctlError, SiteUnreachable
@@ -84,7 +84,7 @@ class ServeApi:
     Every method raises SiteUnreachable when there is no valid answer in time.
     """
 
-    def __init__(self, endpoint: Endpoint, token: str) -> None:
+    def __init__(self, endpoint: Endpoint, token: SecretStr) -> None:
         self._endpoint = endpoint
         self._token = token
 
@@ -217,7 +217,7 @@ def short_reason(text: str) -> str:
 
 
 def call(
-    endpoint: Endpoint, method: str, path: str, token: str | None, body: JsonValue, timeout_s: float
+    endpoint: Endpoint, method: str, path: str, token: SecretStr | None, body: JsonValue, timeout_s: float
 ) -> tuple[int, bytes]:
     """One HTTP exchange within `timeout_s`: status and body. Never through a proxy.
 
@@ -227,7 +227,7 @@ def call(
     deadline_s = time.monotonic() + timeout_s
     headers = {"Content-Type": "application/json"}
     if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
     try:
         data = None if body is None else json.dumps(body).encode()

@@ -126,7 +126,7 @@ def test_a_site_that_does_not_answer_is_504(here: World) -> None:
 )
 def test_dot_segments_are_400(shared: World, path: str) -> None:
     """No path leads out of a version's prefix."""
-    head, body = raw(shared, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), 0.2).split(b"\r\n\r\n")
+    head, body = raw(shared, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(), 0.2).split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["error"] == "bad_path"
     assert shared.private.seen()["requests"] == 0
@@ -148,7 +148,7 @@ SMUGGLING = {
 @pytest.mark.parametrize("framing", SMUGGLING.values(), ids=SMUGGLING.keys())
 def test_ambiguous_framing_reaches_no_site(shared: World, framing: bytes) -> None:
     """A request whose end two readers could see differently is refused and its connection closed."""
-    answer = raw(shared, b"POST /shop/x HTTP/1.1\r\nHost: x\r\n" + framing, 0.3)
+    answer = raw(shared, b"POST /shop/x HTTP/1.1\r\nHost: localhost\r\n" + framing, 0.3)
     assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 411 ", b"HTTP/1.1 422 ", b"HTTP/1.1 501 "))
     assert answer.count(b"HTTP/1.1 ") == 1
     assert shared.private.seen()["paths"] == []
@@ -160,7 +160,7 @@ def test_slow_clients_hold_no_slot(tmp_path: Path) -> None:
         here.route(private=1, cloud=0)
         began = time.monotonic()
         with socket.create_connection(("127.0.0.1", here.at.listen.port)) as slow:
-            slow.sendall(b"POST /shop/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+            slow.sendall(b"POST /shop/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
             assert here.get().status_code == 200
             slow.settimeout(3)
             assert slow.recv(65_536).startswith(b"HTTP/1.1 408 ")
@@ -190,7 +190,7 @@ def test_api_keys_are_needed_and_stay_secret(tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys.json")
     with world(tmp_path, require_api_key=True, keys_file=tmp_path / "keys.json") as here:
         here.route(private=4, cloud=4)
-        early = keys.create("early", at_s=1.0)
+        early = keys.create("early", at_s=1.0).get_secret_value()
         here.route(private=4, cloud=4)
         answer = here.get(headers={"Authorization": f"Bearer {early}"})
         assert answer.status_code == 200
@@ -215,7 +215,7 @@ def test_tls_with_a_given_certificate(tmp_path: Path) -> None:
         here.route(private=4, cloud=4)
         assert here.get().status_code == 200
         assert [shakes_hands(here, version) for version in ("-tls1_1", "-tls1_2", "-tls1_3")] == [False, True, True]
-        assert b"200" not in raw(here, b"GET /shop/x HTTP/1.1\r\nHost: x\r\n\r\n", 0.3)
+        assert b"200" not in raw(here, b"GET /shop/x HTTP/1.1\r\nHost: localhost\r\n\r\n", 0.3)
 
 
 def shakes_hands(here: World, version: str) -> bool:

@@ -22,6 +22,7 @@ from serving.gateway.config import CONFIG, listen_header, render, static_digest
 from serving.gateway.haproxy import haproxy_binary
 from serving.gateway.routes import ServerRoute, ServiceRoutes, TrackRoute
 from serving.gateway.values import KEYS, PATHS, RULES, SERVICES, SHARE
+from serving.project import GatewaySpec
 from serving.sites.site import Endpoint
 from serving.spec import HybridService, RouteRule, Routing, SiteShare
 from tests.support.gateway_routes import LISTEN, empty, routes, service, track
@@ -94,6 +95,20 @@ def test_no_other_text_than_the_specs_reaches_a_file(text: str, where: str) -> N
             assert [len(line.split()) for line in content.split("\n")] == [
                 len(line.split()) for line in normal[name].split("\n")
             ]
+
+
+@settings(deadline=None)
+@given(hostile)
+def test_no_other_host_name_than_the_specs_reaches_a_file(text: str) -> None:
+    """What hcctl.yaml would refuse as an allowed host is refused here too; the rest adds one word where it matters."""
+    listen = replace(LISTEN, allowed_hosts=(text,))
+    try:
+        GatewaySpec(allowed_hosts=[text])
+    except ValidationError:
+        with pytest.raises(InvalidInput, match="host"):
+            render((SHOP,), listen)
+    else:
+        assert f" [::1] {text} " in render((SHOP,), listen)[CONFIG]
 
 
 numbers = st.one_of(st.integers(), st.floats(), st.sampled_from(["5", None, True]))

@@ -20,7 +20,7 @@ def keys(tmp_path: Path) -> KeyFile:
 
 def test_a_new_key_is_known_by_its_hash_only(keys: KeyFile, tmp_path: Path) -> None:
     """The secret is returned once; the file has its SHA-256, its name and its time, with mode 0600."""
-    secret = keys.create("laptop", at_s=12.5)
+    secret = keys.create("laptop", at_s=12.5).get_secret_value()
     digest = hashlib.sha256(secret.encode()).hexdigest()
     assert keys.list() == (ApiKey(name="laptop", sha256=digest, created_at_s=12.5),)
     assert secret not in (tmp_path / "keys.json").read_text()

@@ -208,3 +208,15 @@ def test_observing_damaged_files_never_raises(rig: Rig, name: str) -> None:
     (rig.folder / name).rmdir()
     rig.site.close()
     assert rig.phase == "closed"
+
+
+@pytest.mark.parametrize("content", [b"5ecre7" * 10 + b"\n", b"\xff" * 64, b""], ids=["newline", "no text", "empty"])
+def test_a_damaged_token_is_not_shown(rig: Rig, content: bytes) -> None:
+    """The site is out of reach, for a reason that says nothing of what the file holds."""
+    rig.site.open()
+    rig.answer()
+    (rig.folder / "token").write_bytes(content)
+    with pytest.raises(SiteUnreachable, match="token is damaged") as caught:
+        rig.site.scale("echo", 1)
+    assert "5ecre7" not in str(caught.value)
+    assert rig.site.observe().applications is None

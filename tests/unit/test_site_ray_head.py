@@ -65,6 +65,11 @@ def test_closed_to_strangers() -> None:
     assert told["node-ip-address"].startswith("127.")
 
 
+def test_requests_go_to_no_syslog() -> None:
+    """Serve's HAProxy would send path and query of each request to UDP 514; it logs to nobody's socket."""
+    assert settings(head())["RAY_SERVE_HAPROXY_LOG_TARGET"] == "/tmp/hcctl-20000/unread.sock"
+
+
 def test_ingress_is_one_setting() -> None:
     """The default ingress differs by HAProxy's settings alone."""
     with_haproxy, without = settings(head()), settings(head(ingress="default"))

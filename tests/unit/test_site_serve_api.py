@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from serving.errors import HcctlError, SiteUnreachable
 from serving.sites import serve_api
@@ -274,7 +275,7 @@ def server() -> Iterator[Server]:
 
 def test_requests_carry_the_token(server: Server) -> None:
     """Apply and scale send what Serve expects, with the token."""
-    api = ServeApi(server.endpoint, "secret")
+    api = ServeApi(server.endpoint, SecretStr("secret"))
     api.apply([ECHO], INGRESS, timeout_s=5)
     api.scale(ECHO.name, 3, timeout_s=5)
     put, post = server.asked
@@ -292,7 +293,7 @@ def test_refusal_differs_from_silence(server: Server, status: int, unreachable: 
     """A refused order is an error of the order; anything else means that the site did not obey or answer."""
     server.reply = lambda handler: answer(handler, status, b"because of this")
     with pytest.raises(HcctlError, match="because of this") as error:
-        ServeApi(server.endpoint, "secret").scale("echo", 1, timeout_s=5)
+        ServeApi(server.endpoint, SecretStr("secret")).scale("echo", 1, timeout_s=5)
     assert isinstance(error.value, SiteUnreachable) is unreachable
     assert "secret" not in str(error.value)
 
@@ -328,7 +329,7 @@ def test_garbage_is_unreachable(server: Server) -> None:
     """Something that does not speak HTTP is a site that does not answer."""
     server.reply = lambda handler: handler.wfile.write(b"\x00\x01garbage\r\n\r\n") and None
     with pytest.raises(SiteUnreachable):
-        ServeApi(server.endpoint, "secret").applications({}, timeout_s=5)
+        ServeApi(server.endpoint, SecretStr("secret")).applications({}, timeout_s=5)
 
 
 def test_nobody_there_is_unreachable() -> None:

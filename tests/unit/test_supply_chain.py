@@ -1,0 +1,102 @@
+"""What is installed is what was tested: locks with hashes, and a bill of materials that says what is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import tomllib
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from cyclonedx.output.json import JsonV1Dot6
+
+ROOT = Path(__file__).parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("py3.*.txt"))
+PIN = re.compile(r"([a-z0-9-]+)==[0-9][0-9A-Za-z.]* --hash=sha256:[0-9a-f]{64}")
+
+
+@pytest.fixture(scope="module")
+def sbom() -> ModuleType:
+    """requirements/sbom.py, which stands in no package."""
+    spec = importlib.util.spec_from_file_location("sbom", ROOT / "requirements/sbom.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_is_a_lock_for_each_python() -> None:
+    """Every Python that the project allows has a lock."""
+    assert [lock.stem for lock in LOCKS] == ["py3.11", "py3.12", "py3.13"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_every_line_pins_a_version_and_a_hash(lock: Path) -> None:
+    """A lock has a version and a SHA-256 for each package, each once, and names no address."""
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) > 100
+    pins = [PIN.fullmatch(line) for line in lines]
+    assert [line for line, pin in zip(lines, pins, strict=True) if pin is None] == []
+    names = [pin[1] for pin in pins if pin]
+    assert len(set(names)) == len(names)
+    assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_what_the_project_declares_is_locked(lock: Path) -> None:
+    """Each dependency of the product and of the checks is in the lock, but for torch, which brings its own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in declared}
+    assert names - set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE)) == {"torch"}
+
+
+def test_the_install_demands_hashes() -> None:
+    """The Makefile installs the lock with --require-hashes and takes no source archive."""
+    (line,) = re.findall(r"\$\(PIP\) .*--requirement \$\(LOCK\)", (ROOT / "Makefile").read_text())
+    assert "--require-hashes" in line
+    assert "--only-binary :all:" in line
+
+
+def test_what_the_lock_does_not_name_is_a_stray(sbom: ModuleType) -> None:
+    """Another version or an unknown package is told; torch's own, pip and hcctl are not."""
+    lock = sbom.read_lock(f"# head\nclick==8.2.0 --hash=sha256:{'a' * 64}\n")
+    assert lock == {"click": ("8.2.0", "a" * 64)}
+    fine = {"click": "8.2.0", "torch": "2.13.0", "nvidia-cudnn-cu13": "9", "triton": "3", "pip": "1", "hcctl": "0"}
+    assert sbom.unlocked(fine, lock) == []
+    assert sbom.unlocked({"click": "8.2.1", "evil": "1"}, lock) == ["click 8.2.1", "evil 1"]
+
+
+def test_the_bill_names_version_hash_licence_and_needs(sbom: ModuleType) -> None:
+    """A package stands in it with its purl, the hash of its wheel, its licence and what it needs here."""
+    installed = {name: distribution(name) for name in ("httpx", "idna", "pydantic")}
+    lock = {"httpx": (installed["httpx"].version, "b" * 64)}
+    made = json.loads(JsonV1Dot6(sbom.bill(installed, lock)).output_as_string())
+    parts = {part["name"]: part for part in made["components"]}
+    version = installed["httpx"].version
+    assert made["specVersion"] == "1.6"
+    assert parts["httpx"]["purl"] == f"pkg:pypi/httpx@{version}"
+    assert parts["httpx"]["hashes"] == [{"alg": "SHA-256", "content": "b" * 64}]
+    assert "BSD" in json.dumps(parts["httpx"]["licenses"])
+    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in made["dependencies"]}
+    assert needs[f"httpx@{version}"] == [f"idna@{installed['idna'].version}"]
+
+
+def test_a_licence_that_is_not_declared_is_told(sbom: ModuleType, tmp_path: Path) -> None:
+    """An expression goes before classifiers, classifiers before text, and nothing is guessed."""
+
+    def of(*lines: str) -> str:
+        (tmp_path / "METADATA").write_text(
+            "\n".join(["Metadata-Version: 2.4", "Name: x", "Version: 1", *lines, "", ""])
+        )
+        return str(sbom.licence(Distribution.at(tmp_path)))
+
+    assert of() == "not declared"
+    assert of("License: Apache 2.0") == "Apache 2.0"
+    classifier = "Classifier: License :: OSI Approved :: MIT License"
+    assert of("License: all of it", classifier) == "MIT License"
+    assert of("License-Expression: MIT", classifier) == "MIT"
