@@ -11,6 +11,10 @@ local POLL_MS = 50
 local STRIKES = 5
 local HOLD_MS = tonumber((...))
 
+-- Down for refused connections (`observe layer4`), not for its health checks. With nowhere else to go it is
+-- tried again at once: its checks alone would bring it back only after two seconds.
+local REFUSED = "HANA"
+
 local known = {}
 
 local function now_ms()
@@ -62,6 +66,8 @@ local function judge(server, record, stats, others_up)
   end
   if record.strikes >= STRIKES and usable(stats) and others_up > 0 then
     eject(server, record)
+  elseif stats.check_status == REFUSED and others_up == 0 then
+    server:check_force_up()
   end
 end
 
