@@ -21,6 +21,8 @@ FIELDS = ("service", "site", "deployment", "decision", "key", "request_id")
 of an action in the journal."""
 
 LONGEST_MESSAGE = 4_000
+LONGEST_TEXT = 64_000
+"""What is looked through for secrets, so that none is cut before it is recognised."""
 MAX_BYTES = 10 << 20
 """A log larger than that is rotated."""
 KEPT = 3
@@ -37,7 +39,7 @@ class JsonLines(logging.Formatter):
             .replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(record.getMessage())[:LONGEST_MESSAGE],
+            "message": redact(record.getMessage()[:LONGEST_TEXT])[:LONGEST_MESSAGE],
         }
         known = {field: getattr(record, field, None) for field in FIELDS}
         line |= {field: value for field, value in known.items() if value not in (None, "")}
@@ -50,7 +52,7 @@ def log_as_json() -> None:
     """Let everything this process logs go to stderr as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

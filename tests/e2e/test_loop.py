@@ -257,6 +257,13 @@ def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: 
     new = {path.name for path in Path(tempfile.gettempdir()).iterdir()} - {path.name for path in temporary}
     assert not [name for name in new if name.startswith(("hcctl", "pymp", "ray", "haproxy"))]
     assert int(other.url.rpartition(":")[2]) not in listening_ports()
+    shutil.rmtree(other.folder)  # with this the project is uninstalled
+    assert not [
+        p.pid
+        for p in psutil.process_iter()
+        if str(other.folder) in _of_process(p.pid, "cmdline").decode(errors="replace")
+    ]
+    assert not other.folder.exists()
 
 
 def test_killed_supervisor_is_replaced_by_up(shop: RunningProject) -> None:
@@ -350,7 +357,11 @@ def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
 
 
 def _environment(pid: int) -> bytes:
+    return _of_process(pid, "environ")
+
+
+def _of_process(pid: int, file: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        return Path(f"/proc/{pid}/{file}").read_bytes()
     except OSError:
         return b""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from serving.errors import HcctlError
 from serving.logs import KEPT, JsonLines, rotate
 from tests.support.daemon_rig import DaemonRig
 from tests.support.processes import in_child, limit_file_size
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -59,6 +63,19 @@ def test_a_traceback_stays_in_its_line() -> None:
     except ValueError as problem:
         found = line_of("failed", exc_info=(type(problem), problem, problem.__traceback__))
     assert str(found["exception"]).endswith("ValueError: no")
+
+
+@pytest.mark.parametrize("module", ["serving.supervisor", "autoscaler"])
+def test_a_process_logs_json_from_its_start(module: str) -> None:
+    """Daemon and supervisor write JSON lines to stderr, whoever starts them; libraries' chatter stays out."""
+    code = (
+        "import logging, serving.logs\n"
+        "serving.logs.log_as_json()\n"
+        f"logging.getLogger({module!r}).info('up')\n"
+        "logging.getLogger('httpx').info('chatter')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [json.loads(line)["logger"] for line in done.stderr.splitlines()] == [module]
 
 
 def test_every_decision_in_the_log_is_found_by_its_number(caplog: pytest.LogCaptureFixture) -> None:

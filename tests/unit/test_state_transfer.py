@@ -2,103 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import random
 import sqlite3
 import stat
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from pydantic import TypeAdapter
 
-from autoscaler.state import DaemonState, Deployed, Release, RentedNode, ServiceState
 from cli import wiring
 from cli.main import app
 from serving import sqlite_store
-from serving.archive import ArchiveManifest
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
 from serving.paths import ProjectPaths
-from serving.registry import Registry, verify_version
+from serving.registry import verify_version
 from serving.sqlite_store import SqliteStore
-from serving.state import LedgerEntry
-from serving.transfer import export_state, import_state
-from tests.support.artefacts import make_artefact, push
+from serving.transfer import export_state
 from tests.support.daemon_rig import DaemonRig
 from tests.support.processes import files_below, in_child, killed_at_each_step, limit_file_size
-from tests.support.world import service
-
-STATE = TypeAdapter(DaemonState)
-
-
-class Fleet:
-    """Two projects: `here` with state and a version, `there` with nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.here, self.there = ProjectPaths(folder / "here"), ProjectPaths(folder / "there")
-        for paths in (self.here, self.there):
-            paths.root.mkdir()
-        self.version = push(Registry(self.here.registry_dir), make_artefact(folder / "artefact")).version
-        self.deployed = Deployed(
-            self.version, str(self.here.registry_dir / self.version), service().model, f"shop-{self.version[:12]}"
-        )
-        self._fill()
-        self.archive = folder / "state.tar"
-
-    def _fill(self) -> None:
-        mine = ServiceState(
-            stable=self.deployed, release=Release("d2", self.deployed, self.deployed, 5.0), targets={"cloud": 2}
-        )
-        nodes = {"cloud/shop": (RentedNode("gpu", 4.0),)}
-        state = DaemonState(services={"shop": mine}, nodes=nodes)
-        wanted = {"deployment": "d1", "version": self.version, "version_dir": self.deployed.version_dir}
-        store = SqliteStore(self.here.database)
-        store.put_intent("service", "shop", {"spec": {}, "wanted": wanted}, expected_revision=0, at_s=1.0)
-        store.put_intent("hold", "shop", {"counts": {"private": 1}}, expected_revision=0, at_s=2.0)
-        store.put_observation("daemon", "state", STATE.dump_python(state, mode="json"), at_s=5.0)
-        store.put_observation("release", "d1", {"service": "shop", "candidate": wanted}, at_s=3.0)
-        store.put_observation("service", "shop", {"sites": {"cloud": {"limit": 8}}}, at_s=5.0)
-        store.append_decisions((("shop", {"action": "scale", "reason": "p99 0.4 s"}),), at_s=4.0, keep=100)
-        store.append_ledger(LedgerEntry("cloud", "gpu", "shop", 1.0, 2.0, 1.0, 0.25))
-        store.begin_action("open-cloud", {"site": "cloud"}, at_s=4.0)
-        store.close()
-
-    def leave(self, *, versions: bool = True) -> None:
-        """Write the archive."""
-        self.archive.unlink(missing_ok=True)
-        export_state(self.here, self.archive, project="shop", hcctl="0.1.0", versions=versions, at_s=6.0)
-
-    def arrive(self, *, force: bool = False) -> Any:
-        """Read the archive."""
-        return import_state(self.there, self.archive, force=force, at_s=7.0)
+from tests.support.two_projects import Fleet, content, opened
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path)
-
-
-def opened(paths: ProjectPaths) -> SqliteStore:
-    store = SqliteStore(paths.database)
-    store.check()
-    return store
-
-
-def content(paths: ProjectPaths) -> object:
-    """All that must survive, with the project's folder taken out."""
-    store = opened(paths)
-    found = (
-        [store.intents(kind) for kind in ("service", "hold")],
-        [store.observations(kind) for kind in ("daemon", "release")],
-        [store.decisions(), store.ledger(), store.open_actions()],
-    )
-    store.close()
-    return str(found).replace(str(paths.root), "ROOT").replace("revision=2", "revision=1")
 
 
 def test_what_was_exported_comes_in_under_another_folder(fleet: Fleet) -> None:
@@ -204,154 +131,6 @@ def test_damaged_state_is_replaced_by_an_archive(fleet: Fleet) -> None:
     fleet.there.database.write_bytes(b"no database" * 1_000)
     assert fleet.arrive(force=True).former.read_bytes() == b"no database" * 1_000
     assert content(fleet.there) == content(fleet.here)
-
-
-def arrived_or_error(fleet: Fleet) -> HcctlError | None:
-    try:
-        fleet.arrive(force=True)
-    except (CorruptArtefact, UnsupportedState) as problem:
-        return problem
-    return None
-
-
-def test_a_flipped_bit_anywhere_is_named_or_harmless(fleet: Fleet) -> None:
-    """With any bit of the archive flipped, the import is refused by a name in it, or brings all that was sent."""
-    fleet.leave()
-    sound, chance, refused = fleet.archive.read_bytes(), random.Random(20261122), 0
-    for position in [*range(0, 2_000, 41), *range(2_000, len(sound), 997)]:
-        damaged = bytearray(sound)
-        damaged[position] ^= 1 << chance.randrange(8)
-        fleet.archive.write_bytes(damaged)
-        problem = arrived_or_error(fleet)
-        if problem is None:
-            assert content(fleet.there) == content(fleet.here), f"byte {position}"
-        else:
-            refused += 1
-            assert problem.where.startswith(str(fleet.archive))
-            assert problem.next_step
-    assert refused > 60
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.95])
-def test_an_archive_cut_short_is_refused(fleet: Fleet, share: float) -> None:
-    """A torn archive brings nothing in: neither state nor versions."""
-    fleet.leave()
-    whole = fleet.archive.read_bytes()
-    end = whole.rstrip(b"\0")
-    fleet.archive.write_bytes(end[: int(len(end) * share)])
-    with pytest.raises(CorruptArtefact, match="damaged"):
-        fleet.arrive()
-    assert not fleet.there.database.exists()
-
-
-def rewritten(archive: Path, change: Callable[[tarfile.TarFile, list[tarfile.TarInfo], tarfile.TarFile], None]) -> None:
-    """Write the archive anew with a change by somebody who knows its form."""
-    made = io.BytesIO()
-    with tarfile.open(archive) as old, tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as new:
-        change(old, old.getmembers(), new)
-    archive.write_bytes(made.getvalue())
-
-
-def resealed(archive: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Write the archive anew with an edited manifest that is sound in itself."""
-
-    def change(old: tarfile.TarFile, members: list[tarfile.TarInfo], new: tarfile.TarFile) -> None:
-        content = old.extractfile(members[0])
-        assert content is not None
-        fields = json.loads(content.read())
-        edit(fields)
-        body = json.dumps(fields).encode()
-        with contextlib.suppress(ValueError):  # what is not valid is sent as it is
-            body = ArchiveManifest.model_validate_json(body).sealed().model_dump_json().encode()
-        members[0].size = len(body)
-        new.addfile(members[0], io.BytesIO(body))
-        for member in members[1:]:
-            new.addfile(member, old.extractfile(member))
-
-    rewritten(archive, change)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "../state.db",
-        "/etc/passwd",
-        "registry/../../x.json",
-        "registry/" + "0" * 64 + "/../x.json",
-        "registry/" + "0" * 64 + "/x.pkl",
-        "keys.json",
-        "state.db\n",
-    ],
-)
-def test_no_path_leads_elsewhere(fleet: Fleet, path: str) -> None:
-    """A manifest, sound in itself, that names any other place than the two forms is refused, and nothing is written."""
-    fleet.leave()
-
-    def edit(fields: dict[str, Any]) -> None:
-        fields["files"][-1]["path"] = path
-
-    resealed(fleet.archive, edit)
-    before = files_below(fleet.there.root.parent)
-    with pytest.raises(CorruptArtefact, match="damaged"):
-        fleet.arrive()
-    assert {name for name in files_below(fleet.there.root.parent) - before if ".hcctl" not in name} == set()
-    assert not fleet.there.database.exists()
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
-@pytest.mark.parametrize("place", [0, 1])
-def test_no_link_folder_or_device_is_unpacked(fleet: Fleet, kind: bytes, place: int) -> None:
-    """A member that is no plain file is refused by its type, wherever it stands."""
-    fleet.leave()
-
-    def change(old: tarfile.TarFile, members: list[tarfile.TarInfo], new: tarfile.TarFile) -> None:
-        strange = tarfile.TarInfo(members[place].name)
-        strange.type, strange.linkname = kind, "/etc/passwd"
-        for number, member in enumerate(members):
-            if number == place:
-                new.addfile(strange)
-            new.addfile(member, old.extractfile(member))
-
-    rewritten(fleet.archive, change)
-    with pytest.raises(CorruptArtefact, match="no plain file"):
-        fleet.arrive()
-
-
-def test_sizes_are_bound_before_anything_is_written(fleet: Fleet) -> None:
-    """A manifest that promises more than the disk holds is refused at once."""
-    fleet.leave()
-
-    def edit(fields: dict[str, Any]) -> None:
-        fields["files"][0]["size_bytes"] = 1 << 60
-
-    resealed(fleet.archive, edit)
-    with pytest.raises(HcctlError, match="does not fit on the disk"):
-        fleet.arrive()
-
-
-def test_a_member_too_many_is_refused(fleet: Fleet) -> None:
-    """What the manifest does not list does not come along."""
-    fleet.leave()
-
-    def change(old: tarfile.TarFile, members: list[tarfile.TarInfo], new: tarfile.TarFile) -> None:
-        for member in [*members, members[-1]]:
-            new.addfile(member, old.extractfile(member))
-
-    rewritten(fleet.archive, change)
-    with pytest.raises(CorruptArtefact, match="more than its manifest says"):
-        fleet.arrive()
-
-
-def test_a_newer_archive_is_refused_by_its_format(fleet: Fleet) -> None:
-    """An archive of a later format says `upgrade`, not `damaged`, whatever else its manifest holds."""
-    fleet.leave()
-
-    def edit(fields: dict[str, Any]) -> None:
-        fields |= {"format": 2, "new_field": True}
-
-    resealed(fleet.archive, edit)
-    with pytest.raises(UnsupportedState, match="newer hcctl"):
-        fleet.arrive()
 
 
 def test_newer_state_is_refused_and_older_is_migrated(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
