@@ -58,6 +58,7 @@ def request(data: bytes, _: Path) -> None:
     assert answer.headers["x-hcctl-version"] == "a" * 64
     said = json.loads(bytes(answer.body))
     assert isinstance(said, dict)
+    assert len(said.get("request_id", "")) <= 64
     assert answer.status_code == 200 or len(answer.body) < 1_000
 
 
