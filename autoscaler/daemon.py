@@ -13,25 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
+from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
-from autoscaler.snapshot import Hold, ServiceSnapshot, SiteSnapshot, Snapshot, Wanted
-from autoscaler.state import DaemonState, Release
+from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
+from autoscaler.state import DaemonState, Release, stored_form, stored_state
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
-from serving.project import HybridProject, on_declared_sites
+from serving.project import HybridProject
 from serving.sites.site import Site, SiteObservation
-from serving.spec import HybridService
 from serving.state import Document, LedgerEntry, Store
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,7 @@ SWEEP_EVERY_S = 3_600.0
 HELD_BACK = "held back: the gateway has not taken the routes that go with it"
 
 # Made once: building one takes longer than the rest of a tick.
-_STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
 _RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
-_WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
-_HOLD: TypeAdapter[Hold] = TypeAdapter(Hold)
 
 
 class Daemon:
@@ -83,7 +80,9 @@ class Daemon:
         self._probes = ProbeHands(prober, executor, news)
         self._gateway_seen: GatewayObservation | None = None
         self._gateway_error = ""
-        self._specs: dict[str, tuple[int, HybridService | None]] = {}
+        self._intents = Intents(store, project, self._note)
+        self._declared: dict[str, int] = {}
+        """Revision of each service's declaration as this tick read it."""
         self._judging: dict[str, str] = {}
         self._persisted_s = self._ledger_s = self._swept_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
@@ -102,7 +101,7 @@ class Daemon:
         now_s = self._clock()
         document = self._store.observation("daemon", "state")
         if document is not None:
-            self._state = _STATE.validate_python(dict(document.body), strict=False)
+            self._state = stored_state(document)
             down = self._store.intent("control", "down")
             if down is not None and down.at_s > document.at_s:
                 self._state = self._given_back(self._state)
@@ -204,41 +203,21 @@ class Daemon:
         return SiteSnapshot(self._project.sites[name], seen, busy=hands.busy)
 
     def _service(self, document: Document, now_s: float) -> ServiceSnapshot | None:
-        spec = self._spec(document)
+        self._declared[document.name] = document.revision
+        spec = self._intents.spec(document)
         if spec is None:
             return None
         cloud = frozenset(site for site in spec.sites if self._project.sites[site].role == "cloud")
         self._requests.follow(spec, cloud)
-        wanted = document.body.get("wanted")
-        hold = self._store.intent("hold", spec.name)
-        abort = self._store.intent("abort", spec.name)
         return ServiceSnapshot(
             spec=spec,
-            wanted=_WANTED.validate_python(wanted) if wanted else None,
+            wanted=self._intents.wanted(document),
             signals=self._requests.signals(spec.name, now_s),
-            hold=_HOLD.validate_python(hold.body) if hold else None,
-            abort=str(abort.body["deployment"]) if abort else None,
+            hold=self._intents.hold(spec.name),
+            abort=self._intents.abort(spec.name),
             candidate_sample=self._requests.candidate_sample(spec.name),
             leaving=bool(document.body.get("remove")),
         )
-
-    def _spec(self, document: Document) -> HybridService | None:
-        """The declared service; one that cannot be read is set aside, and the loop goes on."""
-        known = self._specs.get(document.name)
-        if known is not None and known[0] == document.revision:
-            return known[1]
-        spec: HybridService | None = None
-        try:
-            spec = HybridService.model_validate(document.body["spec"])
-        except (ValidationError, KeyError) as error:
-            self._note(document.name, "set aside", f"its declaration cannot be read: {error}")
-        if spec is not None:
-            spec, lost = on_declared_sites(spec, self._project)
-            if lost:
-                verb = "set aside" if spec is None else "leave out"
-                self._note(document.name, verb, f"hcctl.yaml declares no site {', '.join(lost)}")
-        self._specs[document.name] = (document.revision, spec)
-        return spec
 
     def _note(self, service: str, action: str, reason: str) -> None:
         self._decisions.append([Decision(service, action, reason)], at_s=self._clock())
@@ -276,7 +255,7 @@ class Daemon:
     def _persist(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
         """Put the state on disk, and what commands show of it."""
         self._persisted_s = now_s
-        self._store.put_observation("daemon", "state", _STATE.dump_python(result.state, mode="json"), at_s=now_s)
+        self._store.put_observation("daemon", "state", stored_form(result.state), at_s=now_s)
         for service in snapshot.services:
             if service.spec.name in result.removed:
                 continue
@@ -307,11 +286,11 @@ class Daemon:
     def _forget(self, service: str) -> None:
         """Nothing of a service is left: its declaration goes, unless it was deployed again this moment."""
         with contextlib.suppress(RevisionConflict):
-            self._store.delete_intent("service", service, expected_revision=self._specs[service][0])
+            self._store.delete_intent("service", service, expected_revision=self._declared[service])
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
-        self._specs.pop(service, None)
+        self._intents.forget(service)
         self._requests.unfollow(service)
 
     def _put_release(self, service: str, release: Release, now_s: float) -> None:

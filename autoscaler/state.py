@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
 from autoscaler.bids import PolicyState
+from serving.errors import UnsupportedState
 from serving.spec import HybridService, ModelSpec
+from serving.state import Document
 
 ReleasePhase = Literal["making_room", "loading", "probing", "judging", "shifting", "draining", "reverting", "done"]
 Verdict = Literal["promoted", "rolled_back", "aborted", "superseded"]
@@ -137,6 +141,33 @@ class DaemonState:
     """Failed actions in a row, per site."""
     seen_s: float | None = None
     """When the last tick was, by the wall clock."""
+
+
+_STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
+
+
+def stored_state(document: Document) -> DaemonState:
+    """The state that a daemon stored.
+
+    Raises:
+        UnsupportedState: it is not in this hcctl's form. Starting from nothing instead would forget rented nodes.
+    """
+    try:
+        return _STATE.validate_python(dict(document.body), strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UnsupportedState(
+            "the daemon's state was written by another hcctl",
+            where=".".join(map(str, first["loc"]))[:200],
+            why=first["msg"][:200],
+            next_step="run the hcctl that wrote it, or `hcctl down` and move .hcctl/state.db elsewhere",
+        ) from None
+
+
+def stored_form(state: DaemonState) -> dict[str, JsonValue]:
+    """The state as it is stored; `stored_state` reads it."""
+    form: dict[str, JsonValue] = _STATE.dump_python(state, mode="json")
+    return form
 
 
 def words(name: ReleasePhase | Verdict) -> str:

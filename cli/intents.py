@@ -11,13 +11,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from autoscaler.snapshot import Wanted
-from autoscaler.state import DaemonState, Release, ServiceState, words
+from autoscaler.state import DaemonState, Release, ServiceState, stored_state, words
 from serving.errors import HcctlError, InvalidInput, RolledBack, WaitTimeout
 from serving.spec import HybridService
 from serving.state import Document, Store
 
 POLL_S = 0.2
-_STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
 _RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
 
 
@@ -113,7 +112,7 @@ def new_deployment() -> str:
 def daemon_state(store: Store) -> DaemonState:
     """What the daemon last stored; empty before its first tick."""
     document = store.observation("daemon", "state")
-    return _STATE.validate_python(dict(document.body), strict=False) if document else DaemonState()
+    return stored_state(document) if document else DaemonState()
 
 
 def service_state(store: Store, name: str) -> ServiceState:

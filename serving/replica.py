@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ HEALTH_PERIOD_S = 1.0
 LOAD_TRIES = 2
 """A version that cannot be loaded is reported after two tries; Serve's default of 20 takes minutes."""
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""The gateway sets its own; what passes it by must not fill the log or the answer."""
+
 logger = logging.getLogger("ray.serve")
 
 
@@ -65,7 +69,8 @@ class Replica:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request."""
-        request_id = request.headers.get("x-request-id") or uuid4().hex
+        given = request.headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         try:
             path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
             parsed = parse_request(path, request.query_params.items(), await request.body())

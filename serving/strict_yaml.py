@@ -30,7 +30,7 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
+_FLOAT = re.compile(r"([-+]?[0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
 _AMBIGUOUS = (
     (re.compile(r"(?i)yes|no|on|off"), "some readers take it for true or false", 'true, false or "{0}"'),
     (
@@ -47,6 +47,8 @@ _AMBIGUOUS = (
     (re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+"), "some readers take it for text", 'it in full, or "{0}"'),
     (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?"), "some readers count it in sixties", '"{0}"'),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "some readers take it for a date", '"{0}"'),
+    (re.compile(r"[-+]\.[0-9]+"), "some readers take it for text", 'a 0 before the point, or "{0}"'),
+    (re.compile(r"<<|="), "some readers give it a meaning of its own", '"{0}"'),
     (re.compile(r"(?i)[-+]?\.(inf|nan)"), "numbers must be finite", "a finite number"),
 )
 """Plain scalars that do not mean the same everywhere: pattern, reason, what to write instead."""

@@ -15,10 +15,10 @@ import threading
 import time
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import HcctlError
-from serving.files import write_atomic
+from serving.files import disk_errors, write_atomic
 from serving.logs import log_as_json, rotate
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 
@@ -41,7 +41,7 @@ class Child(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    command: list[str]
+    command: list[str] = Field(min_length=1)
     environment: dict[str, str] = Field(description="Added to the supervisor's own, which may hold secrets.")
     cwd: Path
     log: Path
@@ -75,8 +75,22 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan that `write_plan` wrote."""
-    return Plan.model_validate_json(path.read_bytes())
+    """The plan that `write_plan` wrote.
+
+    Raises:
+        HcctlError: the file cannot be read, or is damaged.
+    """
+    with disk_errors("the supervisor's plan cannot be read", path):
+        content = path.read_bytes()
+    try:
+        return Plan.model_validate_json(content)
+    except ValidationError as error:
+        raise HcctlError(
+            "the supervisor's plan is damaged",
+            where=str(path),
+            why=error.errors(include_url=False, include_input=False)[0]["msg"][:200],
+            next_step="run `hcctl down`, then `hcctl up`",
+        ) from None
 
 
 class Keeper:

@@ -11,6 +11,7 @@ from cli.context import open_running
 
 if TYPE_CHECKING:
     from cli.context import Project
+    from serving.supervisor import Child
 
 SUPERVISOR_GRACE_S = 45.0
 
@@ -35,16 +36,15 @@ def stop(project: Project) -> None:
 
     from cli import wiring
     from serving.sites.processes import is_alive, read_record, terminate
-    from serving.supervisor import read_plan, stop_child
+    from serving.supervisor import stop_child
 
     paths = project.paths
     record = read_record(paths.supervisor_record)
     if record is not None and is_alive(record):
         output.progress("stopping gateway and daemon")
     terminate(record, f"supervisor-{paths.run_dir}", grace_s=SUPERVISOR_GRACE_S)
-    plan = paths.supervisor_plan
-    if plan.exists():  # children of a supervisor that was killed
-        for child in reversed(read_plan(plan).children):
+    if paths.supervisor_plan.exists():  # children of a supervisor that was killed
+        for child in reversed(_children(project)):
             stop_child(child, read_record(child.record))
     if paths.database.exists():
         with wiring.store(paths) as store:
@@ -55,3 +55,16 @@ def stop(project: Project) -> None:
         for done in [pool.submit(site.close) for site in sites.values()]:
             done.result()
     shutil.rmtree(paths.run_dir, ignore_errors=True)
+
+
+def _children(project: Project) -> list[Child]:
+    """What the supervisor kept alive: as its plan says, or as it would be planned now if that is damaged."""
+    from cli import wiring
+    from serving.errors import HcctlError
+    from serving.supervisor import read_plan
+
+    try:
+        return read_plan(project.paths.supervisor_plan).children
+    except HcctlError as error:
+        output.warning(error.one_line())
+        return wiring.supervisor_plan(project, shadow=False).children

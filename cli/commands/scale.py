@@ -17,7 +17,7 @@ def _duration_s(text: str) -> float:
     """`90s`, `30m`, `2h` or `1d` in seconds."""
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", text.strip())
     if not found or float(found[1]) == 0:
-        raise click.BadParameter(f"{text!r} is no duration; write for example 90s, 30m or 2h", param_hint="--for")
+        raise click.BadParameter(f"{text[:40]!r} is no duration; write for example 90s, 30m or 2h", param_hint="--for")
     return float(found[1]) * _UNITS_S[found[2]]
 
 
@@ -26,7 +26,9 @@ def _counts(pairs: tuple[str, ...]) -> dict[str, int]:
     for pair in pairs:
         site, _, number = pair.partition("=")
         if not site or not re.fullmatch(r"\d{1,5}", number) or site in counts:
-            raise click.BadParameter(f"{pair!r}: write SITE=REPLICAS once per site, e.g. cloud=2", param_hint="SITE=N")
+            raise click.BadParameter(
+                f"{pair[:60]!r}: write SITE=REPLICAS once per site, e.g. cloud=2", param_hint="SITE=N"
+            )
         counts[site] = int(number)
     return counts
 

@@ -27,6 +27,7 @@ QUIET_SHARE, BUSY_SHARE = 0.6, 1.4
 MAX_TRACE_BYTES = 64 * 2**20
 MAX_TRACE_ROWS = 2_000_000
 MAX_TRACE_REQUESTS = 1_000_000_000
+MIN_TRACE_STEP_S = 0.001
 MAX_ARRIVALS = 2_000_000
 
 
@@ -187,6 +188,8 @@ def from_trace(path: Path) -> RateCurve:
     uneven = np.flatnonzero((steps <= 0) | (np.abs(steps - steps[0]) > 1e-6 * abs(steps[0])))
     if len(uneven):
         raise _bad_trace(path, f"line {uneven[0] + 3}, column t_seconds", "steps are not equal and upwards")
+    if steps[0] < MIN_TRACE_STEP_S:
+        raise _bad_trace(path, "line 3, column t_seconds", f"steps are shorter than {MIN_TRACE_STEP_S:g} s")
     return RateCurve(float(steps[0]), np.asarray(counts) / float(steps[0]))
 
 

@@ -11,10 +11,11 @@ import http.client
 import io
 import json
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, TypeAdapter, ValidationError
 
@@ -231,20 +232,40 @@ def call(
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout_s)
     try:
         data = None if body is None else json.dumps(body).encode()
+        connection.connect()
+        connection.sock = _Hasty(connection.sock, deadline_s)
         connection.request(method, path, data, headers)
         response = connection.getresponse()
         parts, size = [], 0
         while chunk := response.read1(_CHUNK_BYTES):
             parts.append(chunk)
             size += len(chunk)
-            if size > ANSWER_LIMIT_BYTES or time.monotonic() > deadline_s:
+            if size > ANSWER_LIMIT_BYTES:
                 raise TimeoutError("the answer is too long")
+        if response.length:  # `read1` takes a closed connection for the end of the body
+            raise http.client.IncompleteRead(b"".join(parts), response.length)
         return response.status, b"".join(parts)
     except (OSError, http.client.HTTPException, ValueError) as error:
         where = f"{endpoint.host}:{endpoint.port}{path}"
-        raise SiteUnreachable("no answer", where=where, why=str(error) or type(error).__name__) from error
+        raise SiteUnreachable("no answer", where=where, why=short_reason(str(error)) or type(error).__name__) from error
     finally:
         connection.close()
+
+
+class _Hasty(socket.socket):
+    """A connected socket whose reads all end at one moment; the time-out of a socket is for each read anew."""
+
+    def __init__(self, connected: socket.socket, deadline_s: float) -> None:
+        super().__init__(fileno=connected.detach())
+        self._deadline_s = deadline_s
+        self.settimeout(max(0.001, deadline_s - time.monotonic()))
+
+    def recv_into(self, *args: Any) -> int:
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left_s)
+        return super().recv_into(*args)
 
 
 def _status(name: str, found: _Application, reached: int) -> ApplicationStatus:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
-from serving.errors import HcctlError, SiteUnreachable
+import pytest
+
+from serving.errors import HcctlError, SiteUnreachable, UnsupportedState
 from tests.support.daemon_rig import DaemonRig
 
 RAMP = {"rate_rps": 60, "total_s": 1.0, "queue_s": 0.5}
@@ -128,6 +131,41 @@ def test_unreadable_service_is_set_aside_and_the_others_go_on() -> None:
     rig.run(5)
     assert rig.actions().count("set aside") == 1
     assert rig.gateway.routes[0].stable.servers[0].limit == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("hold", {"replicas": {"cloud": "many"}}), ("hold", {}), ("abort", {}), ("service", {"wanted": {"version": 5}})],
+    ids=["hold", "empty hold", "abort", "wanted"],
+)
+def test_a_wish_that_cannot_be_read_is_set_aside(kind: str, body: dict[str, Any]) -> None:
+    """A hold, an abort or a version that makes no sense stops neither its service nor the loop; it is told once."""
+    rig = serving()
+    document = rig.store.intent("service", "shop")
+    former = dict(document.body) if document and kind == "service" else {}
+    rig.store.put_intent(kind, "shop", {**former, **body}, expected_revision=None, at_s=rig.clock())
+    rig.run(5)
+    assert rig.actions().count("set aside") == 1
+    assert rig.gateway.routes[0].stable.servers[0].limit == 4
+
+
+def test_a_declaration_under_another_name_is_set_aside() -> None:
+    """Two documents never declare one service."""
+    rig = serving()
+    document = rig.store.intent("service", "shop")
+    assert document is not None
+    rig.store.put_intent("service", "other", document.body, expected_revision=None, at_s=rig.clock())
+    rig.run(5)
+    assert rig.actions().count("set aside") == 1
+    assert len(rig.gateway.routes) == 1
+
+
+def test_a_state_of_another_form_is_refused_clearly() -> None:
+    """A daemon that cannot read what it rented does not start from nothing."""
+    rig = serving()
+    rig.store.put_observation("daemon", "state", {"services": 5}, at_s=rig.clock())
+    with pytest.raises(UnsupportedState, match="another hcctl"):
+        rig.restart()
 
 
 def test_gateway_out_of_reach_is_no_reason_to_stop() -> None:

@@ -145,6 +145,7 @@ def test_a_part_of_a_trace_can_be_played_at_another_pace_and_height(tmp_path: Pa
         pytest.param("t_seconds,requests\n0,1\n1,1\n1,1\n", "line 4, column t_seconds", id="time stands still"),
         pytest.param("t_seconds,requests\n0,1\n1,1\n3,1\n", "line 4, column t_seconds", id="uneven"),
         pytest.param("t_seconds,requests\n5,1\n0,1\n", "line 3, column t_seconds", id="backwards"),
+        pytest.param("t_seconds,requests\n0,1\n5e-324,1\n", "line 3, column t_seconds", id="no step"),
         pytest.param(b"t_seconds,requests\n\xff,1\n", "trace.csv", id="not UTF-8"),
     ],
 )

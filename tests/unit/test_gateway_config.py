@@ -111,6 +111,72 @@ def test_no_other_host_name_than_the_specs_reaches_a_file(text: str) -> None:
         assert f" [::1] {text} " in render((SHOP,), listen)[CONFIG]
 
 
+LABEL = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
+FOLDER = r"/([A-Za-z0-9._~/-]*/)?"
+LINES = {
+    SERVICES: rf"{FOLDER} {LABEL}",
+    RULES: rf"{LABEL}{FOLDER} (again|once):(high|normal|low)",
+    SHARE: rf"{LABEL} [0-9]{{1,5}}",
+    PATHS: rf"{LABEL}\.(stable|candidate) {FOLDER}",
+    KEYS: rf"[0-9a-f]{{64}} {LABEL}",
+}
+"""What a line of each map file looks like."""
+
+labels = st.from_regex(LABEL, fullmatch=True)
+paths = st.from_regex(r"/[A-Za-z0-9._~/-]{0,30}", fullmatch=True)
+rules = st.builds(dict, path=paths, idempotent=st.booleans(), priority=st.sampled_from(["high", "normal", "low"]))
+routings = st.builds(
+    dict,
+    rules=st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: str(rule["path"])),
+    timeout_s=st.floats(0, 86_400, exclude_min=True),
+    queue_timeout_s=st.floats(0, 86_400, exclude_min=True),
+    max_queue=st.integers(1, 100_000),
+    max_body_bytes=st.integers(1, 1 << 30),
+    retry_after_s=st.integers(1, 3_600),
+)
+endpoints = st.none() | st.builds(Endpoint, st.ip_addresses().map(str), st.integers(1, 65_535))
+
+
+@st.composite
+def declared(draw: st.DrawFn) -> ServiceRoutes:
+    """Routes of a service that passed the spec's checks."""
+    sites = draw(st.lists(labels, min_size=1, max_size=3, unique=True))
+    spec = service(draw(labels), tuple(sites), **draw(routings), prefix=draw(paths))
+    servers = {site: (draw(endpoints), draw(st.integers(0, 1_000_000))) for site in sites}
+    return routes(spec, track(draw(paths), **servers), share=draw(st.floats(0, 1)))
+
+
+def name_of(one: ServiceRoutes) -> str:
+    return one.service.name
+
+
+def prefix_of(one: ServiceRoutes) -> str:
+    return one.service.routing.prefix.rstrip("/")
+
+
+def config_lines() -> re.Pattern[str]:
+    """The lines that haproxy.cfg may have: those of one service, with any name, number, digest and address."""
+    one = routes(service("zservice", ("zsite",)), track("/x", zsite=(None, 1)))
+    known = {line for line in render((one,), LISTEN)[CONFIG].splitlines() if "zsite" not in line}
+    shapes = [re.sub(r"\d+", "[0-9]+", re.escape(line)).replace("zservice", LABEL) for line in known]
+    digests = [r"\# hcctl gateway [0-9a-f]{16}", r"  description hcctl-[0-9a-f]{16}"]
+    address = r"([0-9.]+|\[[0-9a-f:.]+\]):[0-9]+"
+    server = rf"  server {LABEL} {address} id [0-9]+ maxconn [0-9]+( disabled)?"
+    return re.compile("|".join([*shapes, *digests, server]))
+
+
+@settings(deadline=None)
+@given(st.lists(declared(), max_size=3, unique_by=(name_of, prefix_of)), st.lists(labels, max_size=2))
+def test_every_line_of_every_file_has_a_known_shape(many: list[ServiceRoutes], keys: list[str]) -> None:
+    """Whatever a valid spec declares, it fills in names and numbers and adds nothing else."""
+    files = render(many, LISTEN, [("ab" * 32, name) for name in keys])
+    for name, shape in LINES.items():
+        assert all(re.fullmatch(shape, line) for line in files[name].splitlines())
+    shape = config_lines()
+    for line in files[CONFIG].splitlines():
+        assert shape.fullmatch(line), line
+
+
 numbers = st.one_of(st.integers(), st.floats(), st.sampled_from(["5", None, True]))
 
 

@@ -317,6 +317,51 @@ def test_silence_is_bounded(server: Server) -> None:
     assert time.monotonic() - started_s < 1
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000), (b"HTTP/1.1 200 OK\r\nX-Drip: ", b"a")],
+    ids=["endless interim answers", "a header that drips"],
+)
+def test_a_head_without_end_is_bounded(server: Server, first: bytes, then: bytes) -> None:
+    """What comes before the body is given no more time than the body."""
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):
+            handler.wfile.write(first)
+            for _ in range(200):
+                handler.wfile.write(then)
+                time.sleep(0.02)
+
+    server.reply = drip
+    started_s = time.monotonic()
+    with pytest.raises(SiteUnreachable):
+        call(server.endpoint, "GET", "/", None, None, 0.2)
+    assert time.monotonic() - started_s < 1
+
+
+def test_an_answer_that_breaks_off_is_no_answer(server: Server) -> None:
+    """Statistics that end too early would be too few replicas, not an unknown number."""
+
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"# pxname,svname,status,\n")
+
+    server.reply = cut
+    with pytest.raises(SiteUnreachable, match="more expected"):
+        haproxy_servers(server.endpoint, timeout_s=5)
+
+
+def test_a_long_reason_is_shortened(server: Server) -> None:
+    """A site cannot fill the log with its status line, nor steer a terminal."""
+    server.reply = lambda handler: handler.wfile.write(b"\x1b[2J" + b"a" * 60_000 + b"\r\n\r\n") and None
+    with pytest.raises(SiteUnreachable) as refusal:
+        call(server.endpoint, "GET", "/", None, None, 5)
+    assert len(refusal.value.why) <= MESSAGE_LIMIT
+    assert refusal.value.why.isprintable()
+
+
 def test_size_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer beyond the limit is refused."""
     monkeypatch.setattr(serve_api, "ANSWER_LIMIT_BYTES", 100)
