@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import SecretStr
 from safetensors import deserialize
 
 from cli.commands.scale import _counts, _duration_s
@@ -169,7 +170,7 @@ def site_answer(data: bytes, _: Path) -> None:
     client.answer = data
     here = Endpoint("127.0.0.1", int(client.address))
     questions = (
-        lambda: ServeApi(here, "token").applications({"shop-1": 2}, timeout_s=1),
+        lambda: ServeApi(here, SecretStr("token")).applications({"shop-1": 2}, timeout_s=1),
         lambda: routed_applications(here, timeout_s=1),
         lambda: haproxy_servers(here, timeout_s=1),
     )
