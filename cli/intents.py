@@ -30,18 +30,30 @@ class ServiceIntent:
 
 
 def service_intent(store: Store, name: str) -> ServiceIntent | None:
-    """The stored intent of a service; None if it was never deployed."""
+    """The stored intent of a service; None if it was never deployed.
+
+    Raises:
+        HcctlError: it cannot be read.
+    """
     document = store.intent("service", name)
     return None if document is None else _intent(document)
 
 
 def _intent(document: Document) -> ServiceIntent:
     wanted = document.body.get("wanted")
-    return ServiceIntent(
-        HybridService.model_validate(document.body["spec"]),
-        TypeAdapter(Wanted).validate_python(wanted) if wanted else None,
-        document.revision,
-    )
+    try:
+        return ServiceIntent(
+            HybridService.model_validate(document.body["spec"]),
+            TypeAdapter(Wanted).validate_python(wanted) if wanted else None,
+            document.revision,
+        )
+    except (ValidationError, KeyError) as error:
+        raise HcctlError(
+            "what was declared of a service cannot be read",
+            where=document.name,
+            why=str(error).splitlines()[0][:200],
+            next_step="deploy its file again, with the hcctl that runs the project",
+        ) from None
 
 
 def pick_service(store: Store, name: str | None) -> str:

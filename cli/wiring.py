@@ -95,7 +95,7 @@ def gateway_port(project: Project) -> int:
     """The declared port, or a free one below those of the sites, chosen once and recorded.
 
     Raises:
-        HcctlError: no port is free.
+        HcctlError: no port is free, or the record is damaged.
     """
     from serving.files import exclusive, write_atomic
     from serving.sites.ports import listening_ports
@@ -105,7 +105,14 @@ def gateway_port(project: Project) -> int:
     file = private_dir(project.paths.state_dir) / "gateway-port"
     with exclusive(file.with_suffix(".lock")):
         if file.exists():
-            return int(file.read_text())
+            recorded = file.read_bytes()[:6]
+            if recorded.isdigit() and 0 < int(recorded) < 65_536:
+                return int(recorded)
+            raise HcctlError(
+                "the recorded port of the gateway cannot be read",
+                where=str(file),
+                next_step="run `hcctl down`, delete the file, then `hcctl up`: it chooses another port",
+            )
         taken = listening_ports()
         start = zlib.crc32(str(project.paths.root).encode())  # projects side by side rarely meet
         for step in range(len(GATEWAY_PORTS)):

@@ -164,7 +164,10 @@ def run(plan_file: Path) -> None:
     while not stopping.wait(POLL_S):
         if changed.is_set():
             changed.clear()
-            keepers = _replanned(keepers, read_plan(plan_file))
+            try:
+                keepers = _replanned(keepers, read_plan(plan_file))
+            except HcctlError as error:
+                log.error("the former plan stays in force: %s", error)  # noqa: TRY400 - the text says it all
         for keeper in keepers:
             keeper.keep(time.monotonic())
         if time.monotonic() >= rotate_at_s:

@@ -50,7 +50,7 @@ def command(
     with wiring.store(project.paths) as store:
         registry = wiring.registry(project.paths)
         manifest = _version(registry, spec, version, dry_run=dry_run)
-        before = intents.service_intent(store, spec.name)
+        before = store.intent("service", spec.name)
         rows = _plan(project, spec, manifest, intents.daemon_state(store))
         if dry_run:
             output.emit(rows, output_format, title=f"{spec.name}: {manifest.version[:12] if manifest else 'code only'}")

@@ -142,6 +142,18 @@ def test_logs_are_rotated_while_their_writers_go_on(tmp_path: Path) -> None:
         rig.clean_up()
 
 
+def test_a_damaged_plan_changes_nothing(supervised: Supervised) -> None:
+    """SIGHUP with a plan that cannot be read: the supervisor goes on with the former one."""
+    process = supervised.start()
+    kept = supervised.record()
+    supervised.plan.write_text("{")
+    os.kill(process.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    os.kill(kept.pid, signal.SIGKILL)
+    until(lambda: supervised.record() != kept)
+    assert process.poll() is None
+
+
 def test_a_changed_plan_is_taken_up(supervised: Supervised) -> None:
     """SIGHUP: a child that is to run otherwise starts anew, one that is not is left alone, a dropped one stops."""
     process = supervised.start()
