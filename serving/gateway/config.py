@@ -190,7 +190,10 @@ defaults
   retries 4
   option redispatch 1
   retry-on conn-failure empty-response junk-response 500 502 503
-  # A shared pool would give each retry another connection to a site that has just died, until none is left.
+  # Each request goes to its site on a connection of its own. A kept one may lead to a site that has just died (and
+  # each retry to another one), or to the former process of an ingress that was reloaded, which still sends to replicas
+  # that are gone.
+  option http-server-close
   http-reuse never
   # Two refused connections in a row: it is gone, long before its checks say so. What overflowed there waits for the
   # other site. Idle connections are kept shorter than usual HTTP servers do, so that none closes under a request.
