@@ -84,16 +84,17 @@ def cloud_session(project: ProjectPaths) -> Iterator[LocalSite]:
 @pytest.fixture
 def private_site(private_session: LocalSite) -> LocalSite:
     """The private site, open, running nothing."""
-    return _emptied(private_session)
+    return emptied(private_session)
 
 
 @pytest.fixture
 def cloud_site(cloud_session: LocalSite) -> LocalSite:
     """The cloud site, open, running nothing."""
-    return _emptied(cloud_session)
+    return emptied(cloud_session)
 
 
-def _emptied(site: LocalSite) -> LocalSite:
+def emptied(site: LocalSite) -> LocalSite:
+    """The site, open, running nothing."""
     site.open()
     wait_for(site, lambda seen: seen.phase == "open" and seen.applications is not None)
     site.apply(())

@@ -19,7 +19,7 @@ from serving.sites.local import LocalSite
 from serving.sites.ports import SitePorts, recorded_ports
 from serving.sites.processes import members, read_record
 from serving.sites.site import Endpoint
-from tests.e2e.conftest import wait_for
+from tests.e2e.conftest import emptied, wait_for
 from tests.support.load import fetch
 from tests.support.versions import Versions
 
@@ -57,7 +57,13 @@ def allowed_anywhere(ports: SitePorts) -> dict[int, str]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def private_site(private_session: LocalSite) -> LocalSite:
+    """The private site; these tests only look, so they share one application."""
+    return emptied(private_session)
+
+
+@pytest.fixture(scope="module")
 def ports(private_site: LocalSite, project: ProjectPaths, versions: Versions, echo_version: str) -> SitePorts:
     """The ports of the private site, with an application running."""
     application = versions.application(echo_version, service="listen")
@@ -68,7 +74,7 @@ def ports(private_site: LocalSite, project: ProjectPaths, versions: Versions, ec
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def token(ports: SitePorts, private_site: LocalSite, project: ProjectPaths) -> str:
     """The site's token."""
     return (project.site_dir(private_site.name) / "token").read_text()

@@ -14,7 +14,7 @@ from tests.fuzz.inputs import hostile
 from tests.fuzz.target import CORPUS, Target, accepts, keep
 from tests.fuzz.targets import TARGETS
 
-A_FEW, MANY = 200, 500
+A_FEW, MANY = 100, 500
 GROWTH_LIMIT_BYTES = 256 << 20
 """Of the process over all inputs of one target, libraries it loads included."""
 

@@ -61,7 +61,7 @@ SERVICE = {
     "slo": {"latency_p99_s": 0.5},
     "sites": {"private": {"min_replicas": 1, "max_replicas": 2}, "cloud": {"max_replicas": 3}},
     "routing": {"rules": [{"path": "/", "idempotent": True}], "queue_timeout_s": 8.0, "max_queue": 2_000},
-    "burst": {"latency": {"window_s": 5.0}, "calm_s": 10.0, "cooldown_s": 2.0, "breach_s": 0.5},
+    "burst": {"latency": {"window_s": 5.0}, "calm_s": 6.0, "cooldown_s": 2.0, "breach_s": 0.5},
     "release": {"probe": {"path": "/", "body": {"probe": True}}, "judge_s": 3.0, "min_sample": 15},
 }
 
