@@ -49,8 +49,8 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --require-hashes --disable-pip --requirement $(LOCK)
 
-unit: setup          ## everything without Ray, on three processes: minutes
-	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
+unit: setup          ## everything without Ray, on two processes: minutes
+	$(BIN)/pytest -n 2 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy: minutes
 	$(BIN)/pytest -m "e2e and not campaign $(SHARED_TESTS)" --timeout 600 -p no:randomly
