@@ -107,7 +107,7 @@ def test_a_killed_cloud_loses_nothing_while_the_private_site_is_full(here: World
     with load(here.at.url + "/shop/again/x", clients=10, headers=headers) as answers:
         here.at.until(lambda: len(answers) > 100, within_s=10)
         here.cloud.kill()
-        here.at.until(lambda: not here.at.server("cloud").up, within_s=1)
+        here.at.until(lambda: not here.at.server("cloud").up, within_s=2)
         time.sleep(1)
     assert failures(answers) == []
 

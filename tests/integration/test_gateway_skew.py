@@ -76,7 +76,7 @@ def test_a_site_that_fails_fast_while_the_other_is_full(here: World, status: int
     with load(here.at.url + AGAIN, clients=8) as answers:
         here.at.until(lambda: len(answers) > 20, within_s=8)
         here.route(private=2, cloud=8)
-        here.at.until(lambda: not here.at.server("cloud").up, within_s=1)
+        here.at.until(lambda: not here.at.server("cloud").up, within_s=2)
         last_failing = len(answers) + 8  # those in flight
         time.sleep(2)
         here.cloud.behave(status=200, delay_s=0.02)
