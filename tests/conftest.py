@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,9 +16,18 @@ OPT_IN = {
     "shared": "reads real data; set HCCTL_DATA or put the data folder beside the repository",
     "campaign": "long runs; `make campaign`",
     "e2e": "real Ray clusters; `make e2e`",
+    "root": "becomes another user, which only root can; run the tests as root",
 }
 
 _left_out: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only root can do, by name as all that is left out."""
+    barred = [item for item in items if item.get_closest_marker("root") and os.geteuid() != 0]
+    if barred:
+        config.hook.pytest_deselected(items=barred)
+        items[:] = [item for item in items if item not in barred]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

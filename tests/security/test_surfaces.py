@@ -19,7 +19,7 @@ import pytest
 from serving.errors import HcctlError
 from serving.paths import ProjectPaths, private_dir
 from tests.security.conftest import Up
-from tests.support.strangers import NOBODY, connect, needs_root, refused_to_nobody
+from tests.support.strangers import NOBODY, connect, refused_to_nobody
 
 CONTROL = ("admin socket", "master socket", "request log socket")
 FILES = ("database", "keys", "registry", "log", "plan", "gateway configuration", "key hashes of the gateway")
@@ -64,7 +64,7 @@ def test_everything_is_its_owners_only(up: Up) -> None:
     assert {mode & ~0o200 for mode in folders} == {0o500}, "owner only; a version's own folder is not even writable"
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("what", [*CONTROL, *FILES])
 def test_another_user_is_refused(up: Up, what: str) -> None:
     """The folder is the first wall: another user reaches neither socket nor file."""
@@ -74,7 +74,7 @@ def test_another_user_is_refused(up: Up, what: str) -> None:
     assert refused_to_nobody(lambda: attempt(path))
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("what", CONTROL)
 def test_a_socket_refuses_another_user_by_itself(up: Up, what: str) -> None:
     """The socket's own mode is the second wall."""
@@ -83,7 +83,7 @@ def test_a_socket_refuses_another_user_by_itself(up: Up, what: str) -> None:
         assert refused_to_nobody(lambda: connect(place(paths, what)))
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("what", ["plan", "gateway configuration", "key hashes of the gateway"])
 def test_a_file_refuses_another_user_by_itself(up: Up, what: str) -> None:
     """So is a file's."""
@@ -128,7 +128,7 @@ def test_without_a_key_nothing_is_served(up: Up) -> None:
     assert up.project.ask(headers={"Authorization": f"Bearer {up.key}"}).status_code == 200
 
 
-@needs_root
+@pytest.mark.root
 def test_a_strangers_folder_is_not_used(tmp_path: Path) -> None:
     """A run-time folder that another user made first is refused, and what is above it is made private."""
     taken = tmp_path / "taken"

@@ -7,13 +7,9 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.support.processes import in_child
 
 NOBODY = 65_534
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def refused_to_nobody(attempt: Callable[[], object]) -> bool:
