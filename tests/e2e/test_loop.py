@@ -1,7 +1,7 @@
 """The walking loop for real: commands, daemon, gateway and two Ray clusters, under load and under fire.
 
 The tests share one running project and run in the order written; each leaves it calm: the private
-site serving one version, the cloud closed.
+site serving one version, the cloud closed. One says that it leaves the cloud open for the next.
 """
 
 from __future__ import annotations
@@ -180,7 +180,10 @@ def test_killed_replica_loses_no_idempotent_request(shop: RunningProject) -> Non
 
 
 def test_private_site_that_answers_500_fast_loses_its_traffic(shop: RunningProject) -> None:
-    """Its idempotent requests go to the cloud once that is open, and it returns after probes when it is well."""
+    """Its idempotent requests go to the cloud once that is open, and it returns after probes when it is well.
+
+    The cloud is left open: the next test kills it.
+    """
     with OpenLoad(shop.url, CALM_RPS) as load:
         shop.behave({"private": {"fail": True}})
         shop.wait("failover", lambda s: s["sites"]["cloud"]["limit"] > 0, 120)
@@ -196,18 +199,6 @@ def test_private_site_that_answers_500_fast_loses_its_traffic(shop: RunningProje
     errors = sum(after.values()) - sum(before.values()) - answered
     assert answered > 0
     assert errors == 0, (before, after)
-    calm(shop)
-
-
-def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> None:
-    """A power cut of the private site opens the cloud as failover; the private site is started again."""
-    with OpenLoad(shop.url, 5.0):
-        shop.kill_site("private")
-        shop.wait("failover", lambda s: s["sites"]["cloud"]["target"] > 0, 30)
-        shop.wait("an answer", lambda s: s["sites"]["cloud"]["limit"] > 0 or s["sites"]["private"]["limit"] > 0, 120)
-        shop.wait("the private site", lambda s: s["sites"]["private"]["limit"] > 0, 120)
-    calm(shop)
-    assert shop.ask().headers["X-Hcctl-Site"] == "private"
 
 
 def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningProject) -> None:
@@ -221,6 +212,17 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
     shop.must("scale", "shop", "--release")
     assert load.lost == 0, load.outcomes
     calm(shop)
+
+
+def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> None:
+    """A power cut of the private site opens the cloud as failover; the private site is started again."""
+    with OpenLoad(shop.url, 5.0):
+        shop.kill_site("private")
+        shop.wait("failover", lambda s: s["sites"]["cloud"]["target"] > 0, 30)
+        shop.wait("an answer", lambda s: s["sites"]["cloud"]["limit"] > 0 or s["sites"]["private"]["limit"] > 0, 120)
+        shop.wait("the private site", lambda s: s["sites"]["private"]["limit"] > 0, 120)
+    calm(shop)
+    assert shop.ask().headers["X-Hcctl-Site"] == "private"
 
 
 def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
