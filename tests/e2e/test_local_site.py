@@ -141,33 +141,21 @@ def test_strangers_are_refused(private_site: LocalSite, project: ProjectPaths) -
     assert project.ray_dir(private_site.name).stat().st_mode & 0o777 == 0o700
 
 
-def test_scaling_loses_no_request(private_site: LocalSite, versions: Versions, echo_version: str) -> None:
-    """1 to 3 to 1 replicas under load: every request is answered."""
+def test_scaling_and_neighbours_lose_no_request(private_site: LocalSite, versions: Versions, echo_version: str) -> None:
+    """1 to 3 to 1 replicas under load, while another application comes and goes: every request is answered."""
     application = versions.application(echo_version, config={"sleep_s": 0.02})
+    other = versions.application(echo_version, service="other")
     ingress = run(private_site, application)
     with Load(ingress, f"{application.route_prefix}/x") as load:
-        private_site.scale(application.name, 3)
-        wait_count(private_site, 3)
+        scaled = dataclasses.replace(application, replicas=3)
+        run(private_site, scaled, other)
         time.sleep(1)
+        private_site.apply((scaled,))
         private_site.scale(application.name, 1)
         wait_count(private_site, 1)
         # The leaving replicas stay reachable for a while and then go.
         time.sleep(4)
     assert load.answered > 300
-    assert load.lost == 0, load.outcomes
-
-
-def test_replacing_a_version_loses_no_request(private_site: LocalSite, versions: Versions, echo_version: str) -> None:
-    """While another application comes and goes, requests to the first are all answered."""
-    stable = versions.application(echo_version, service="stable", config={"sleep_s": 0.02})
-    other = versions.application(echo_version, service="other")
-    ingress = run(private_site, stable)
-    with Load(ingress, f"{stable.route_prefix}/x") as load:
-        run(private_site, stable, other)
-        private_site.apply((stable,))
-        wait_for(private_site, lambda seen: seen.applications is not None and len(seen.applications) == 1)
-        time.sleep(1)
-    assert load.answered > 100
     assert load.lost == 0, load.outcomes
 
 

@@ -1,7 +1,7 @@
 """The walking loop for real: commands, daemon, gateway and two Ray clusters, under load and under fire.
 
 The tests share one running project and run in the order written; each leaves it calm: the private
-site serving one version, the cloud closed. One says that it leaves the cloud open for the next.
+site serving one version, the cloud closed. Two say what they leave to the next.
 """
 
 from __future__ import annotations
@@ -215,13 +215,15 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
 
 
 def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> None:
-    """A power cut of the private site opens the cloud as failover; the private site is started again."""
+    """A power cut of the private site opens the cloud as failover; the private site is started again.
+
+    The cloud goes home during the next test, which ends when it has.
+    """
     with OpenLoad(shop.url, 5.0):
         shop.kill_site("private")
         shop.wait("failover", lambda s: s["sites"]["cloud"]["target"] > 0, 30)
         shop.wait("an answer", lambda s: s["sites"]["cloud"]["limit"] > 0 or s["sites"]["private"]["limit"] > 0, 120)
         shop.wait("the private site", lambda s: s["sites"]["private"]["limit"] > 0, 120)
-    calm(shop)
     assert shop.ask().headers["X-Hcctl-Site"] == "private"
 
 
@@ -266,6 +268,7 @@ def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: 
         if str(other.folder) in _of_process(p.pid, "cmdline").decode(errors="replace")
     ]
     assert not other.folder.exists()
+    calm(shop)
 
 
 def test_killed_supervisor_is_replaced_by_up(shop: RunningProject) -> None:
