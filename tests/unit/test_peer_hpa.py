@@ -49,7 +49,8 @@ def measured(uses: tuple[float, ...], *, asked: int) -> View:
 )
 def test_growth_counts_starting_replicas_as_idle(uses: tuple[float, ...], asked: int, target: int, wanted: int) -> None:
     """TestReplicaCalc... of kubernetes/kubernetes, pkg/controller/podautoscaler/replica_calculator_test.go."""
-    assert decided(Hpa(target_percent=target), measured(uses, asked=asked)) == wanted
+    hpa = Hpa(target_percent=target, behavior=Behavior(down_window_s=0))
+    assert decided(hpa, measured(uses, asked=asked)) == wanted
 
 
 def test_fall_from_whole_percents() -> None:
@@ -98,6 +99,10 @@ def test_without_a_metric_nothing_changes(seen: View) -> None:
 
 
 def test_past_recommendation_that_was_cut_returns() -> None:
-    """A fall may turn into growth: the highest recommendation counts, also where the rate had cut it."""
-    history = ((590, 20),)
-    assert Hpa(target_percent=100).decide(view(in_slots=12.0, ready=8), history)[0] == 16
+    """A fall may turn into growth: the highest recommendation counts, also where the rate had cut it.
+
+    As the source has it: without a fall to settle the past is not looked at.
+    """
+    hpa, history = Hpa(target_percent=100), ((590, 20),)
+    assert hpa.decide(view(in_slots=12.0, ready=8), history)[0] == 16
+    assert hpa.decide(view(in_slots=16.0, ready=8), history)[0] == 8

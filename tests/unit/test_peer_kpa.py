@@ -108,6 +108,12 @@ def test_starts_in_panic_above_one_replica(ready: int, wanted: int) -> None:
     assert (timeline.state.panic_since_s is not None) == (ready > 1)
 
 
+def test_rounding_asks_for_no_replica() -> None:
+    """1.4 requests at a target of 1.4 are one replica, though 60 times 1.4 sums to a little more: six digits count."""
+    assert float(np.full(60, 1.4).sum()) / 60 > 1.4
+    assert Kpa().decide(view(ongoing=1.4, ready=1), KpaState(begun=True))[0] == 1
+
+
 def test_without_data_nothing_changes() -> None:
     """TestAutoscalerNoDataNoAutoscale: no sample in a window is no zero."""
     assert Kpa().decide(view(ongoing=50.0, ready=3, late_s=6), KpaState(begun=True))[0] == 3

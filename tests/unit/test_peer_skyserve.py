@@ -36,10 +36,17 @@ def test_default_delays(rate_rps: float, after_s: int) -> None:
     assert first_change(view(arrivals=rate_rps, ready=10)) == after_s
 
 
-@pytest.mark.parametrize(("rate_rps", "state"), [(35.0, SkyServeState()), (36.0, SkyServeState(ups=1))])
-def test_counts_consecutive_decisions_only(rate_rps: float, state: SkyServeState) -> None:
-    """The target met clears both counts, and a wish for more clears the count of wishes for less."""
-    assert SkyServe().decide(view(arrivals=rate_rps, ready=10), SkyServeState(downs=59)) == (10, state)
+@pytest.mark.parametrize(
+    ("rate_rps", "before", "after"),
+    [
+        (35.0, SkyServeState(downs=59), SkyServeState()),
+        (36.0, SkyServeState(downs=59), SkyServeState(ups=1)),
+        (31.0, SkyServeState(ups=14), SkyServeState(downs=1)),
+    ],
+)
+def test_counts_consecutive_decisions_only(rate_rps: float, before: SkyServeState, after: SkyServeState) -> None:
+    """The target met clears both counts, and a wish one way clears the count of wishes the other way."""
+    assert SkyServe().decide(view(arrivals=rate_rps, ready=10), before) == (10, after)
 
 
 def test_default_target_is_70_percent_of_a_replica() -> None:
