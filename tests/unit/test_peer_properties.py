@@ -74,9 +74,9 @@ def test_more_load_never_wants_less(peer: Peer[Any], data: st.DataObject) -> Non
 @pytest.mark.parametrize("rate_rps", [0.5, 33.0, 180.0])
 @pytest.mark.parametrize("replicas", [1, 60])
 def test_constant_load_is_no_reason_to_oscillate(peer: Peer[Any], rate_rps: float, replicas: int) -> None:
-    """Within two hours of a load without noise a peer settles, on replicas that can serve it, and stays there."""
-    wanted = under_constant_load(peer, rate_rps=rate_rps, replicas=replicas, lead_s=120, seconds=9_000)
-    settled = set(wanted[7_200:])
+    """Within an hour of a load without noise a peer settles, on replicas that can serve it, and stays there."""
+    wanted = under_constant_load(peer, rate_rps=rate_rps, replicas=replicas, lead_s=120, seconds=4_800)
+    settled = set(wanted[3_600:])
     assert len(settled) == 1
     assert settled.pop() * 5.0 >= rate_rps
 
