@@ -39,7 +39,7 @@ class Keda:
     def decide(self, view: View, state: History) -> tuple[int, History]:
         """Replicas that bring the rate per replica to the threshold; without a rate nothing changes."""
         rate_rps = recent_mean(view.arrivals, view.now_s, self.window_s)
-        if rate_rps is None:
+        if rate_rps is None or view.asked == 0:  # at zero the HPA is switched off
             return max(1, view.asked), state
         threshold_rps = self.threshold_rps or replica_rate_rps(view, self.target_share)
         needed = rate_rps / threshold_rps
