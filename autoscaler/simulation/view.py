@@ -1,0 +1,36 @@
+"""What an autoscaler may look at. Values only: a policy that takes a `View` cannot see the future. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class View:
+    """What any autoscaler may see at a tick: each past second of one service, newest last.
+
+    Element k of an array covers the second from k to k + 1. Where signals are late the newest seconds are
+    missing: arrays are then shorter than `now_s`, never padded.
+    """
+
+    now_s: int
+    """Seconds since the start; arrays have this length, or fewer where signals are late."""
+    arrivals: Floats
+    """Requests that arrived in each second."""
+    ongoing: Floats
+    """Mean requests in the service in each second: held by a slot, or waiting at the gateway."""
+    in_slots: Floats
+    """Mean requests held by a slot in each second."""
+    ready: Ints
+    """Replicas ready in each second."""
+    asked: int
+    """Replicas asked for now: ready and starting."""
+    slots_per_replica: int
+    service_s: float
+    """Mean time a request holds a slot."""
