@@ -168,8 +168,12 @@ class CostTrigger(Model):
 
 
 class Burst(Model):
-    """When capacity is added, and when it leaves (policy `threshold`)."""
+    """When capacity is added, and when it leaves."""
 
+    policy: Literal["threshold"] = Field(
+        default="threshold",
+        description="`threshold` reacts to crossed thresholds.",
+    )
     latency: LatencyTriggers = Field(default_factory=LatencyTriggers)
     cost: CostTrigger | None = Field(
         default=None, description="Unset: cost alone never moves traffic; spend caps always hold."

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from autoscaler.queueing import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -34,3 +30,5 @@ class View:
     slots_per_replica: int
     service_s: float
     """Mean time a request holds a slot."""
+    reclaiming: int = 0
+    """Cloud replicas whose end was announced."""

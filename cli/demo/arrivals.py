@@ -1,19 +1,13 @@
-"""When the demo's requests arrive: a compressed shop day with a flash sale, or a recorded trace.
-
-A `RateCurve` says how many requests per second are expected at each moment; `poisson_arrivals`
-draws the moments from it. Pure: the randomness is the seed.
-"""
+"""When the demo's requests arrive: a compressed shop day with a flash sale. Pure: the randomness is the seed."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.simulation.trace import RateCurve
 from serving.errors import InvalidInput
 
 STEP_S = 0.1
@@ -24,58 +18,7 @@ DECAY_S = 5.0
 QUIET_SHARE, BUSY_SHARE = 0.6, 1.4
 """Height of the quietest and the busiest hour: flatter than a real day, so that latency is measured all day."""
 
-MAX_TRACE_BYTES = 64 * 2**20
-MAX_TRACE_ROWS = 2_000_000
-MAX_TRACE_REQUESTS = 1_000_000_000
-MIN_TRACE_STEP_S = 0.001
 MAX_ARRIVALS = 2_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class RateCurve:
-    """A rate that is constant within bins of equal width, from second 0 on."""
-
-    step_s: float
-    rate_rps: NDArray[np.float64]
-
-    @property
-    def duration_s(self) -> float:
-        return self.step_s * len(self.rate_rps)
-
-    @property
-    def expected_requests(self) -> float:
-        return float(self.rate_rps.sum() * self.step_s)
-
-    @property
-    def peak_rps(self) -> float:
-        return float(self.rate_rps.max())
-
-    def part(self, start_s: float, length_s: float) -> RateCurve:
-        """The bins from `start_s` on that make up `length_s`, as a curve of its own.
-
-        Raises:
-            InvalidInput: the curve has no bins there.
-        """
-        first = round(start_s / self.step_s)
-        chosen = self.rate_rps[first : first + max(1, round(length_s / self.step_s))]
-        if first < 0 or len(chosen) == 0:
-            raise InvalidInput(
-                "the trace has nothing there",
-                where=f"{start_s:g} s to {start_s + length_s:g} s",
-                why=f"it lasts {self.duration_s:g} s",
-                next_step="choose an earlier or longer part",
-            )
-        return RateCurve(self.step_s, chosen)
-
-    def fitted(self, *, duration_s: float, peak_rps: float) -> RateCurve:
-        """The same shape, played in `duration_s` with its highest bin at `peak_rps`.
-
-        Only rates are scaled: arrivals drawn afterwards are as random as real ones, where
-        scaled counts would make bursts of identical requests.
-        """
-        peak = self.peak_rps
-        scale = peak_rps / peak if peak > 0 else 0.0
-        return RateCurve(duration_s / len(self.rate_rps), self.rate_rps * scale)
 
 
 def shape(
@@ -157,56 +100,3 @@ def poisson_arrivals(curve: RateCurve, seed: int) -> NDArray[np.float64]:
     counts = rng.poisson(curve.rate_rps * curve.step_s)
     bins = np.repeat(np.arange(len(counts)), counts)
     return np.sort((bins + rng.random(len(bins))) * curve.step_s)
-
-
-def from_trace(path: Path) -> RateCurve:
-    """The curve of a file `t_seconds,requests`: requests seen in [t, t + step).
-
-    Raises:
-        InvalidInput: the file is missing, malformed or too large; names file, line and column.
-    """
-    times: list[float] = []
-    counts: list[float] = []
-    try:
-        if path.stat().st_size > MAX_TRACE_BYTES:
-            raise _bad_trace(path, "", f"it is larger than {MAX_TRACE_BYTES} bytes")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            if next(reader, None) != ["t_seconds", "requests"]:
-                raise _bad_trace(path, "line 1", "the header is not t_seconds,requests")
-            for row in reader:
-                where = f"line {reader.line_num}"
-                if len(row) != 2 or len(times) >= MAX_TRACE_ROWS:
-                    raise _bad_trace(path, where, f"not two fields, or more than {MAX_TRACE_ROWS} rows")
-                times.append(_number(path, f"{where}, column t_seconds", row[0]))
-                counts.append(_number(path, f"{where}, column requests", row[1]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _bad_trace(path, "", str(error)[:200]) from None
-    if len(times) < 2:
-        raise _bad_trace(path, "", "it needs at least two rows, which give the step")
-    steps = np.diff(times)
-    uneven = np.flatnonzero((steps <= 0) | (np.abs(steps - steps[0]) > 1e-6 * abs(steps[0])))
-    if len(uneven):
-        raise _bad_trace(path, f"line {uneven[0] + 3}, column t_seconds", "steps are not equal and upwards")
-    if steps[0] < MIN_TRACE_STEP_S:
-        raise _bad_trace(path, "line 3, column t_seconds", f"steps are shorter than {MIN_TRACE_STEP_S:g} s")
-    return RateCurve(float(steps[0]), np.asarray(counts) / float(steps[0]))
-
-
-def _number(path: Path, where: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= MAX_TRACE_REQUESTS:
-        raise _bad_trace(path, where, f"{text[:40]!r} is not a number from 0 to {MAX_TRACE_REQUESTS}")
-    return value
-
-
-def _bad_trace(path: Path, where: str, why: str) -> InvalidInput:
-    return InvalidInput(
-        "cannot read the trace",
-        where=f"{path.name}, {where}" if where else str(path),
-        why=why,
-        next_step="give a CSV file with the columns t_seconds,requests",
-    )

@@ -17,9 +17,10 @@ import yaml
 from pydantic import SecretStr
 from safetensors import deserialize
 
+from autoscaler.simulation.trace import from_trace
 from cli.commands.scale import _counts, _duration_s
 from cli.commands.version import _json_object, _metric
-from cli.demo.arrivals import MAX_ARRIVALS, from_trace, poisson_arrivals
+from cli.demo.arrivals import MAX_ARRIVALS, poisson_arrivals
 from serving import strict_yaml
 from serving.artefact import read_manifest
 from serving.bodies import decode_body, encode_body

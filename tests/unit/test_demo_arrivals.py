@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.simulation.trace import RateCurve, from_trace
 from cli.demo import arrivals
-from cli.demo.arrivals import RateCurve, from_trace, poisson_arrivals, shape
+from cli.demo.arrivals import poisson_arrivals, shape
 from serving.errors import InvalidInput
 
 HOURS = [0, 0, 0, 0, 0, 0, 0, 4, 86, 218, 378, 489, 718, 638, 539, 452, 240, 130, 29, 33, 8, 0, 0, 0]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.queueing import Floats, Ints
 from autoscaler.simulation.exact import simulate_exact
-from autoscaler.simulation.view import Floats, Ints
 
 MEAN_S = 0.4
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from autoscaler.queueing import Floats
 from autoscaler.simulation.peers.measures import recent_mean
-from autoscaler.simulation.view import Floats, View
+from autoscaler.simulation.view import View
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from autoscaler.simulation.view import Floats, Ints, View
+from autoscaler.queueing import Floats, Ints
+from autoscaler.simulation.view import View
 
 A = TypeVar("A", Floats, Ints)
 

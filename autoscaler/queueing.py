@@ -1,0 +1,95 @@
+"""Queueing formulas: how long requests wait for a slot, and how many of them too long. Pure.
+
+The model is M/M/c with one queue in front of all slots, which is what the gateway keeps: Erlang C
+(A. K. Erlang 1917) gives the share that waits, and the wait of those is exponential:
+P(W > t) = C(c, a) exp(-(c mu - lambda) t), a = lambda / mu < c
+(Gross, Shortle, Thompson, Harris, Fundamentals of Queueing Theory, 4th ed., section 2.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RATE_STEPS_PER_REPLICA = 16
+"""Fineness of `LateTable`'s grid of rates; between its points it interpolates linearly."""
+
+
+def waiting_shares(slots: int, offered: Floats) -> Floats:
+    """Erlang C for each count of slots 0..`slots` (rows) and each offered load (columns).
+
+    Args:
+        slots: most slots.
+        offered: loads in slots (rate times service time), any shape (n,).
+
+    Returns:
+        Shares of requests that wait, shape (slots + 1, n); 1 where the load is not below the slots.
+    """
+    shares = np.ones((slots + 1, len(offered)))
+    blocked = np.ones(len(offered))  # Erlang B by its recursion, which is stable for any number of slots
+    for count in range(1, slots + 1):
+        blocked = offered * blocked / (count + offered * blocked)
+        use = offered / count
+        shares[count] = np.where(use < 1.0, blocked / np.maximum(1.0 - use * (1.0 - blocked), 1e-12), 1.0)
+    return np.minimum(shares, 1.0)
+
+
+def late_shares(
+    shares: Floats, slots: Floats | float, rate_rps: Floats, wait_s: Floats | float, service_s: float
+) -> Floats:
+    """Share of requests that wait longer than `wait_s`, given the share that waits at all; 1 when overloaded."""
+    spare_rps = np.maximum(slots / service_s - rate_rps, 0.0)
+    return np.asarray(shares * np.exp(-spare_rps * np.maximum(wait_s, 0.0)))
+
+
+@dataclass(frozen=True)
+class LateTable:
+    """Late requests per second for each count of replicas and any rate.
+
+    A request is late when it waits longer than `patience_s`: what the SLO leaves beside the mean
+    service time.
+    """
+
+    replicas: int
+    """Most replicas."""
+    slots_per_replica: int
+    service_s: float
+    patience_s: float
+
+    @property
+    def replica_rps(self) -> float:
+        """What one replica can answer."""
+        return self.slots_per_replica / self.service_s
+
+    @property
+    def step_rps(self) -> float:
+        """Distance of the rates in `late_rps`."""
+        return self.replica_rps / RATE_STEPS_PER_REPLICA
+
+    @cached_property
+    def late_rps(self) -> Floats:
+        """Shape (rates, replicas + 1): row i is for the rate `i * step_rps`."""
+        slots = self.replicas * self.slots_per_replica
+        rates = np.arange(self.replicas * RATE_STEPS_PER_REPLICA + 1, dtype=np.float64) * np.float64(self.step_rps)
+        counts = np.arange(self.replicas + 1) * self.slots_per_replica
+        shares = waiting_shares(slots, rates * self.service_s)[counts]
+        late = late_shares(shares, counts[:, None].astype(float), rates, self.patience_s, self.service_s)
+        return np.ascontiguousarray((late * rates).T)
+
+    def expected_late_rps(self, rates_rps: Floats, weights: Floats) -> Floats:
+        """Late requests per second for 0..`replicas` replicas, when the rate is one of `rates_rps` by `weights`.
+
+        A rate beyond the table is more than all replicas can hold: all of it is late.
+        """
+        position = np.maximum(rates_rps, 0.0) / self.step_rps
+        below = np.minimum(position.astype(np.int64), len(self.late_rps) - 2)
+        part = np.minimum(position - below, 1.0)
+        found = weights * (1.0 - part) @ self.late_rps[below] + weights * part @ self.late_rps[below + 1]
+        beyond = weights @ np.maximum(rates_rps - (len(self.late_rps) - 1) * self.step_rps, 0.0)
+        return np.asarray(found + beyond)

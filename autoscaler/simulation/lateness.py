@@ -1,0 +1,74 @@
+"""How long requests waited, given what arrived and what served: a fluid backlog and the M/M/c tail.
+
+In each second the wait of a request has two parts. What has piled up (arrivals beyond what the slots
+can answer, the fluid limit of an overloaded queue) is waited for by everybody. On top comes the
+stationary wait of an M/M/c queue (see `autoscaler.queueing`) at the rate smoothed over
+`SMOOTH_S`: it has no memory, so it is right while the load changes slowly against the time a queue
+needs to settle, which is about a service time. `simulation.exact` is the check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoscaler.queueing import Floats, Ints, late_shares, waiting_shares
+
+SMOOTH_S = 15
+"""Seconds over which arrivals are averaged to the rate of the stationary queue."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lateness:
+    """Per second: what waited, and how many of the arrivals waited too long."""
+
+    backlog: Floats
+    """Requests piled up at the end of the second, beyond the stationary queue."""
+    late: Floats
+    """Expected number of the second's arrivals that wait longer than the patience."""
+
+    @property
+    def total(self) -> float:
+        """Late requests."""
+        return float(self.late.sum())
+
+
+def smoothed_rps(arrivals: Floats) -> Floats:
+    """Mean over the last and next seconds, `SMOOTH_S` in all; at the ends over those there are."""
+    window = np.ones(SMOOTH_S)
+    return np.asarray(np.convolve(arrivals, window, "same") / np.convolve(np.ones(len(arrivals)), window, "same"))
+
+
+def backlogs(arrivals: Floats, slots: Ints, service_s: float) -> Floats:
+    """What is piled up at the end of each second: the fluid queue (Lindley's recursion)."""
+    # max(0, q + x) over time is the walk less its running minimum.
+    walk = np.concatenate(([0.0], np.cumsum(arrivals - slots / service_s)))
+    return np.asarray((walk - np.minimum.accumulate(walk))[1:])
+
+
+def lateness(arrivals: Floats, slots: Ints, *, service_s: float, patience_s: float) -> Lateness:
+    """Judge a capacity by the requests it was given.
+
+    Args:
+        arrivals: requests in each second.
+        slots: slots that served in each second, of all sites.
+        service_s: mean time a request holds a slot; it is exponential.
+        patience_s: a request that waits longer is late.
+    """
+    rate = smoothed_rps(arrivals)
+    backlog = backlogs(rate, slots, service_s)  # of the smoothed rate: the noise of seconds is in the tail
+    capacity_rps = np.maximum(slots / service_s, 1e-9)
+    before_s = np.concatenate(([0.0], backlog[:-1])) / capacity_rps
+    left_s = patience_s - before_s
+    late = np.empty(len(arrivals))
+    for count in np.unique(slots):
+        here = slots == count
+        shares = _erlang_c(int(count), rate[here] * service_s)
+        late[here] = late_shares(shares, float(count), rate[here], left_s[here], service_s)
+    late[left_s <= 0] = 1.0
+    return Lateness(backlog, late * arrivals)
+
+
+def _erlang_c(slots: int, offered: Floats) -> Floats:
+    return np.asarray(waiting_shares(slots, offered)[slots])

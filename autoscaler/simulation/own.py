@@ -1,0 +1,191 @@
+"""The product's own policies in a world: the daemon's whole pure `step`, fed with what the world shows.
+
+Nothing of the decision is written twice: bids, allocation, budgets and guards are those of the daemon. The
+world stands for sites and gateway: sites are always open, applications always load, probes pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscaler.bids import PolicyState
+from autoscaler.plan import Plan
+from autoscaler.queueing import waiting_shares
+from autoscaler.simulation.controllers import fill
+from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.view import View
+from autoscaler.simulation.world import WorldSpec
+from autoscaler.snapshot import ProbeResult, ServiceSnapshot, Signals, SiteSnapshot, Snapshot, Wanted
+from autoscaler.state import Admission, DaemonState, Deployed, RentedNode, ServiceState, admission_key
+from autoscaler.step import step
+from serving.application import application_name
+from serving.gateway.gateway import GatewayObservation, ServerObservation
+from serving.project import HybridProject
+from serving.sites.site import ApplicationStatus, Endpoint, SiteObservation
+from serving.spec import HybridService
+
+TICK_S = 5
+START_S = 1_800_000_000.0
+"""Wall clock of the first second: a full hour (UTC), so that budget windows begin with the run."""
+PRIVATE, CLOUD, SERVICE, VERSION = "private", "cloud", "simulated", "v1"
+NO_MORE_THAN = 10_000
+"""Pools of this size are as good as endless; the project file allows no more."""
+
+
+class OwnController:
+    """The daemon's step as a controller."""
+
+    tick_s = TICK_S
+
+    def __init__(self, world: WorldSpec, declared: Mapping[str, Any]) -> None:
+        """Prepare a run.
+
+        Args:
+            world: the world it will be in.
+            declared: sections of the service's declaration, e.g. `{"burst": {"policy": "threshold"}}`.
+        """
+        self._world = world
+        self._project, self._spec = _declared(world, declared)
+        self._state: DaemonState | None = None
+        self._application = application_name(self._spec, VERSION)
+        self._probes: tuple[ProbeResult, ...] = ()
+        self.plans: list[tuple[int, Plan]] = []
+        """What was decided, with the second, where anything was."""
+
+    def decide(self, view: View) -> Sequence[int]:
+        state = self._state or _found(self._spec, self._world, view.asked)
+        done = step(self._look(view, state), state)
+        self._state = done.state
+        self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
+        if done.plan.decisions:
+            self.plans.append((view.now_s, done.plan))
+        rented = [node.pool for node in done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())]
+        return [rented.count(pool.name) for pool in self._world.pools]
+
+    def _look(self, view: View, state: DaemonState) -> Snapshot:
+        now_s = START_S + view.now_s
+        ready = int(view.ready[-1]) if len(view.ready) else view.asked
+        counts = {PRIVATE: self._world.private_replicas, CLOUD: ready - self._world.private_replicas}
+        wanted = state.services[SERVICE].targets
+        slots = self._world.slots_per_replica
+        ongoing = float(view.ongoing[-1]) if len(view.ongoing) else 0.0
+        sites, servers = {}, []
+        for site, count in counts.items():
+            status = ApplicationStatus(self._application, "running", "", count, wanted.get(site, 0))
+            present = (status,) if count or wanted.get(site, 0) else ()
+            seen = SiteObservation(site, "open", present, Endpoint("127.0.0.1", 1), now_s)
+            sites[site] = SiteSnapshot(self._project.sites[site], seen)
+            held = min(ongoing, float(count * slots))
+            ongoing -= held
+            servers.append(ServerObservation(SERVICE, "stable", site, True, count * slots, round(held)))
+        signals = signals_of(view, self._world, self._spec.burst.latency.window_s)
+        service = ServiceSnapshot(self._spec, Wanted("simulation", VERSION, "/simulated"), signals)
+        gateway = GatewayObservation(tuple(servers), {SERVICE: round(max(0.0, ongoing))}, now_s)
+        return Snapshot(now_s, (service,), sites, gateway, stale_after_s=60.0, probes=self._probes)
+
+
+def signals_of(view: View, world: WorldSpec, window_s: float) -> Signals:
+    """What the gateway's log lines of the last seconds would say.
+
+    The wait's 99th percentile is that of the M/M/c queue at the window's rate, plus what is piled up; latency
+    is that wait and the mean service time.
+    """
+    seconds = min(len(view.arrivals), max(1, math.ceil(window_s)))
+    if seconds == 0:
+        return Signals(window_s)
+    arrived = view.arrivals[-seconds:]
+    rate_rps, requests = float(arrived.mean()), int(arrived.sum())
+    ready = int(view.ready[-1])
+    slots = ready * world.slots_per_replica
+    private_slots = world.private_replicas * world.slots_per_replica
+    piled = float(view.ongoing[-1] - view.in_slots[-1])
+    wait_s = _wait_p99_s(rate_rps, slots, world.service_s) + piled * world.service_s / max(slots, 1)
+    held = float(view.in_slots[-seconds:].mean())
+    return Signals(
+        window_s=window_s,
+        requests=requests,
+        rate_rps=rate_rps,
+        recent_rate_rps=float(arrived[-3:].mean()),
+        p50_s=world.service_s if requests else None,
+        p99_s=wait_s + world.service_s if requests else None,
+        queue_p99_s=wait_s if requests else None,
+        service_mean_s=world.service_s if requests else None,
+        bytes_mean=world.answer_bytes if requests else None,
+        error_share=0.0 if requests else None,
+        overflow_share=max(0.0, 1.0 - private_slots / held) if held > 0 else None,
+        private_in_use=min(1.0, held / private_slots) if private_slots else None,
+        queued=round(piled),
+        in_use=round(held),
+    )
+
+
+def _wait_p99_s(rate_rps: float, slots: int, service_s: float) -> float:
+    """99th percentile of the wait in M/M/c; a second if it is overloaded, and grows from there by what piles up."""
+    spare_rps = slots / service_s - rate_rps
+    if spare_rps <= 0:
+        return 1.0
+    waits = float(waiting_shares(slots, np.array([rate_rps * service_s]))[slots, 0])
+    return max(0.0, math.log(max(waits, 1e-12) / 0.01) / spare_rps)
+
+
+def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProject, HybridService]:
+    """A project and a service that are this world."""
+    most = {PRIVATE: world.private_replicas, CLOUD: min(NO_MORE_THAN, sum(p.max_replicas for p in world.pools))}
+    owned = {"name": "owned", "kind": "fixed", "max_nodes": max(1, world.private_replicas)}
+    project = {
+        "kind": "HybridProject",
+        "name": "simulation",
+        "sites": {
+            PRIVATE: {"role": "private", "pools": [owned]},
+            CLOUD: {"role": "cloud", "pools": [_pool(pool) for pool in world.pools]},
+        },
+    }
+    burst = {"cooldown_s": 0.0, "max_step": 1_000, **declared.get("burst", {})}
+    service = {
+        "kind": "HybridService",
+        "name": SERVICE,
+        "model": {"import_path": "simulated:Model", "slots_per_replica": world.slots_per_replica},
+        "slo": {"latency_p99_s": world.slo_latency_s},
+        "sites": {
+            PRIVATE: {"min_replicas": most[PRIVATE], "max_replicas": most[PRIVATE]},
+            CLOUD: {"max_replicas": most[CLOUD]},
+        },
+        **declared,
+        "burst": burst,
+    }
+    return HybridProject.model_validate(project), HybridService.model_validate(service)
+
+
+def _pool(pool: CloudPool) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "kind": "spot" if pool.reclaims_per_hour else "on_demand",
+        "max_nodes": min(NO_MORE_THAN, pool.max_replicas),
+        "price_usd_per_hour": pool.price_usd_per_hour,
+        "lead_time_s": pool.lead_s,
+        "min_billing_s": pool.min_billing_s,
+        "egress_usd_per_gb": pool.egress_usd_per_gb,
+    }
+
+
+def _found(spec: HybridService, world: WorldSpec, asked: int) -> DaemonState:
+    """The state of a daemon that has been serving with `asked` replicas for a while."""
+    name = application_name(spec, VERSION)
+    rented = asked - world.private_replicas
+    mine = ServiceState(
+        stable=Deployed(VERSION, "/simulated", spec.model, name),
+        seen_deployment="simulation",
+        targets={PRIVATE: world.private_replicas, CLOUD: rented},
+        admissions={admission_key(site, name): Admission(ok=True) for site in (PRIVATE, CLOUD)},
+        home_served=True,
+        policy=PolicyState(level=asked),
+    )
+    pools = [
+        pool.name for pool, count in zip(world.pools, fill(world.pools, rented), strict=True) for _ in range(count)
+    ]
+    nodes = tuple(RentedNode(pool, START_S - HOUR_S) for pool in pools)
+    return DaemonState(services={SERVICE: mine}, nodes={f"{CLOUD}/{SERVICE}": nodes})

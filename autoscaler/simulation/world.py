@@ -1,0 +1,164 @@
+"""A seeded world for one service: private replicas, rented ones, one queue, and a controller that is asked each tick.
+
+Resolution is one second. What the gateway does is aggregated: all slots of both sites serve one queue,
+the private ones first, so the cloud's share of the work is the overflow. What happens in a second
+depends only on what was decided before it. Same arrivals, same seed, same controller: the same run, byte by byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from autoscaler.queueing import Floats, Ints
+from autoscaler.simulation.fleet import CloudPool, Fleet
+from autoscaler.simulation.view import View
+
+WARM_S = 60
+"""The run begins with what serves the first minute's rate at `WARM_USE`, as a service that was running before."""
+WARM_USE = 0.7
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """What does not change during a run."""
+
+    private_replicas: int
+    """Always there; what they cost does not depend on the policy."""
+    slots_per_replica: int
+    service_s: float
+    """Mean time a request holds a slot; exponential."""
+    slo_latency_s: float
+    pools: tuple[CloudPool, ...]
+    """In the order in which they are filled and, from the last, emptied."""
+    signal_delay_s: int = 0
+    """What a controller sees is so many seconds old."""
+    signal_loss_share: float = 0.0
+    """Share of requests whose log lines are lost, at random."""
+    answer_bytes: float = 0.0
+
+    @property
+    def patience_s(self) -> float:
+        """Longest wait of a request that is not late: what the SLO leaves beside the mean service time."""
+        return self.slo_latency_s - self.service_s
+
+    @property
+    def replica_rps(self) -> float:
+        """What one replica can answer."""
+        return self.slots_per_replica / self.service_s
+
+
+class Controller(Protocol):
+    """Who decides how much is rented. It may keep state: one controller sees one run."""
+
+    @property
+    def tick_s(self) -> int:
+        """Seconds from one decision to the next."""
+
+    def decide(self, view: View) -> Sequence[int]:
+        """Cloud replicas wanted, ready and starting, for each pool."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What happened, second by second."""
+
+    arrivals: Floats
+    private: Ints
+    ready: Ints
+    """Cloud replicas that serve."""
+    launching: Ints
+    """Cloud replicas that are paid and do not serve yet."""
+    usd: Floats
+    """Cloud spend, egress included."""
+    actions: int
+    """Times the number of wanted cloud replicas changed."""
+    reclaimed: int = 0
+    failed_launches: int = 0
+    egress_usd: float = 0.0
+
+    @property
+    def cloud_usd(self) -> float:
+        """The whole bill of the cloud."""
+        return float(self.usd.sum())
+
+    @property
+    def replica_s(self) -> float:
+        """Paid seconds of cloud replicas."""
+        return float((self.ready + self.launching).sum())
+
+
+@dataclass
+class _Gauges:
+    """What the signals show, filled as time passes."""
+
+    arrivals: Floats
+    ongoing: Floats
+    in_slots: Floats
+    ready: Ints
+    backlog: float = 0.0
+
+    def second(self, now_s: int, arrived: float, slots: int, service_s: float) -> float:
+        """One second of the queue; returns how many requests were answered."""
+        answered = min(self.backlog + arrived, slots / service_s)
+        self.backlog += arrived - answered
+        self.in_slots[now_s] = answered * service_s
+        self.ongoing[now_s] = answered * service_s + self.backlog
+        return answered
+
+
+def warm_replicas(arrivals: Floats, world: WorldSpec) -> int:
+    """Cloud replicas that serve when the run begins."""
+    rate_rps = float(arrivals[:WARM_S].mean()) if len(arrivals) else 0.0
+    needed = np.ceil(rate_rps / (world.replica_rps * WARM_USE) - 1e-9)
+    return max(0, int(needed) - world.private_replicas)
+
+
+def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int) -> Run:
+    """Run a controller over a trace.
+
+    Args:
+        arrivals: requests in each second.
+        world: what does not change.
+        controller: asked at second 0 and each `tick_s`; one that was not asked before.
+        seed: of everything random: lead times, failed launches, reclaims, lost log lines.
+    """
+    seconds, rng = len(arrivals), np.random.default_rng(seed)
+    seen = arrivals if world.signal_loss_share == 0 else rng.binomial(arrivals.astype(int), 1 - world.signal_loss_share)
+    gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), np.zeros(seconds, dtype=np.int64))
+    fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world))
+    ready, launching = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
+    usd, egress_usd, actions = np.zeros(seconds), 0.0, 0
+    private_slots = world.private_replicas * world.slots_per_replica
+    for now_s in range(seconds):
+        fleet.advance(now_s)
+        if now_s % controller.tick_s == 0:
+            actions += fleet.order(controller.decide(_view(now_s, gauges, world, fleet)), now_s)
+        ready[now_s], launching[now_s] = fleet.ready, fleet.launching
+        gauges.ready[now_s] = world.private_replicas + fleet.ready
+        slots = private_slots + fleet.ready * world.slots_per_replica
+        answered = gauges.second(now_s, arrivals[now_s], slots, world.service_s)
+        overflow = max(0.0, answered - private_slots / world.service_s)
+        moved_usd = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb
+        egress_usd += moved_usd
+        usd[now_s] = fleet.pay() + moved_usd
+    private = np.full(seconds, world.private_replicas, dtype=np.int64)
+    return Run(arrivals, private, ready, launching, usd, actions, fleet.reclaimed, fleet.failed_launches, egress_usd)
+
+
+def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:
+    known = max(0, now_s - world.signal_delay_s)
+    return View(
+        now_s=now_s,
+        arrivals=gauges.arrivals[:known],
+        ongoing=gauges.ongoing[:known],
+        in_slots=gauges.in_slots[:known],
+        ready=gauges.ready[:known],
+        asked=world.private_replicas + fleet.asked,
+        slots_per_replica=world.slots_per_replica,
+        service_s=world.service_s,
+        reclaiming=fleet.reclaiming,
+    )
