@@ -13,13 +13,15 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from autoscaler.snapshot import OUTLIER_WINDOW_S, Signals, TrackSignals
+from autoscaler.snapshot import OUTLIER_WINDOW_S, STEP_S, Signals, Step, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.routes import Track
 
 BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
 _SMALLEST_S, _DECADES = 0.001, 5
 RECENT_S = 3
+STEPS_KEPT = 6
+"""A daemon that was held up for half a minute still counts every step."""
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 
 
@@ -71,7 +73,9 @@ class SignalWindow:
         self.window_s = window_s
         self._edges = bucket_edges(slo_s)
         self._cloud = cloud_sites
-        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s), RECENT_S, int(OUTLIER_WINDOW_S)) + 3)
+        self._cells: deque[_Cell] = deque(
+            maxlen=max(int(window_s), STEPS_KEPT * STEP_S + STEP_S, int(OUTLIER_WINDOW_S)) + 3
+        )
         self._queued = 0
         self._in_use: int | None = None
 
@@ -139,8 +143,31 @@ class SignalWindow:
             private_in_use=sum(cell.use_sum for cell in cells) / samples if samples else None,
             queued=self._queued,
             in_use=self._in_use,
+            steps=self._steps(int(now_s)),
             by_site=self._by_site(self._cells, now_s - OUTLIER_WINDOW_S),
         )
+
+    def _steps(self, now: int) -> tuple[Step, ...]:
+        """Complete steps since the window began. A second without a cell had no request and was not looked at."""
+        if not self._cells:
+            return ()
+        # The current second and the one before may still get lines of what ended in them.
+        last_end = (now - 1) // STEP_S * STEP_S
+        begun = self._cells[0].second
+        ends = range(last_end - (STEPS_KEPT - 1) * STEP_S, last_end + 1, STEP_S)
+        finished: Counter[int] = Counter()
+        for cell in self._cells:
+            finished[(cell.second // STEP_S + 1) * STEP_S] += cell.requests
+        return tuple(
+            Step(end, max(0.0, float(finished[end] + self._unfinished_by(end) - self._unfinished_by(end - STEP_S))))
+            for end in ends
+            if end - STEP_S > begun
+        )
+
+    def _unfinished_by(self, second: int) -> int:
+        """Requests waiting or being answered at the last look before a second; none before the first look."""
+        looks = (cell.unfinished for cell in reversed(self._cells) if cell.second < second)
+        return next((count for count in looks if count is not None), 0)
 
     def _recent_rate_rps(self, now: int) -> float:
         """Arrivals over the last complete seconds: what was finished, and by how much the unfinished grew.

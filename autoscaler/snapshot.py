@@ -22,6 +22,20 @@ class TrackSignals:
     """Answers with a 5xx status, or none at all."""
 
 
+STEP_S = 5
+"""Seconds of one `Step`. Steps begin at multiples of it since the epoch."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Requests of one service that arrived in one step of time."""
+
+    end_s: int
+    """Wall clock, seconds since the epoch."""
+    requests: float
+    """What ended in it, and by how much more waited or was answered at its end than at its beginning."""
+
+
 @dataclass(frozen=True)
 class Signals:
     """What clients of one service saw at the gateway over the trigger window.
@@ -53,6 +67,8 @@ class Signals:
     """Waiting at the gateway now."""
     in_use: int | None = None
     """Held by all sites now."""
+    steps: tuple[Step, ...] = ()
+    """The last complete steps that were watched as a whole, oldest first: what a forecast is made from."""
     by_site: Mapping[tuple[Track, str], TrackSignals] = field(default_factory=dict)
     """Over the last `OUTLIER_WINDOW_S` seconds only: fast failure must be seen fast."""
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.signals import SignalWindow, bucket_edges, is_error, is_load, quantile
-from autoscaler.snapshot import TrackSignals
+from autoscaler.signals import STEPS_KEPT, SignalWindow, bucket_edges, is_error, is_load, quantile
+from autoscaler.snapshot import STEP_S, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord, ServerObservation
 
 NOW_S = 1_800_000_000.0
@@ -109,7 +109,7 @@ def test_what_is_older_than_the_window_is_forgotten():
     assert made.signals(NOW_S + 11).requests == 0
     for second in range(1_000):
         made.add(record(at_s=NOW_S + second))
-    assert len(made._cells) <= 13
+    assert len(made._cells) <= 10 + STEPS_KEPT * STEP_S
 
 
 def test_a_clock_that_was_set_back_does_not_blind_the_window():
@@ -234,3 +234,32 @@ def test_any_order_of_lines_gives_sane_signals(lines, late_s: float):
     assert found.overflow_share is None or 0 <= found.overflow_share <= 1
     assert found.error_share is None or 0 <= found.error_share <= 1
     assert all(0 <= s.errors <= s.requests for s in found.by_site.values())
+
+
+def watched(seconds: int, per_second: int, *, queued: int = 0, grows: int = 0) -> SignalWindow:
+    """A window that saw so many seconds up to now, the gateway looked at in each."""
+    made = window()
+    for back in range(seconds, 0, -1):
+        for _ in range(per_second):
+            made.add(record(at_s=NOW_S - back, total_s=0.1))
+        made.observe(seen(NOW_S - back + 0.5, queued=queued + grows * (seconds - back)), "shop")
+    return made
+
+
+def test_steps_are_complete_and_on_the_grid():
+    """A forecast gets whole steps only: none that has just begun, none that was watched in part."""
+    steps = watched(23, 2).signals(NOW_S + 1).steps
+    assert [step.end_s - NOW_S for step in steps] == [-15, -10, -5, 0]
+    assert {step.requests for step in steps} == {10.0}
+
+
+def test_what_waits_has_arrived_too():
+    """Under overload no more ends than can; the growing queue tells of the rest."""
+    steps = watched(23, 2, queued=7, grows=3).signals(NOW_S + 1).steps
+    assert {step.requests for step in steps} == {2 * 5 + 3 * 5}
+
+
+def test_silence_that_was_watched_is_a_step_of_nothing():
+    """No request is known when the gateway was looked at: zero is then a value."""
+    assert [step.requests for step in watched(12, 0).signals(NOW_S + 1).steps] == [0.0, 0.0]
+    assert window().signals(NOW_S).steps == ()
