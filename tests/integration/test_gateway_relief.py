@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from serving.gateway.keys import KeyFile
 from serving.gateway.routes import ReliefRoute
 from serving.spec import HybridService, ReliefLevel
 from tests.support.gateway_routes import routes, service
-from tests.support.running_gateway import World, world
+from tests.support.running_gateway import World, failures, load, world
+from tests.support.running_relief import running_relief
 
 RULES = [
     {"path": "/"},
@@ -114,3 +118,141 @@ def test_levels_change_without_a_reload_and_survive_a_restart(here: World) -> No
     relieve(here)
     assert here.get("/shop/later").status_code == 200
     assert here.at.worker() == worker
+
+
+@pytest.fixture
+def filled(here: World) -> Iterator[World]:
+    """All requests of eligible routes pass through the relief process while nobody waits."""
+    relieve(here, spec=FILLING)
+    with running_relief(here.at.folder) as process:
+        here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": True}, within_s=6)
+        here.relief = process  # type: ignore[attr-defined]
+        yield here
+
+
+FILLING = declared({**RELIEF, "light": {"slots": 8, "max_queue": 8, "fill_share": 1.0}})
+
+
+def test_kept_answers_are_given_while_the_level_is_in_force(filled: World) -> None:
+    """In calm an answer is passed on and kept; under relief it comes from there, says so, and no site is asked."""
+    first = filled.get("/shop/again/x?q=1")
+    assert first.status_code == 200
+    assert first.headers["X-Hcctl-Site"] == "private"
+    assert "X-Hcctl-Relief" not in first.headers
+    assert "X-Hcctl-App" not in first.headers
+    asked = filled.private.seen()["requests"]
+    relieve(filled, spec=FILLING, light=0)
+    again = filled.get("/shop/again/x?q=1")
+    assert again.content == first.content
+    assert again.headers["X-Hcctl-Relief"].startswith("stale;age=")
+    assert "X-Hcctl-Site" not in again.headers
+    assert filled.private.seen()["requests"] == asked
+    outcomes = Counter((r.relief, r.site) for r in filled.at.finished(3))
+    assert outcomes == {("passed", ""): 1, ("", "private"): 1, ("light", ""): 1}
+    ids = {r.request_id for r in filled.at.records if r.site == "private"}
+    assert ids == {first.headers["X-Request-Id"]}
+
+
+def test_what_is_not_kept_is_answered_by_a_site_and_kept_for_the_next(filled: World) -> None:
+    """Under relief a first request of its kind waits like others, and the second one has a kept answer."""
+    relieve(filled, spec=FILLING, light=0)
+    assert told([filled.get("/shop/again/new") for _ in range(2)]) == {(200, ""): 1, (200, "stale;age=0"): 1}
+
+
+def test_nobody_gets_the_answer_of_another_caller(filled: World) -> None:
+    """On a route per caller, another header is another answer; on a shared one it is the same."""
+    for user in ("ann", "bob"):
+        filled.get("/shop/mine", headers={"X-User": user})
+        filled.get("/shop/again", headers={"X-User": user})
+    relieve(filled, spec=FILLING, light=0)
+    for user in ("ann", "bob"):
+        mine = filled.get("/shop/mine", headers={"X-User": user})
+        assert mine.headers["X-Hcctl-Relief"].startswith("stale")
+        assert mine.json()["headers"]["x-user"] == user
+    assert "X-Hcctl-Relief" not in filled.get("/shop/mine", headers={"X-User": "eve"}).headers
+    shared = filled.get("/shop/again", headers={"X-User": "eve"})
+    assert shared.json()["headers"]["x-user"] in ("ann", "bob")
+
+
+def test_other_routes_and_other_methods_are_not_answered_lightly(filled: World) -> None:
+    """Only what is declared, and only GET and POST with a body that can be sent again."""
+    relieve(filled, spec=FILLING, light=0)
+    for _ in range(2):
+        answers = [
+            filled.get("/shop/x"),
+            filled.send("PUT", "/shop/again/p", content=b"1"),
+            filled.send("POST", "/shop/again/l", content=b"1" * 20_000),
+        ]
+        assert told(answers) == {(200, ""): 3}
+    posted = [filled.send("POST", "/shop/again/s", content=b"1" * 9_000) for _ in range(2)]
+    assert [answer.headers.get("X-Hcctl-Relief") for answer in posted] == [None, "stale;age=0"]
+
+
+def test_a_refused_priority_still_gets_a_kept_answer(filled: World) -> None:
+    """At the level that refuses low priority, its kept answers are given, and only the rest is refused."""
+    filled.get("/shop/both/known")
+    relieve(filled, spec=FILLING, light=0, shed_low=0)
+    known, unknown = filled.get("/shop/both/known"), filled.get("/shop/both/unknown")
+    assert known.headers["X-Hcctl-Relief"].startswith("stale")
+    assert (unknown.status_code, unknown.headers["X-Hcctl-Relief"]) == (429, "shed;priority=low")
+    assert unknown.headers["Retry-After"] == "2"
+    assert unknown.json()["request_id"] == unknown.headers["X-Request-Id"]
+    assert filled.at.records[-1].relief == "shed_low"
+
+
+def test_a_growing_queue_is_relieved_between_two_ticks(filled: World) -> None:
+    """From the queue length that the daemon gave on, eligible requests are answered at once; the others wait."""
+    filled.get("/shop/again/x")
+    relieve(filled, private=1, spec=FILLING, light=3)
+    filled.private.behave(delay_s=0.5)
+    waiting = threading.Thread(target=filled.together, args=(4,))
+    waiting.start()
+    filled.at.until(lambda: filled.at.gateway.observe().queued["shop"] == 3, within_s=2)
+    began_s = time.monotonic()
+    assert filled.get("/shop/again/x").headers["X-Hcctl-Relief"].startswith("stale")
+    assert time.monotonic() - began_s < 0.3
+    waiting.join()
+    assert "X-Hcctl-Relief" not in filled.get("/shop/again/x").headers
+
+
+def test_killed_relief_process_loses_no_request(filled: World) -> None:
+    """SIGKILL under load at level light: what was kept is gone, every request is answered by a site."""
+    relieve(filled, spec=FILLING, light=0)
+    with load(f"{filled.at.url}/shop/again/x", clients=8) as answers:
+        filled.at.until(lambda: len(answers) > 200, within_s=10)
+        filled.relief.end(signal.SIGKILL)  # type: ignore[attr-defined]
+        sofar = len(answers)
+        filled.at.until(lambda: len(answers) > sofar + 200, within_s=10)
+        filled.relief.start()  # type: ignore[attr-defined]
+        filled.at.until(lambda: filled.at.gateway.observe().relief_up == {"shop": True}, within_s=6)
+        sofar = len(answers)
+        filled.at.until(lambda: len(answers) > sofar + 200, within_s=10)
+    assert failures(answers) == []
+    light = ["X-Hcctl-Relief" in answer.headers for answer in answers if isinstance(answer, httpx.Response)]
+    assert {True, False} <= set(light)
+
+
+def test_its_slots_bound_it_and_the_rest_waits_like_others(here: World) -> None:
+    """More at once than the relief process may hold and queue: each gets an answer, none an error."""
+    relieve(here, private=8, light=0)
+    with running_relief(here.at.folder):
+        here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": True}, within_s=6)
+        answers = here.together(60, "/shop/again/x")
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_api_keys_are_asked_for_once_and_separate_callers(tmp_path: Path) -> None:
+    """With keys, what passes through the relief process needs no second key, and each key has its own answers."""
+    keys = KeyFile(tmp_path / "keys.json")
+    ann, bob = (
+        {"Authorization": f"Bearer {keys.create(name, at_s=0.0).get_secret_value()}"} for name in ("ann", "bob")
+    )
+    with world(tmp_path, require_api_key=True, keys_file=tmp_path / "keys.json") as here:
+        relieve(here, spec=FILLING)
+        with running_relief(here.at.folder):
+            here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": True}, within_s=6)
+            assert here.get("/shop/mine", headers=ann).status_code == 200
+            relieve(here, spec=FILLING, light=0)
+            assert "X-Hcctl-Relief" in here.get("/shop/mine", headers=ann).headers
+            assert "X-Hcctl-Relief" not in here.get("/shop/mine", headers=bob).headers
+            assert here.get("/shop/mine").status_code == 401
