@@ -29,7 +29,7 @@ SERVICE = {
         "leave_after_s": 1.0,
     },
 }
-"""One replica of 4 slots, and capacity that does not come; light answers from 0.25 s of expected wait on, low priority refused from 0.5 s on."""
+"""One replica of 4 slots, and capacity that does not come. Expected wait: light from 0.25 s on, shed from 0.5 s on."""
 
 
 @pytest.fixture(scope="module")
