@@ -19,6 +19,7 @@ from serving.spec import HybridService, ReliefLevel
 from tests.support.gateway_routes import routes, service
 from tests.support.running_gateway import World, failures, load, world
 from tests.support.running_relief import running_relief
+from tests.support.versions import ECHO, Versions
 
 RULES = [
     {"path": "/"},
@@ -42,9 +43,15 @@ def here(tmp_path: Path) -> Iterator[World]:
         yield started
 
 
-def relieve(here: World, private: int = 4, spec: HybridService | None = None, **queue_from: int) -> None:
+def relieve(
+    here: World,
+    private: int = 4,
+    spec: HybridService | None = None,
+    version: tuple[str, str] = ("v1", "/nowhere"),
+    **queue_from: int,
+) -> None:
     """Put levels in force from these queue lengths on."""
-    relief = ReliefRoute(cast("dict[ReliefLevel, int]", queue_from), "v1", "/nowhere")
+    relief = ReliefRoute(cast("dict[ReliefLevel, int]", queue_from), *version)
     here.at.gateway.assert_routes((routes(spec or declared(), here.stable(private, 0), relief=relief),))
 
 
@@ -256,3 +263,65 @@ def test_api_keys_are_asked_for_once_and_separate_callers(tmp_path: Path) -> Non
             assert "X-Hcctl-Relief" in here.get("/shop/mine", headers=ann).headers
             assert "X-Hcctl-Relief" not in here.get("/shop/mine", headers=bob).headers
             assert here.get("/shop/mine").status_code == 401
+
+
+def varied(**config: Any) -> HybridService:
+    """The service `shop` whose light answers come from a variant alone."""
+    variant = {"import_path": ECHO, "config": config, "slots": 2}
+    everything = [{"path": "/", "idempotent": True, "relief": "shared"}]
+    return service(relief={"light": {"max_stale_s": 0.0, "variant": variant}}, rules=everything)
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> tuple[str, str]:
+    """A pushed version, and where its files are."""
+    source = tmp_path / "artefact"
+    source.mkdir()
+    (source / "label.txt").write_text("one")
+    versions = Versions(tmp_path / "registry")
+    pushed = versions.push(source)
+    return pushed, str(versions.registry.directory(pushed))
+
+
+def test_the_lighter_variant_answers_what_is_asked_under_relief(here: World, version: tuple[str, str]) -> None:
+    """Loaded from the version's files in the relief process, it sees path, query and body as a replica would."""
+    relieve(here, spec=varied(), version=version, light=0)
+    with running_relief(here.at.folder) as process:
+        path = "/shop/it?n=1"
+        here.at.until(lambda: here.send("POST", path, json=[1]).headers.get("X-Hcctl-Relief") == "light", within_s=10)
+        asked = here.private.seen()["requests"]
+        answer = here.send("POST", path, json=[1])
+        assert process.process is not None
+        assert answer.json() == {
+            "path": "/it",
+            "query": {"n": "1"},
+            "body": [1],
+            "batch": 1,
+            "pid": process.process.pid,
+        }
+        assert here.private.seen()["requests"] == asked
+        for odd in ("/shop/raise", "/shop/refuse", "/shop/status?code=404"):
+            answer = here.get(odd)
+            assert (answer.status_code, answer.headers["X-Hcctl-Site"]) == (200, "private")
+
+
+def test_a_busy_variant_leaves_the_rest_to_the_sites(here: World, version: tuple[str, str]) -> None:
+    """It holds as many as it has slots; the others are answered by a site at once."""
+    relieve(here, private=8, spec=varied(sleep_s=0.3), version=version, light=0)
+    with running_relief(here.at.folder):
+        here.at.until(lambda: "X-Hcctl-Relief" in here.get("/shop/again/x").headers, within_s=10)
+        answers = here.together(6, "/shop/again/x")
+    assert told(answers) == {(200, "light"): 2, (200, ""): 4}
+
+
+def test_a_variant_that_cannot_be_loaded_stops_nothing(here: World, version: tuple[str, str]) -> None:
+    """Its requests wait for a replica; a mended declaration is taken up without a restart."""
+    relieve(here, spec=varied(fail_load=True), version=version, light=0)
+    with running_relief(here.at.folder) as process:
+        here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": True}, within_s=6)
+        assert told([here.get("/shop/again/x") for _ in range(3)]) == {(200, ""): 3}
+        (here.at.folder / "relief.json").write_text("{")
+        time.sleep(1.0)
+        assert process.ask("/-/healthz") == 200
+        relieve(here, spec=varied(), version=version, light=0)
+        here.at.until(lambda: here.get("/shop/again/x").headers.get("X-Hcctl-Relief") == "light", within_s=10)
