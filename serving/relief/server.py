@@ -25,6 +25,7 @@ from aiohttp import (
     UnixConnector,
     web,
 )
+from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -103,6 +104,7 @@ class ReliefServer:
         made.router.add_get("/-/healthz", self._healthy)
         made.router.add_route("*", "/{path:.*}", self.answer)
         made.cleanup_ctx.append(self._running)
+        made.on_response_prepare.append(_unsigned)
         return made
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -237,6 +239,12 @@ def _taken_up(former: _Serving | None, settings: ReliefService) -> _Serving:
     if former:
         former.variant.close()
     return _Serving(settings, kept, Variant(settings))
+
+
+async def _unsigned(_: web.Request, answer: web.StreamResponse) -> None:
+    """Do not tell clients what this process is made of."""
+    if answer.headers.get("Server") == SERVER_SOFTWARE:
+        del answer.headers["Server"]
 
 
 def _given_back() -> web.Response:

@@ -153,6 +153,7 @@ def test_kept_answers_are_given_while_the_level_is_in_force(filled: World) -> No
     assert again.content == first.content
     assert again.headers["X-Hcctl-Relief"].startswith("stale;age=")
     assert "X-Hcctl-Site" not in again.headers
+    assert "Server" not in again.headers
     assert filled.private.seen()["requests"] == asked
     outcomes = Counter((r.relief, r.site) for r in filled.at.finished(3))
     assert outcomes == {("passed", ""): 1, ("", "private"): 1, ("light", ""): 1}
