@@ -26,7 +26,7 @@ class ReliefView:
     """What is seen of one service at one moment; None: nobody knows."""
 
     now_s: float
-    """Any clock that does not go back."""
+    """Any clock; whoever sets it back moves the times of `ReliefState` with it."""
     queued: int | None
     """Requests that wait at the gateway."""
     slots: int | None
