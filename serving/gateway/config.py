@@ -211,7 +211,8 @@ defaults
 def _frontend(listen: ListenSettings, *, any_relief: bool, light: bool) -> str:
     tls = f" ssl crt {TLS_PEM} alpn http/1.1" if listen.tls_certificate else ""
     told = " %[var(txn.relief)]" if any_relief else ""
-    first = f" !{{ so_id {relief.AGAIN_BIND} }}" if light else ""
+    again = f"{{ so_id {relief.AGAIN_BIND} }}"
+    first = f" !{again}" if light else ""
     return f"""\
 frontend gateway
   bind {address_text(Endpoint(listen.host, listen.port))}{tls}
@@ -222,7 +223,7 @@ frontend gateway
   log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID{told}'
   error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
 {relief.frontend_answers(light=light) if any_relief else relief.plain_answers()}\
-{_key_check(first) if listen.require_api_key else _browser_check(listen)}\
+{_key_check(f" || {again}" if light else "") if listen.require_api_key else _browser_check(listen)}\
   http-request return {answer(400, "bad_path", "The path has dot segments.")} \
 if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
   http-request set-var(txn.path) path,concat(/)
@@ -247,14 +248,14 @@ if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
 """
 
 
-def _key_check(first: str) -> str:
-    """Rules that let in who has a key; `first` is the condition that a request is not the relief process's own."""
+def _key_check(or_else: str) -> str:
+    """Rules that let in who has a key; `or_else` is another condition to be let in."""
     unauthorized = answer(
         401, "unauthorized", "Send a valid key: Authorization: Bearer KEY.", "WWW-Authenticate Bearer"
     )
     return f"""\
   http-request set-var(txn.key) http_auth_bearer,sha2(256),hex,lower,map_str({KEYS})
-  http-request return {unauthorized} if !{{ var(txn.key) -m found }}{first}
+  http-request return {unauthorized} unless {{ var(txn.key) -m found }}{or_else}
   http-request del-header Authorization
 """
 
