@@ -121,11 +121,13 @@ def _relief(service: dict[str, Any]) -> list[str]:
     relief = service.get("relief")  # absent: an older daemon wrote it
     if not relief:
         return []
-    told = []
+    told, signals = [], service["signals"]
+    light, shed = signals["light_share"] or 0, signals["shed_share"] or 0
+    parts = f"{output.share(light)} light, {output.share(shed)} refused"
     if relief["level"]:
-        signals = service["signals"]
-        parts = f"{output.share(signals['light_share'] or 0)} light, {output.share(signals['shed_share'] or 0)} refused"
         told.append(f"relief {relief['level'].replace('_', ' ')}: {parts}; {relief['reason']}")
+    elif light or shed:
+        told.append(f"relief by queue length: {parts}")
     if relief["process"] == "down":
         told.append("the relief process does not answer: its requests wait like others")
     return told

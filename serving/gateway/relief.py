@@ -18,7 +18,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from serving.gateway.answers import answer
 from serving.gateway.routes import ServiceRoutes, Track
-from serving.gateway.values import RELIEF, RELIEF_SERVER, backend, folder, integer, label, refused
+from serving.gateway.values import (
+    RELIEF,
+    RELIEF_SERVER,
+    app_path,
+    backend,
+    folder,
+    integer,
+    label,
+    milliseconds,
+    refused,
+)
 from serving.spec import RELIEF_LEVELS, ReliefLevel, ReliefLight
 
 RELIEF_SOCKET, AGAIN_SOCKET = "relief.sock", "again.sock"
@@ -80,6 +90,7 @@ def services_file(services: Iterable[ServiceRoutes]) -> str:
             "name": label(service.service.name),
             "version": service.relief.version if service.relief else "",
             "version_dir": service.relief.version_dir if service.relief else "",
+            "application": app_path(service.stable),
             "light": light.model_dump(mode="json"),
         }
         for service in services
@@ -180,6 +191,9 @@ def _light_rules(service: ServiceRoutes, light: ReliefLight, retry_after_s: int)
     """`txn.way` is `light` for a request that gets a light answer, `fill` for one whose answer is to be kept."""
     where = f"{backend(service, 'stable')}/{RELIEF_SERVER}"
     parts = round(light.fill_share * 1_000) if light.max_stale_s > 0 else 0
+    routing = service.service.routing
+    # What passes through the relief process may wait in the queue there.
+    span_ms = milliseconds(routing.queue_timeout_s) + milliseconds(routing.timeout_s)
     return f"""\
   http-request set-var(txn.may) bool(true) if {{ var(txn.rule) -m sub :shared: :per_caller: }} {{ method GET POST }} \
 {{ req.body_size le {LONGEST_BODY_BYTES} }} !{{ so_id {AGAIN_BIND} }}
@@ -188,9 +202,10 @@ def _light_rules(service: ServiceRoutes, light: ReliefLight, retry_after_s: int)
   http-request set-var(txn.way) str(fill) if {{ var(txn.may) -m bool }} !{{ var(txn.way) -m found }} \
 !{{ var(txn.shed) -m found }} {{ var(txn.waiting) -m int eq 0 }} {{ rand(1000) lt {parts} }} \
 {{ srv_conn({where}) lt {light.slots // 2} }}
+  http-request set-timeout server {span_ms}ms if {{ var(txn.way) -m found }}
   http-request set-header X-Hcctl-Way %[var(txn.way)] if {{ var(txn.way) -m found }}
   http-request set-header X-Hcctl-Service {label(service.service.name)} if {{ var(txn.way) -m found }}
-  http-request set-header X-Hcctl-Prefix {folder(service.service.routing.prefix)} if {{ var(txn.way) -m found }}
+  http-request set-header X-Hcctl-Prefix {folder(routing.prefix)} if {{ var(txn.way) -m found }}
   http-request set-header X-Hcctl-Sharing %[var(txn.rule),field(2,:)] if {{ var(txn.way) -m found }}
   http-request set-header X-Hcctl-Caller %[var(txn.key)] if {{ var(txn.way) -m found }} {{ var(txn.key) -m found }}
   http-request set-header X-Hcctl-Refuse full if {{ var(txn.way) -m str light }} {{ var(txn.full) -m bool }}

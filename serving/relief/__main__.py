@@ -9,11 +9,16 @@ from pathlib import Path
 
 from aiohttp import web
 
+from serving.gateway.config import BUFFER_BYTES
 from serving.gateway.relief import RELIEF_SOCKET
 from serving.logs import log_as_json
 from serving.relief.server import ReliefServer
 
 BACKLOG = 1_024
+SHUTDOWN_S = 1.0
+"""What is at hand after that HAProxy sends on to a site."""
+MOST_HEADERS = 256
+"""More than HAProxy lets through, with its own."""
 
 
 def main() -> None:
@@ -33,6 +38,12 @@ def main() -> None:
             access_log=None,
             print=None,
             handler_cancellation=True,
+            shutdown_timeout=SHUTDOWN_S,
+            # What HAProxy lets through is taken here, as it is.
+            max_line_size=BUFFER_BYTES,
+            max_field_size=BUFFER_BYTES,
+            max_headers=MOST_HEADERS,
+            auto_decompress=False,
         )
 
 

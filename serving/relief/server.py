@@ -30,6 +30,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from serving.errors import HcctlError
+from serving.gateway.config import BUFFER_BYTES
 from serving.gateway.relief import AGAIN_SOCKET, LONGEST_BODY_BYTES, RELIEF_SERVICES
 from serving.relief.kept import KEPT_HEADERS, LONGEST_KEPT_BYTES, Cache, Kept, Sharing, key, may_keep
 from serving.relief.settings import ReliefService, read_services
@@ -126,7 +127,9 @@ class ReliefServer:
             found = serving.kept.get(kept_by, self._clock(), serving.settings.light.max_stale_s)
             if found is not None:
                 return _kept_answer(found, self._clock())
-            light = await serving.variant.answer(below(request.raw_path), request.query.items(), body)
+            light = None
+            if request.raw_path.startswith(serving.settings.application):  # else a release is just ending
+                light = await serving.variant.answer(below(request.raw_path), request.query.items(), body)
             if light is not None:
                 return web.Response(body=light, content_type="application/json", headers={RELIEF_HEADER: "light"})
             if ask.refuse:
@@ -168,6 +171,8 @@ class ReliefServer:
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            max_line_size=BUFFER_BYTES,
+            max_field_size=BUFFER_BYTES,
             timeout=ClientTimeout(total=None),  # the gateway bounds every request, and cancels this one's
         )
         self._read()
@@ -187,14 +192,17 @@ class ReliefServer:
         """Take up changed settings; those that cannot be read leave the former ones in force."""
         path = self._folder / RELIEF_SERVICES
         try:
-            changed_ns = path.stat().st_mtime_ns if path.exists() else None
-            if changed_ns == self._read_ns:
-                return
-            wanted = read_services(path)
-        except (HcctlError, OSError) as error:
-            log.error("settings: %s", error)  # noqa: TRY400 - the text says it all
+            changed_ns: int | None = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            changed_ns = None
+        if changed_ns == self._read_ns:
             return
         self._read_ns = changed_ns
+        try:
+            wanted = read_services(path)
+        except HcctlError as error:
+            log.error("the former settings stay in force: %s", error)  # noqa: TRY400 - the text says it all
+            return
         for name in [name for name in self._services if name not in wanted]:
             self._services.pop(name).variant.close()
         for name, settings in wanted.items():

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from serving.errors import InvalidInput
 from serving.files import disk_errors
-from serving.spec import Model, Name, ReliefLight
+from serving.spec import Model, Name, ReliefLight, UrlPath
 
 MOST_BYTES = 1 << 20
 
@@ -19,6 +19,8 @@ class ReliefService(Model):
     name: Name
     version: str = Field(max_length=200)
     """The version that serves; empty: none yet."""
+    application: UrlPath
+    """What HAProxy puts in front of the paths of requests to that version."""
     version_dir: str = Field(max_length=4_096)
     light: ReliefLight
 
