@@ -49,11 +49,12 @@ def relieve(
     private: int = 4,
     spec: HybridService | None = None,
     version: tuple[str, str] = ("v1", "/nowhere"),
+    path: str = "/shop-1",
     **queue_from: int,
 ) -> None:
     """Put levels in force from these queue lengths on."""
     relief = ReliefRoute(cast("dict[ReliefLevel, int]", queue_from), *version)
-    here.at.gateway.assert_routes((routes(spec or declared(), here.stable(private, 0), relief=relief),))
+    here.at.gateway.assert_routes((routes(spec or declared(), here.stable(private, 0, path), relief=relief),))
 
 
 def told(answers: list[httpx.Response]) -> Counter[tuple[int, str]]:
@@ -216,6 +217,17 @@ def test_what_the_gateway_lets_through_the_relief_process_takes(filled: World) -
             assert answer.json()["body_bytes"] == len(options.get("content", b""))
 
 
+def test_a_new_version_gets_none_of_the_former_ones_answers(filled: World) -> None:
+    """What was kept is given only while its version serves; a rollback finds it again."""
+    filled.get("/shop/again/x")
+    relieve(filled, spec=FILLING, light=0, path="/shop-2")
+    fresh = filled.get("/shop/again/x")
+    assert fresh.json()["target"] == "/shop-2/again/x"
+    assert "X-Hcctl-Relief" not in fresh.headers
+    relieve(filled, spec=FILLING, light=0)
+    assert filled.get("/shop/again/x").json()["target"] == "/shop-1/again/x"
+
+
 def test_a_refused_priority_still_gets_a_kept_answer(filled: World) -> None:
     """At the level that refuses low priority, its kept answers are given, and only the rest is refused."""
     filled.get("/shop/both/known")
@@ -258,6 +270,18 @@ def test_killed_relief_process_loses_no_request(filled: World) -> None:
     assert failures(answers) == []
     light = ["X-Hcctl-Relief" in answer.headers for answer in answers if isinstance(answer, httpx.Response)]
     assert {True, False} <= set(light)
+
+
+def test_a_relief_process_that_hangs_is_left_out(filled: World) -> None:
+    """It listens and answers nothing: its checks tell within seconds, and its requests go to the sites."""
+    relieve(filled, spec=FILLING, light=0)
+    assert filled.relief.process is not None  # type: ignore[attr-defined]
+    filled.relief.process.send_signal(signal.SIGSTOP)  # type: ignore[attr-defined]
+    filled.at.until(lambda: filled.at.gateway.observe().relief_up == {"shop": False}, within_s=8)
+    assert told([filled.get("/shop/again/x") for _ in range(5)]) == {(200, ""): 5}
+    filled.relief.process.send_signal(signal.SIGCONT)  # type: ignore[attr-defined]
+    filled.at.until(lambda: filled.at.gateway.observe().relief_up == {"shop": True}, within_s=8)
+    assert {answer.status_code for answer in (filled.get("/shop/again/x") for _ in range(3))} == {200}
 
 
 def test_its_slots_bound_it_and_the_rest_waits_like_others(here: World) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 
 from serving.sites.processes import is_alive, read_record
@@ -79,6 +81,16 @@ def test_light_answers_do_not_flatter_the_promise(shop: RayFreeProject) -> None:
     assert failures(light) == []
     shop.ingress.behave(delay_s=0.0)
     shop.wait("no relief", lambda seen: seen["relief"]["level"] is None, 30)
+
+
+def test_only_this_user_reaches_it(shop: RayFreeProject) -> None:
+    """No port; its two sockets are for their owner only, in a folder that is too."""
+    record = read_record(shop.paths.run_dir / "relief.json")
+    assert record is not None
+    assert psutil.Process(record.pid).net_connections(kind="inet") == []
+    for name in ("relief.sock", "again.sock"):
+        assert stat.S_IMODE((shop.paths.gateway_dir / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(shop.paths.gateway_dir.stat().st_mode) == 0o700
 
 
 def test_killed_relief_process_is_started_again(shop: RayFreeProject) -> None:

@@ -199,3 +199,27 @@ def test_a_constant_load_does_not_make_it_flap(rate_rps: int, slots: int) -> Non
         changes += at >= 200 and after.level != state.level
         state = after
     assert changes == 0
+
+
+def test_a_sale_is_bridged_until_capacity_serves() -> None:
+    """Four times the load, capacity after 120 s: relief begins within seconds and is over soon after it serves.
+
+    A fluid queue; half of the requests are eligible and always find an answer, a fifth has low priority.
+    """
+    mean_s, queue, state, told = 0.4, 0.0, ReliefState(), dict[int, ReliefLevel | None]()
+    for at in range(900):
+        rate_rps = 100.0 if 60 <= at < 660 else 25.0
+        slots = 60 if at >= 180 else 14
+        level = rank(state.level)
+        away: dict[ReliefLevel, float] = {
+            "light": rate_rps * 0.5 * (level >= 0),
+            "shed_low": rate_rps * 0.2 * (level >= 1),
+        }
+        through = rate_rps - sum(away.values())
+        queue = max(0.0, queue + through - slots / mean_s)
+        told[at] = state.level
+        state = relieve(SETTINGS, SLO_S, ReliefView(float(at), int(queue), slots, mean_s, through, away), state)
+    assert {told[at] for at in range(60)} == {None}
+    assert None not in {told[at] for at in range(64, 180)}
+    assert told[200] is None
+    assert {told[at] for at in range(200, 900)} == {None}
