@@ -48,6 +48,11 @@ def _service(mine: ServiceState, by_s: float) -> ServiceState:
         emptying_since_s=_times(mine.emptying_since_s, by_s),
         unlisted_since_s=_times(mine.unlisted_since_s, by_s),
         home_down_since_s=_time(mine.home_down_since_s, by_s),
+        relief=replace(
+            mine.relief,
+            since_s=_time(mine.relief.since_s, by_s),
+            calm_since_s=_time(mine.relief.calm_since_s, by_s),
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from autoscaler.snapshot import OUTLIER_WINDOW_S, STEP_S, Signals, Step, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.routes import Track
+from serving.spec import ReliefLevel
 
 BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
 _SMALLEST_S, _DECADES = 0.001, 5
@@ -57,6 +58,7 @@ class _Cell:
     requests: int = 0
     answered: int = 0
     refused: int = 0
+    relief: Counter[ReliefLevel] = field(default_factory=Counter)
     held_s: float = 0.0
     bytes_out: int = 0
     by_site: dict[tuple[Track, str], list[int]] = field(default_factory=dict)
@@ -81,10 +83,16 @@ class SignalWindow:
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request in the second in which it ended."""
+        if record.relief == "passed":
+            return  # it has a record of its own
         cell = self._cell(int(record.at_s + record.total_s))
         if cell is None or not is_load(record):
             return
         cell.requests += 1
+        if record.relief:
+            cell.relief[record.relief] += 1
+        if record.relief == "light":
+            return  # no replica had it: its time says nothing of the service
         if not record.site:
             cell.refused += 1
         if record.status != TOO_MANY_REQUESTS:  # refused at once: no wait that would flatter the quantiles
@@ -139,6 +147,8 @@ class SignalWindow:
             bytes_mean=sum(cell.bytes_out for cell in cells) / answered if answered else None,
             error_share=errors / answered if answered else None,
             refused=sum(cell.refused for cell in cells),
+            relief=_total(cell.relief for cell in cells),
+            recent_relief_rps={level: count / RECENT_S for level, count in self._recent_relief(int(now_s)).items()},
             overflow_share=cloud / answered if answered else None,
             private_in_use=sum(cell.use_sum for cell in cells) / samples if samples else None,
             queued=self._queued,
@@ -181,6 +191,9 @@ class SignalWindow:
         grown = after - before if before is not None and after is not None else 0
         return max(0, finished + grown) / RECENT_S
 
+    def _recent_relief(self, now: int) -> Counter[ReliefLevel]:
+        return _total(cell.relief for cell in self._cells if now - RECENT_S <= cell.second < now)
+
     def _cell(self, second: int) -> _Cell | None:
         """The cell of `second` or the next one after it; None for a line older than the window."""
         if not self._cells or second > self._cells[-1].second:
@@ -208,9 +221,17 @@ class SignalWindow:
         return [total.get(index, 0) for index in range(len(self._edges) + 1)]
 
 
+def _total(counters: Iterable[Counter[ReliefLevel]]) -> Counter[ReliefLevel]:
+    total: Counter[ReliefLevel] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
 def is_load(record: RequestRecord) -> bool:
     """Somebody wanted an answer from the model: not a request that the gateway refused for its own faults."""
-    return bool(record.site) or record.status in (TOO_MANY_REQUESTS, UNAVAILABLE) or record.termination[1:] == "Q"
+    taken = bool(record.site or record.relief)
+    return taken or record.status in (TOO_MANY_REQUESTS, UNAVAILABLE) or record.termination[1:] == "Q"
 
 
 def is_error(record: RequestRecord) -> bool:

@@ -34,12 +34,19 @@ def demand(
     if mine.stable is not None:
         everywhere = sum(ready.values())
         capacity = Capacity(everywhere, everywhere - ready.get(home, 0), home_down(service, mine, snapshot))
-        bid, policy = threshold(service, snapshot, capacity, mine.policy)
+        bid, policy = threshold(_with_known_mean(service, mine), snapshot, capacity, mine.policy)
         mine = replace(mine, policy=policy)
     hold = service.hold if service.hold and service.hold.until_s > snapshot.now_s else None
     rent = int(needs_rent(mine.release, site_release(service, mine, snapshot, home, rooms[home])))
     rented = {site: state.nodes.get(f"{site}/{spec.name}", ()) for site in spec.sites}
     return Demand(spec, bid, mine.targets, ready, rented, hold, rent), mine
+
+
+def _with_known_mean(service: ServiceSnapshot, mine: ServiceState) -> ServiceSnapshot:
+    """Under relief perhaps no replica answers: then requests take as long as they last did."""
+    if mine.relief.level is None or service.signals.service_mean_s is not None:
+        return service
+    return replace(service, signals=replace(service.signals, service_mean_s=mine.relief.service_mean_s))
 
 
 def set_targets(

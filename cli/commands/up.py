@@ -114,7 +114,7 @@ def _put_in_force(project: Project, supervisor: ProcessRecord, *, shadow: bool) 
             next_step="run `hcctl down`, then `hcctl up`",
         )
     former, plan = read_plan(paths.supervisor_plan), wiring.supervisor_plan(project, shadow=shadow)
-    if all(new.same_run(old) for new, old in zip(plan.children, former.children, strict=True)):
+    if plan.same_run(former):
         output.progress("the supervisor runs already")
         return
     output.progress("the daemon starts anew with what has changed; gateway and sites go on")

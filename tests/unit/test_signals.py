@@ -263,3 +263,19 @@ def test_silence_that_was_watched_is_a_step_of_nothing():
     """No request is known when the gateway was looked at: zero is then a value."""
     assert [step.requests for step in watched(12, 0).signals(NOW_S + 1).steps] == [0.0, 0.0]
     assert window().signals(NOW_S).steps == ()
+
+
+def test_what_relief_did_is_counted_and_flatters_nothing():
+    """Light answers and refusals are requests; no quantile, service time, error or share of a site has them."""
+    plain = [record(NOW_S - 2, total_s=0.4) for _ in range(10)]
+    light = [record(NOW_S - 2, site="", total_s=0.001, queue_s=0.0, bytes_out=9, relief="light") for _ in range(30)]
+    shed = [record(NOW_S - 2, site="", status=429, queue_s=None, total_s=0.0, relief="shed_low") for _ in range(10)]
+    passed = [record(NOW_S - 2, site="", total_s=0.5, relief="passed") for _ in range(5)]
+    without, seen = (filled(*records).signals(NOW_S) for records in (plain, [*plain, *light, *shed, *passed]))
+    same = ("p50_s", "p99_s", "queue_p99_s", "service_mean_s", "bytes_mean", "error_share", "overflow_share", "by_site")
+    assert {name: getattr(seen, name) for name in same} == {name: getattr(without, name) for name in same}
+    assert (seen.requests, seen.refused, dict(seen.relief)) == (50, 10, {"light": 30, "shed_low": 10})
+    assert (seen.light_share, seen.shed_share) == (0.6, 0.2)
+    assert seen.recent_relief_rps == {"light": 10.0, "shed_low": pytest.approx(10 / 3)}
+    assert seen.recent_rate_rps == pytest.approx(50 / 3)
+    assert (window().signals(NOW_S).light_share, without.shed_share) == (None, 0.0)
