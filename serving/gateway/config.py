@@ -181,6 +181,8 @@ defaults
   option http-buffer-request
   option abortonclose
   option http-restrict-req-hdr-names delete
+  # HTTP/1 only, whatever preface a client sends: bodies of HTTP/2 need no length that could be held to the limit.
+  option disable-h2-upgrade
   option dontlognull
   # On a reload, a keep-alive connection is closed with its next answer, never under a request.
   option idle-close-on-response
@@ -219,16 +221,11 @@ frontend gateway
   http-after-response del-header X-Hcctl- -m beg
   http-after-response set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}
   http-after-response set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}
-{_KEY_CHECK if listen.require_api_key else _browser_check(listen)}\
-  http-request return {_answer(400, "bad_path", "The path has dot segments.")} \
-if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
+{_FRAMING}{_KEY_CHECK if listen.require_api_key else _browser_check(listen)}{_PATH}\
   http-request set-var(txn.path) path,concat(/)
   http-request set-var(txn.service) var(txn.path),map_beg({SERVICES})
   http-request return {_answer(404, "unknown_path", "No service has this path.")} \
 unless {{ var(txn.service) -m found }}
-  # Its length could not be held to the limit, and a second framing invites smuggling.
-  http-request return {_answer(411, "length_required", "Send the body with a Content-Length.")} \
-if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
   http-request set-var(txn.rule) var(txn.service),concat(,txn.path),map_beg({RULES},once:normal)
   http-request disable-l7-retry unless {{ var(txn.rule) -m beg again: }}
   http-request set-priority-class int(-1) if {{ var(txn.rule) -m end :high }}
@@ -243,6 +240,31 @@ if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
   use_backend %[var(txn.service)].%[var(txn.track)]
 """
 
+
+_CLOSE = "Connection close"
+
+_FRAMING = f"""\
+  # Where one request ends and the next begins must be beyond doubt; after a doubt the connection is closed.
+  http-request return {_answer(400, "bad_version", "Send the request as HTTP/1.1 or HTTP/1.0.", _CLOSE)} \
+unless {{ req.ver -m str 1.0 1.1 }}
+  # The length of chunks could not be held to the limit, and a second framing invites smuggling.
+  http-request return {_answer(411, "length_required", "Send the body with a Content-Length.", _CLOSE)} \
+if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
+  # HAProxy 2.8 takes 2^64 for 0, and sends it on as it stands. No limit has more than ten digits.
+  http-request return {_answer(413, "body_too_large", "The body is larger than any service takes.", _CLOSE)} \
+if {{ req.hdr(content-length) -m len 11: }}
+"""
+
+_PATH = f"""\
+  # No path leads out of a service, whoever reads it: a path that cannot be unescaped has no meaning to check.
+  http-request return {_answer(400, "bad_path", "The path is none, or has broken escapes.")} \
+unless {{ path,url_dec -m found }}
+  http-request return {_answer(400, "bad_path", "The path has dot segments.")} \
+if {{ path,url_dec -m reg '(^|[/\\\\])[.][.]?([/\\\\]|$)' }}
+  http-request return {_answer(400, "bad_path", "The path has a NUL.")} if {{ path -m sub %00 }}
+  # A target in absolute form has done its work; sites read paths.
+  http-request set-uri %[pathq]
+"""
 
 _KEY_CHECK = f"""\
   http-request set-var(txn.key) http_auth_bearer,sha2(256),hex,lower,map_str({KEYS})
