@@ -11,7 +11,6 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 import psutil
@@ -41,8 +40,8 @@ class Killer:
     seed: int
     every_s: float
     kills: list[Kill] = field(default_factory=list)
-    misses: Counter[str] = field(default_factory=Counter)
-    """Victims that were not there when their turn came."""
+    failure: BaseException | None = None
+    """What ended the killer before its time."""
 
     def __enter__(self) -> Killer:
         self._random = random.Random(self.seed)
@@ -55,20 +54,26 @@ class Killer:
         self._stop.set()
         self._thread.join(120)
         assert not self._thread.is_alive(), "the killer did not end"
+        assert self.failure is None, self.failure
 
     def _run(self) -> None:
+        try:
+            self._kill_all()
+        except Exception as failure:  # told by `__exit__`, in the thread of the test
+            self.failure = failure
+
+    def _kill_all(self) -> None:
         victims: list[str] = []
         while not self._stop.wait(self.every_s * self._random.uniform(0.5, 1.5)):
             if not victims:  # each once, in a new order, again and again
                 victims = self._random.sample(VICTIMS, len(VICTIMS))
-            victim = victims.pop()
-            detail = self._kill(victim)
-            if detail:
-                self.kills.append(Kill(time.monotonic(), victim, detail))
-            else:
-                self.misses[victim] += 1
-            if victim == "supervisor" and detail:
-                self.shop.must("up", "--no-wait")
+            for victim in victims:  # the first that is there; the others stay for later turns
+                if detail := self._kill(victim):
+                    self.kills.append(Kill(time.monotonic(), victim, detail))
+                    victims.remove(victim)
+                    if victim == "supervisor":
+                        self.shop.must("up", "--no-wait")
+                    break
 
     def _kill(self, victim: str) -> str:
         """Kill it; what exactly, empty if it was not there."""

@@ -267,10 +267,11 @@ class OpenLoad:
         try:
             async with session.post(self.url, json={}) as answer:
                 body = await answer.read()
-                self._note(begun_s, str(answer.status))
+                honest = answer.status not in (429, 503) or "Retry-After" in answer.headers
+                self._note(begun_s, f"{answer.status}{'' if honest else ' without Retry-After'}")
                 self.sites[answer.headers.get("X-Hcctl-Site", "")] += 1
                 if answer.status == 200:
-                    self.labels[json.loads(body)["label"]] += 1
+                    self.labels[json.loads(body).get("label", "")] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self._note(begun_s, type(error).__name__)
         self.latencies_s.append((time.monotonic(), time.monotonic() - begun_s))
