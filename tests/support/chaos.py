@@ -19,6 +19,8 @@ from serving.sites.processes import members, read_record
 from tests.support.running_project import OpenLoad, RunningProject
 
 VICTIMS = ("replica", "raylet", "controller", "gateway", "daemon", "supervisor", "cloud site", "private site")
+OPENING_TAKEN = 0.25
+"""How often a site that is still opening is taken: else none would ever open where that takes long."""
 GATEWAY_GAP_S = 2.0
 """After a kill of the only gateway it listens again within this time."""
 
@@ -103,7 +105,11 @@ class Killer:
         return ""
 
     def _members(self, site: str) -> dict[int, int]:
-        record = read_record(self.shop.project.paths.site_dir(site) / "process.json")
+        """Processes of a site that may be taken."""
+        folder = self.shop.project.paths.site_dir(site)
+        if not (folder / "opened.json").exists() and self._random.random() > OPENING_TAKEN:
+            return {}
+        record = read_record(folder / "process.json")
         return {} if record is None else members(record, record.marker)
 
 
