@@ -83,9 +83,16 @@ def _report(deploys: list[Finished], load: OpenLoad, killer: Killer) -> None:
         f"outcomes: {dict(load.outcomes)}; deploys by exit code: {dict(codes)}; answers by site: {dict(load.sites)}",
     ]
     lines += [f"  a deploy ended {deploy.code}: {deploy.errors}" for deploy in deploys if deploy.code not in (0, 4)]
-    for at_s, outcome in gone:
-        near = [f"{at_s - k.at_s:.1f} s after {k.victim} ({k.detail})" for k in killer.kills if 0 <= at_s - k.at_s < 8]
-        lines.append(f"  {outcome}: {'; '.join(near)}")
+    for problem in gone:
+        near = [
+            f"{k.victim} ({k.detail}) {k.at_s - problem.sent_s:+.1f} s"
+            for k in killer.kills
+            if problem.sent_s - 8 < k.at_s < problem.ended_s
+        ]
+        took_s = problem.ended_s - problem.sent_s
+        lines.append(
+            f"  {problem.outcome} {problem.site} after {took_s:.1f} s; killed, from its start: {', '.join(near)}"
+        )
     keep("chaos", lines)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from serving.sites.processes import ProcessRecord, is_alive, members, read_record
-from tests.support.running_project import OpenLoad, RunningProject
+from tests.support.running_project import OpenLoad, Problem, RunningProject
 
 SITES = ("private", "cloud")
 PARTS = ("gateway", "daemon", "supervisor")
@@ -130,12 +130,12 @@ def excused(kills: list[Kill], sent_s: float, ended_s: float) -> bool:
     )
 
 
-def lost(load: OpenLoad, kills: list[Kill]) -> list[tuple[float, str]]:
+def lost(load: OpenLoad, kills: list[Kill]) -> list[Problem]:
     """Requests that got neither an answer nor an honest refusal, without those in a gateway's gap."""
     return [
-        (ended_s, outcome)
-        for sent_s, ended_s, outcome in load.problems
-        if outcome not in ("429", "503") and not excused(kills, sent_s, ended_s)
+        problem
+        for problem in load.problems
+        if problem.outcome not in ("429", "503") and not excused(kills, problem.sent_s, problem.ended_s)
     ]
 
 
