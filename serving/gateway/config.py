@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.errors import InvalidInput
-from serving.gateway import relief
+from serving.gateway import framing, relief
 from serving.gateway.answers import answer
 from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.gateway.values import (
@@ -184,6 +184,8 @@ defaults
   option http-buffer-request
   option abortonclose
   option http-restrict-req-hdr-names delete
+  # HTTP/1 only, whatever preface a client sends: bodies of HTTP/2 need no length that could be held to the limit.
+  option disable-h2-upgrade
   option dontlognull
   # On a reload, a keep-alive connection is closed with its next answer, never under a request.
   option idle-close-on-response
@@ -223,16 +225,13 @@ frontend gateway
   log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID{told}'
   error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
 {relief.frontend_answers(light=light) if any_relief else relief.plain_answers()}\
+{framing.FRAMING}\
 {_key_check(f" || {again}" if light else "") if listen.require_api_key else _browser_check(listen)}\
-  http-request return {answer(400, "bad_path", "The path has dot segments.")} \
-if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
+{framing.PATH}\
   http-request set-var(txn.path) path,concat(/)
   http-request set-var(txn.service) var(txn.path),map_beg({SERVICES})
   http-request return {answer(404, "unknown_path", "No service has this path.")} \
 unless {{ var(txn.service) -m found }}
-  # Its length could not be held to the limit, and a second framing invites smuggling.
-  http-request return {answer(411, "length_required", "Send the body with a Content-Length.")} \
-if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
   http-request set-var(txn.rule) var(txn.service),concat(,txn.path),map_beg({RULES},once:normal)
   http-request disable-l7-retry unless {{ var(txn.rule) -m beg again: }}
   http-request set-priority-class int(-1) if {{ var(txn.rule) -m end :high }}
