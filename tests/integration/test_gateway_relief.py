@@ -105,6 +105,17 @@ def test_without_the_relief_process_requests_wait_like_others(here: World) -> No
     here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": False}, within_s=6)
 
 
+def test_without_the_relief_process_refusals_hold(here: World) -> None:
+    """Eligible requests that nobody can answer lightly pass by neither a full queue nor the level of their priority."""
+    spec = declared(max_queue=3)
+    relieve(here, private=1, spec=spec, light=0, shed_low=0)
+    here.at.until(lambda: here.at.gateway.observe().relief_up == {"shop": False}, within_s=6)
+    refused = here.get("/shop/both/x")
+    assert (refused.status_code, refused.headers["X-Hcctl-Relief"]) == (429, "shed;priority=low")
+    here.private.behave(delay_s=0.3)
+    assert told(here.together(12, "/shop/again/x"))[(429, "")] >= 7  # one is answered, three wait
+
+
 def test_nothing_changes_for_a_service_that_declares_none(here: World) -> None:
     """No listener, no map, no server and no word of relief in the configuration."""
     here.route(private=4, cloud=4)
