@@ -108,6 +108,12 @@ def refuses(level: ReliefLevel | None, priority: Priority) -> bool:
     return priority in first and _rank(level) >= _rank(first[priority])
 
 
+def gateway_level(state: ReliefState, queued: int) -> ReliefLevel | None:
+    """The level that the gateway acts on between two decisions, with so many requests waiting."""
+    reached = [level for level, length in state.queue_from.items() if queued >= length]
+    return max([state.level, *reached], key=_rank)
+
+
 def queue_from(entries_s: Mapping[ReliefLevel, float], slots: int, service_mean_s: float) -> dict[ReliefLevel, int]:
     """The shortest queue, in requests, whose expected wait is over each level's bound (`entries_s`, in seconds)."""
     rate_rps = slots / service_mean_s if service_mean_s > 0 else math.inf

@@ -58,6 +58,8 @@ class _Cell:
     requests: int = 0
     answered: int = 0
     refused: int = 0
+    late: int = 0
+    """Too late because they waited, or refused for want of room; not what relief refused by priority."""
     relief: Counter[ReliefLevel] = field(default_factory=Counter)
     held_s: float = 0.0
     bytes_out: int = 0
@@ -73,6 +75,7 @@ class SignalWindow:
 
     def __init__(self, *, slo_s: float, window_s: float, cloud_sites: frozenset[str]) -> None:
         self.window_s = window_s
+        self._slo_s = slo_s
         self._edges = bucket_edges(slo_s)
         self._cloud = cloud_sites
         self._cells: deque[_Cell] = deque(
@@ -93,6 +96,7 @@ class SignalWindow:
             cell.relief[record.relief] += 1
         if record.relief == "light":
             return  # no replica had it: its time says nothing of the service
+        cell.late += not record.relief and self._waited_too_long(record)
         if not record.site:
             cell.refused += 1
         if record.status != TOO_MANY_REQUESTS:  # refused at once: no wait that would flatter the quantiles
@@ -107,6 +111,11 @@ class SignalWindow:
             cell.answered += 1
             cell.bytes_out += record.bytes_out
             cell.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
+
+    def _waited_too_long(self, record: RequestRecord) -> bool:
+        """Refused for want of room, or it would have been in time without its wait."""
+        held_s = record.total_s - (record.queue_s or 0.0)
+        return not record.site or record.total_s > self._slo_s >= held_s
 
     def observe(self, gateway: GatewayObservation, service: str) -> None:
         """Sample how full the private slots are and how many requests wait."""
@@ -166,13 +175,20 @@ class SignalWindow:
         begun = self._cells[0].second
         ends = range(last_end - (STEPS_KEPT - 1) * STEP_S, last_end + 1, STEP_S)
         finished: Counter[int] = Counter()
+        late: Counter[int] = Counter()
         for cell in self._cells:
-            finished[(cell.second // STEP_S + 1) * STEP_S] += cell.requests
+            end = (cell.second // STEP_S + 1) * STEP_S
+            finished[end] += cell.requests
+            late[end] += cell.late
         return tuple(
-            Step(end, max(0.0, float(finished[end] + self._unfinished_by(end) - self._unfinished_by(end - STEP_S))))
+            Step(end, float(max(0, finished[end] + self._grown(end))), float(late[end]))
             for end in ends
             if end - STEP_S > begun
         )
+
+    def _grown(self, end: int) -> int:
+        """By how much more requests were unfinished at the end of a step than at its beginning."""
+        return self._unfinished_by(end) - self._unfinished_by(end - STEP_S)
 
     def _unfinished_by(self, second: int) -> int:
         """Requests waiting or being answered at the last look before a second; none before the first look."""

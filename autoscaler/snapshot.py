@@ -34,6 +34,9 @@ class Step:
     """Wall clock, seconds since the epoch."""
     requests: float
     """What ended in it, and by how much more waited or was answered at its end than at its beginning."""
+    late: float = 0.0
+    """Requests that ended in it and had waited so long that the SLO left too little for the answer, or were refused
+    for want of room."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from autoscaler.allocate import allocate
 from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
+from autoscaler.leads import Lead, follow
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
 from autoscaler.relieving import relief_route, relieve_service
@@ -61,7 +62,28 @@ def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -
     ready = {
         ready_key(name, site): seen_ready(mine, snapshot, name, site) for name in names for site in service.spec.sites
     }
-    return watch_home(service, replace(mine, known_ready=ready), snapshot)
+    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready))
+    return watch_home(service, mine, snapshot)
+
+
+def _leads(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, ready: Mapping[str, int]
+) -> dict[str, Lead]:
+    """How long capacity takes on the rented sites, with what this moment shows; only of what has served before."""
+    stable = mine.stable
+    if stable is None or mine.release is not None:  # a new version loads for other reasons than a lack of room
+        return {site: replace(lead, going_on=None) for site, lead in mine.leads.items()}
+    return {
+        site: follow(
+            mine.leads.get(site, Lead()),
+            phase=snapshot.sites[site].observation.phase,
+            target=mine.targets.get(site, 0),
+            ready=ready.get(ready_key(stable.application, site), 0),
+            now_s=snapshot.now_s,
+        )
+        for site in service.spec.sites
+        if site != snapshot.private_site
+    }
 
 
 def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple[Bid, ...], list[Decision]]:

@@ -184,9 +184,16 @@ class CostTrigger(Model):
 class Burst(Model):
     """When capacity is added, and when it leaves."""
 
-    policy: Literal["threshold"] = Field(
+    policy: Literal["threshold", "predictive"] = Field(
         default="threshold",
-        description="`threshold` reacts to crossed thresholds.",
+        description="`threshold` adds capacity when a threshold is crossed; `predictive` when the forecast a lead "
+        "time ahead says that it pays.",
+    )
+    late_share: float = Field(
+        default=0.001,
+        gt=0,
+        le=0.5,
+        description="Policy `predictive`: share of a day's requests that may wait too long for the SLO.",
     )
     latency: LatencyTriggers = Field(default_factory=LatencyTriggers)
     cost: CostTrigger | None = Field(

@@ -224,7 +224,7 @@ frontend gateway
   log ring@{RING} len 512 format raw local0
   log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID{told}'
   error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
-{relief.frontend_answers(light=light) if any_relief else relief.plain_answers()}\
+{relief.answer_headers(any_relief=any_relief, light=light)}\
 {framing.FRAMING}\
 {_key_check(f" || {again}" if light else "") if listen.require_api_key else _browser_check(listen)}\
 {framing.PATH}\

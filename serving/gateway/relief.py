@@ -104,32 +104,26 @@ def frontend_bind() -> str:
     return f"  bind unix@{AGAIN_SOCKET} mode 600 id {AGAIN_BIND}\n"
 
 
-def frontend_answers(*, light: bool) -> str:
-    """Headers of every answer. What the relief process passes on already has those of the original answer."""
-    told = "  http-after-response set-header X-Hcctl-Relief %[var(txn.relief)] if { var(txn.relief) -m found }"
-    if not light:
-        return f"{_answer_headers('', '')}{told}\n"
-    return f"""\
-{_answer_headers(f" unless {_PASSED}", f" !{_FROM_RELIEF}")}\
-{told} !{_PASSED}
-  http-after-response del-header X-Hcctl-Relief if {_PASSED}
-  http-after-response set-header X-Hcctl-App %[var(txn.app)] if {{ so_id {AGAIN_BIND} }}
-"""
+def answer_headers(*, any_relief: bool, light: bool) -> str:
+    """Headers of every answer. What the relief process passes on has those of the original answer already.
 
-
-def plain_answers() -> str:
-    """Headers of every answer where no service declares relief."""
-    return _answer_headers("", "")
-
-
-def _answer_headers(unless: str, and_not: str) -> str:
-    track = " !" + _PASSED if unless else ""
-    return f"""\
-  http-after-response set-header X-Request-Id %[unique-id]{unless}
-  http-after-response del-header X-Hcctl- -m beg{unless}
-  http-after-response set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}{and_not}
-  http-after-response set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}{track}
-"""
+    Args:
+        any_relief: some service declares relief; without it nothing of it stands here.
+        light: some service has light answers.
+    """
+    not_passed = f" !{_PASSED}" if light else ""
+    lines = [
+        f"set-header X-Request-Id %[unique-id]{f' unless {_PASSED}' if light else ''}",
+        f"del-header X-Hcctl- -m beg{f' unless {_PASSED}' if light else ''}",
+        f"set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}{f' !{_FROM_RELIEF}' if light else ''}",
+        f"set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}{not_passed}",
+    ]
+    if any_relief:
+        lines.append(f"set-header X-Hcctl-Relief %[var(txn.relief)] if {{ var(txn.relief) -m found }}{not_passed}")
+    if light:
+        lines.append(f"del-header X-Hcctl-Relief if {_PASSED}")
+        lines.append(f"set-header X-Hcctl-App %[var(txn.app)] if {{ so_id {AGAIN_BIND} }}")
+    return "".join(f"  http-after-response {line}\n" for line in lines)
 
 
 def backend_rules(service: ServiceRoutes, name: Track, *, depth: int, full: str, retry_after_s: int) -> str:
@@ -198,7 +192,9 @@ def _light_rules(service: ServiceRoutes, light: ReliefLight, retry_after_s: int)
   http-request set-var(txn.may) bool(true) if {{ var(txn.rule) -m sub :shared: :per_caller: }} {{ method GET POST }} \
 {{ req.body_size le {LONGEST_BODY_BYTES} }} !{{ so_id {AGAIN_BIND} }}
 {_from(service, "light")}\
-  http-request set-var(txn.way) str(light) if {{ var(txn.may) -m bool }} {{ var(txn.waiting),sub(txn.from) ge 0 }}
+  # With room for it there; else it is refused or waits like others.
+  http-request set-var(txn.way) str(light) if {{ var(txn.may) -m bool }} {{ var(txn.waiting),sub(txn.from) ge 0 }} \
+{{ srv_is_up({where}) }} {{ srv_queue({where}) lt {light.max_queue} }}
   http-request set-var(txn.way) str(fill) if {{ var(txn.may) -m bool }} !{{ var(txn.way) -m found }} \
 !{{ var(txn.shed) -m found }} {{ var(txn.waiting) -m int eq 0 }} {{ rand(1000) lt {parts} }} \
 {{ srv_conn({where}) lt {light.slots // 2} }}

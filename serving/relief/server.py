@@ -26,7 +26,6 @@ from aiohttp import (
     web,
 )
 from aiohttp.http import SERVER_SOFTWARE
-from multidict import CIMultiDict
 from yarl import URL
 
 from serving.errors import HcctlError
@@ -213,7 +212,9 @@ async def _passed_on(
     request: web.Request, answer: ClientResponse, sharing: Sharing, clock: Callable[[], float]
 ) -> tuple[Kept | None, web.StreamResponse]:
     """Give the gateway's answer to the client as it comes; what may be kept of it."""
-    head = CIMultiDict((name, value) for name, value in answer.headers.items() if name.lower() not in NOT_PASSED_ON)
+    head = answer.headers.copy()
+    for name in NOT_PASSED_ON & {name.lower() for name in head}:
+        del head[name]
     # A release may have ended meanwhile: then this is the answer of another version.
     same_version = request.raw_path.startswith(head.pop("X-Hcctl-App", " "))
     keep = same_version and may_keep(sharing, answer.status, head)

@@ -38,19 +38,25 @@ class RayFreeProject(RunningProject):
         return self.project.paths
 
     def start(self) -> None:
-        """`hcctl up`, with the daemon exchanged, until a version of the service `shop` is served."""
+        """`hcctl up`, until a version of the service `shop` is served."""
+        self.up()
+        self.push("one")
+        self.must("deploy", "--timeout", "60")
+
+    def up(self) -> None:
+        """`hcctl up`, with the daemon exchanged."""
         real = wiring.supervisor_plan
 
         def plan(*args: object, **options: bool) -> Plan:
-            gateway, daemon, relief = real(*args, **options).children  # type: ignore[arg-type]
+            planned = real(*args, **options)  # type: ignore[arg-type]
+            gateway, daemon, relief = planned.children
             port = str(self.ingress.endpoint.port)
             command = [sys.executable, "-m", "tests.support.ray_free_daemon", port, *daemon.command[3:]]
-            return Plan(children=[gateway, daemon.model_copy(update={"command": command}), relief])
+            children = [gateway, daemon.model_copy(update={"command": command}), relief]
+            return planned.model_copy(update={"children": children})
 
         with mock.patch.object(wiring, "supervisor_plan", plan):
             up.start(self.project)
-        self.push("one")
-        self.must("deploy", "--timeout", "60")
 
     def files(self) -> Iterator[Path]:
         """Everything below the project's own folders, and these."""

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,13 +34,17 @@ class RunningRelief:
             assert time.monotonic() < deadline_s, "it does not answer"
             time.sleep(0.05)
 
-    def ask(self, path: str) -> int | None:
+    def knows(self, service: str) -> bool:
+        """Whether it has read that the service exists: it then refuses what it would else give back."""
+        return self.ask("/a/b", {"X-Hcctl-Service": service, "X-Hcctl-Refuse": "low"}) == 429
+
+    def ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> int | None:
         """Status of its answer; None if there is none."""
         connection = http.client.HTTPConnection("relief", timeout=2)
         connection.sock = socket.socket(socket.AF_UNIX)
         try:
             connection.sock.connect(str(self.folder / "relief.sock"))
-            connection.request("GET", path)
+            connection.request("GET", path, headers=dict(headers))
             return connection.getresponse().status
         except OSError:
             return None

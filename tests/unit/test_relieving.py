@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from autoscaler.relief import ReliefState
+from autoscaler.relief import ReliefState, gateway_level
 from autoscaler.relieving import relief_route, relieve_service
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, ServiceState
@@ -16,7 +18,7 @@ from autoscaler.step import step
 from autoscaler.targets import demand
 from autoscaler.threshold import breaches
 from serving.gateway.routes import ReliefRoute
-from serving.spec import HybridService
+from serving.spec import RELIEF_LEVELS, HybridService, ReliefLevel
 from tests.support.declared import service
 from tests.support.moments import NOW_S, app, asked, deployed, gateway, moment, serving, signals, site
 
@@ -67,6 +69,24 @@ def test_the_route_carries_levels_in_force_and_queue_lengths() -> None:
     assert relief_route(shop, mine, snapshot) == ReliefRoute({"light": 0, "shed_low": 81}, "v1", "/versions/v1")
     calm, _ = relieved(serving(), 0)
     assert relief_route(shop, calm, snapshot) == ReliefRoute({"light": 41, "shed_low": 81}, "v1", "/versions/v1")
+
+
+@given(
+    st.sampled_from([None, "light", "shed_low"]),
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.integers(0, 120),
+)
+def test_the_gateway_does_between_two_ticks_what_the_decision_says(
+    level: ReliefLevel | None, light: int, more: int, queued: int
+) -> None:
+    """The lengths that HAProxy compares with its queue give the level that `gateway_level` tells the simulator."""
+    mine = serving(relief=ReliefState(level, queue_from={"light": light, "shed_low": light + more}))
+    shop, snapshot = scene(queued)
+    route = relief_route(shop, mine, snapshot)
+    assert route is not None
+    applied = [name for name in RELIEF_LEVELS if queued >= route.queue_from.get(name, queued + 1)]
+    assert (applied[-1] if applied else None) == gateway_level(mine.relief, queued)
 
 
 def test_in_shadow_it_is_decided_and_not_done() -> None:

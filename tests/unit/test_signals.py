@@ -279,3 +279,23 @@ def test_what_relief_did_is_counted_and_flatters_nothing():
     assert seen.recent_relief_rps == {"light": 10.0, "shed_low": pytest.approx(10 / 3)}
     assert seen.recent_rate_rps == pytest.approx(50 / 3)
     assert (window().signals(NOW_S).light_share, without.shed_share) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "late"),
+    [
+        pytest.param({"total_s": 0.6, "queue_s": 0.3}, 5.0, id="it waited"),
+        pytest.param({"total_s": 0.6, "queue_s": 0.0}, 0.0, id="the model is slow"),
+        pytest.param({"total_s": 0.4, "queue_s": 0.3}, 0.0, id="in time"),
+        pytest.param({"site": "", "status": 503, "queue_s": None}, 5.0, id="no room"),
+        pytest.param({"site": "", "status": 429, "queue_s": None, "relief": "shed_low"}, 0.0, id="refused by priority"),
+    ],
+)
+def test_late_is_what_more_capacity_would_have_mended(fields: dict[str, object], late: float):
+    """A wait that broke the SLO or a refusal is counted; a slow model and a declared refusal are not."""
+    made = window()
+    for back in range(12, 0, -1):
+        made.observe(seen(NOW_S - back), "shop")
+        total_s = float(str(fields.get("total_s", 0.0)))
+        made.add(record(at_s=NOW_S - back - total_s + 0.1, **{"total_s": total_s, **fields}))
+    assert made.signals(NOW_S + 1).steps[-1].late == late

@@ -139,7 +139,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "method: POST",
             "method: PUT",
-            "service.yaml:102 release.probe.method",
+            "service.yaml:104 release.probe.method",
             "'PUT' is not one of GET, POST",
             "set method to one of GET, POST",
             id="choice",
@@ -147,7 +147,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "return_ratio: 1.0",
             "return_ratio: 2",
-            "service.yaml:58 burst.cost.return_ratio",
+            "service.yaml:60 burst.cost.return_ratio",
             "return_ratio is larger than private_over_cloud_ratio, so traffic would flap",
             "lower it",
             id="own-rule",
@@ -155,7 +155,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "      relief: null ",
             "      relief: shared ",
-            "service.yaml:75 relief",
+            "service.yaml:77 relief",
             "relief has no light, but a rule of routing may use it",
             "declare light, or leave it out of the rule",
             id="relief-undeclared",
@@ -163,7 +163,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {light: {}}\n",
-            "service.yaml:75 relief",
+            "service.yaml:77 relief",
             "relief answers nothing: no rule may use light",
             "set relief: shared or per_caller on a rule",
             id="relief-unused",
@@ -171,7 +171,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {shed: {}}\n",
-            "service.yaml:75 relief",
+            "service.yaml:77 relief",
             "relief refuses nothing: no rule has low priority",
             "set priority: low on a rule, or shed.normal_over",
             id="relief-refuses-nothing",
@@ -179,7 +179,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {}\n",
-            "service.yaml:75 relief",
+            "service.yaml:77 relief",
             "no level is declared",
             "declare light or shed, or leave relief out",
             id="relief-empty",
@@ -187,7 +187,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {light: {max_stale_s: 0}}\n",
-            "service.yaml:75 relief.light",
+            "service.yaml:77 relief.light",
             "nothing can answer",
             "raise max_stale_s, or declare a variant",
             id="relief-without-answers",
@@ -195,7 +195,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {light: {over: 2}, shed: {}}\n",
-            "service.yaml:75 relief.shed",
+            "service.yaml:77 relief.shed",
             "shed begins before light",
             "light answers come first, so raise shed.low_over above light.over",
             id="relief-order",
@@ -203,7 +203,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "\nrelief: null\n",
             "\nrelief: {shed: {low_over: 2, normal_over: 1}}\n",
-            "service.yaml:75 relief.shed.normal_over",
+            "service.yaml:77 relief.shed.normal_over",
             "normal_over is below low_over",
             "low priority is refused first, so raise normal_over",
             id="relief-priorities",
