@@ -88,18 +88,17 @@ def horizon_steps(horizon_s: float) -> int:
 
 
 def observe(history: History, end_s: int, requests: float, horizons_s: tuple[float, ...]) -> History:
-    """Count one step. Horizons that were not asked for before begin anew."""
+    """Count one step. A horizon that was not asked for before begins with what the nearest one has learned."""
     rate_rps = requests / STEP_S
-    steps = [horizon_steps(horizon_s) for horizon_s in horizons_s]
+    steps = sorted({horizon_steps(horizon_s) for horizon_s in horizons_s})
     recent = (*history.recent, rate_rps)[-OBSERVED_STEPS:]
     averages = history.averages or (rate_rps,) * len(SPANS_S)
     averages = tuple(
         average + (1.0 - math.exp(-STEP_S / span_s)) * (rate_rps - average)
         for average, span_s in zip(averages, SPANS_S, strict=True)
     )
-    known = {horizon.steps: horizon for horizon in history.horizons}
     observed_rps = sum(recent) / len(recent)
-    scored = tuple(_advance(known.get(n, Horizon(n)), history.past, averages, observed_rps) for n in steps)
+    scored = tuple(_advance(_horizon(history.horizons, n), history.past, averages, observed_rps) for n in steps)
     past = (*history.past, averages)[-max(steps) :]
     return replace(history, until_s=end_s, recent=recent, averages=averages, past=past, horizons=scored)
 
@@ -118,6 +117,14 @@ def _size(mean_rps: float, steps: int) -> float:
     """The unit of squared errors at a rate and a horizon: that of a count, and of a drift in proportion."""
     counted_s = OBSERVED_STEPS * STEP_S
     return (mean_rps + 1.0 / counted_s) * (1.0 + DRIFT_PER_S * steps * STEP_S * mean_rps)
+
+
+def _horizon(known: tuple[Horizon, ...], steps: int) -> Horizon:
+    """The horizon of so many steps, or a new one that begins with the scores of the nearest."""
+    if not known:
+        return Horizon(steps)
+    nearest = min(known, key=lambda horizon: abs(math.log(horizon.steps / steps)))
+    return nearest if nearest.steps == steps else replace(nearest, steps=steps, mixes=())
 
 
 def _advance(
