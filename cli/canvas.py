@@ -22,7 +22,7 @@ LINE_POINTS = 15.0
 CHARACTER_SHARE = 0.012
 """About the width of a character, as a share of the axis."""
 
-HOURS_FROM_S, DAYS_FROM_S = 3_600.0, 2 * 86_400.0
+HOURS_FROM_S, DAYS_FROM_S = 3_600.0, 3.5 * 86_400.0
 """A longer run has a time axis in hours, or in days."""
 TIME_STEPS_S = (30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 1_209_600)
 MOST_TICKS = 14

@@ -137,7 +137,7 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
     pool = world.pools[0]
     return _Picture(
         title=f"{scene.name}: {output.seconds(seconds)}, {float(scene.arrivals.sum()):,.0f} requests",
-        subtitle=f"{world.private_replicas} private replicas of {world.slots_per_replica} slots x "
+        subtitle=f"{world.private_replicas} private replica{"" if world.private_replicas == 1 else "s"} of {world.slots_per_replica} slots x "
         f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {pool.lead_s:g} s "
         f"and costs ${pool.price_usd_per_hour:g}/h from its launch",
         end_s=float(seconds),
