@@ -36,7 +36,7 @@ class Clairvoyant:
     late_share: float
     """By the per-tick model that it was optimised on."""
     bound_replica_s: float
-    """No schedule with so few late requests pays less than this, by that model."""
+    """No schedule with so few late requests pays less than this, by that model; what is paid, if there is none."""
 
     @property
     def gap(self) -> float:
@@ -75,7 +75,8 @@ def clairvoyant(
             cheap = price
         if dear < cheap * 1.0001 or dear < MIN_LATE_PRICE_S:
             break
-    return _result(best, problem, arrivals, bound)
+    # Where not even the dearest price buys so few late requests, there is no schedule to bound.
+    return _result(best, problem, arrivals, bound if problem.late_of(best) <= allowed else problem.bill_s(best))
 
 
 def _lengths_s(seconds: int) -> Floats:
