@@ -94,7 +94,10 @@ def command(
     from cli.simulation.inputs import Choices
 
     names, choices = contest.chosen(policies), Choices(**chosen)
-    files = report.decision_files(decisions, names) if decisions else {}
+    files: dict[str, Path] = {}
+    if decisions is not None:
+        report.check_writable("--decisions", decisions)
+        files = report.decision_files(decisions, names)
     for path in files.values():
         report.check_writable("--decisions", path)
     if plot is not None:

@@ -134,10 +134,10 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
                 told=f"{output.usd(row['cloud_usd'])}, {report.percent(row['late_share'])} late",
             )
         )
-    pool = world.pools[0]
+    pool, plural = world.pools[0], "" if world.private_replicas == 1 else "s"
     return _Picture(
         title=f"{scene.name}: {output.seconds(seconds)}, {float(scene.arrivals.sum()):,.0f} requests",
-        subtitle=f"{world.private_replicas} private replica{"" if world.private_replicas == 1 else "s"} of {world.slots_per_replica} slots x "
+        subtitle=f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
         f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {pool.lead_s:g} s "
         f"and costs ${pool.price_usd_per_hour:g}/h from its launch",
         end_s=float(seconds),
