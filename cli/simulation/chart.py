@@ -266,7 +266,7 @@ def _html(picture: _Picture, figures: Mapping[str, Any]) -> str:
         [row["policy"], *(_cell(column, row.get(column.key)) for column in columns)] for row in report.rows(figures)
     ]
     facts = [
-        (name, f"{value:,.6g}" if isinstance(value, float) else str(value)) for name, value in figures["trace"].items()
+        (name, f"{value:,.10g}" if isinstance(value, float) else str(value)) for name, value in figures["trace"].items()
     ]
     return page.page(
         picture.title,
