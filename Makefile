@@ -47,7 +47,7 @@ sbom: setup          ## what is installed, as the lock says and fitting together
 audit:               ## known vulnerabilities of the lock; asks an advisory service on the internet
 	$(PYTHON) -m venv --clear $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(VENV)-audit/bin/pip-audit --require-hashes --disable-pip --requirement $(LOCK)
+	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
 unit: setup          ## everything without Ray, on two processes: minutes
 	$(BIN)/pytest -n 2 -m "not e2e and not campaign $(SHARED_TESTS)"

@@ -6,9 +6,12 @@ decides where capacity comes from or whether it is affordable: `autoscaler.alloc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from autoscaler.forecast import History
+
+DAY_S = 86_400.0
 Kind = Literal["grow", "keep", "shrink"]
 
 
@@ -31,8 +34,23 @@ class Bid:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """How many requests were late over about the last day; what is older fades."""
+
+    requests: float = 0.0
+    late: float = 0.0
+    seconds: float = 0.0
+    """Seconds that were counted, fading as well."""
+
+    @property
+    def day_requests(self) -> float:
+        """Requests of a day at the rate that was counted."""
+        return self.requests * DAY_S / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
 class PolicyState:
-    """What the threshold policy remembers between ticks. Plain values: it is stored."""
+    """What a policy remembers between ticks. Plain values: it is stored."""
 
     level: int = 1
     """Replicas of the last bid. Not what came of it: while a replacement starts, or where a site has a
@@ -51,3 +69,8 @@ class PolicyState:
     shifted: bool = False
     failover_s: float | None = None
     """When the private site was last seen unable to serve; None once it has been back for the dwell time."""
+    history: History = field(default_factory=History)
+    """What forecasts are made from (policy `predictive`)."""
+    service_s: float | None = None
+    """Mean time a request holds a slot, as learned; None: no request was answered yet."""
+    promise: Promise = field(default_factory=Promise)

@@ -5,10 +5,12 @@ Set forward, a clock looks like a daemon that was away, which is handled where d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from autoscaler.bids import PolicyState
+from autoscaler.leads import Lead
 from autoscaler.plan import Decision
 from autoscaler.state import DaemonState, Release, ServiceState
 
@@ -48,6 +50,12 @@ def _service(mine: ServiceState, by_s: float) -> ServiceState:
         emptying_since_s=_times(mine.emptying_since_s, by_s),
         unlisted_since_s=_times(mine.unlisted_since_s, by_s),
         home_down_since_s=_time(mine.home_down_since_s, by_s),
+        leads={site: _lead(lead, by_s) for site, lead in mine.leads.items()},
+        relief=replace(
+            mine.relief,
+            since_s=_time(mine.relief.since_s, by_s),
+            calm_since_s=_time(mine.relief.calm_since_s, by_s),
+        ),
     )
 
 
@@ -60,6 +68,11 @@ def _release(release: Release, by_s: float) -> Release:
     )
 
 
+def _lead(lead: Lead, by_s: float) -> Lead:
+    start = lead.going_on
+    return lead if start is None else replace(lead, going_on=replace(start, since_s=start.since_s + by_s))
+
+
 def _policy(policy: PolicyState, by_s: float) -> PolicyState:
     return replace(
         policy,
@@ -68,6 +81,7 @@ def _policy(policy: PolicyState, by_s: float) -> PolicyState:
         needs=tuple((at_s + by_s, need) for at_s, need in policy.needs),
         needs_since_s=_time(policy.needs_since_s, by_s),
         cost_since_s=_time(policy.cost_since_s, by_s),
+        history=replace(policy.history, until_s=min(policy.history.until_s, math.floor(policy.history.until_s + by_s))),
         failover_s=_time(policy.failover_s, by_s),
     )
 

@@ -1,41 +1,190 @@
-"""The rate of requests a lead time ahead, as a distribution. Pure.
+"""The rate of requests some seconds ahead, as a distribution. Pure.
 
-A bank of simple forecasters looks at the same moving averages: levels that react fast or slowly, and trends
-between two of them, damped. What each would have said a horizon ago is compared with what came, and
-they are mixed by how well they did lately (the exponentially weighted average forecaster: Cesa-Bianchi &
-Lugosi, Prediction, Learning, and Games, 2006, ch. 2). How far the mix was off, relative to the square root
-of the rate, is its spread: near to Poisson for quiet services, far from it in a rush.
+A bank of simple forecasters looks at the same moving averages of the rate: levels that follow fast or slowly, and
+trends between two of them, damped. What each would have said a horizon ago is compared with what came, and they are
+mixed by how well they did lately (the exponentially weighted average forecaster: Cesa-Bianchi and Lugosi,
+Prediction, Learning, and Games, 2006, chapter 2). How far off the mix was, in units of what such a rate can be off
+by, is the spread: a count is off by the root of its mean, and a rate drifts by a share of itself as time goes on.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from statistics import NormalDist
+
 import numpy as np
 
 from autoscaler.queueing import Floats
+from autoscaler.snapshot import STEP_S
 
-STEP_S = 5.0
-"""Seconds of requests that are counted into one observation."""
-SPANS_S = (15.0, 45.0, 120.0, 360.0)
+SPANS_S = (15.0, 45.0, 120.0, 360.0, 1_200.0)
 """Time constants of the moving averages."""
 TRENDS = ((0, 1, 0.5), (0, 1, 1.0), (1, 2, 0.5), (1, 2, 1.0), (2, 3, 0.5), (2, 3, 1.0))
-"""(fast average, slow average, damping) of each forecaster with a trend."""
+"""(fast average, slow average, damping) of the forecasters with a trend."""
+SHARPNESS = 2.0
+"""How fast a forecaster loses its say when it does worse than the best one."""
 LOSS_MEMORY_S = 1_200.0
-SHARPNESS = 0.5
-SPREAD_MEMORIES_S = (600.0, 7_200.0)
-FIRST_SPREAD = 4.0
-"""Variance over mean before anything was learned; 1 would be a Poisson count of a second."""
+SPREAD_MEMORY_S = (600.0, 14_400.0)
+SPREAD_SHARES = (0.2, 0.8)
+LEAST_SPREAD = 0.08
+"""The spread is at least this; the mean of a Poisson count over 15 s has 1/15."""
+DRIFT_PER_S = 2.8e-4
+"""How fast the share by which a rate may drift grows with the horizon (variance, per second and req/s)."""
+MOST_SURPRISE = 60.0
+"""A single error counts at most so many times the variance that was expected: an event is no new normal."""
+OBSERVED_STEPS = 3
+"""A forecast is compared with the mean of so many steps."""
 
 
-def _experts(horizon_s: float) -> Floats:
-    """Weights of the averages in each forecaster's forecast, shape (forecasters, averages)."""
-    rows = [np.eye(len(SPANS_S))[index] for index in range(len(SPANS_S))]
+@dataclass(frozen=True)
+class Horizon:
+    """What was learned for one horizon."""
+
+    steps: int
+    """Steps ahead."""
+    losses: tuple[float, ...] = ()
+    """Mean squared error of each forecaster, in units of `_size`."""
+    spreads: tuple[float, ...] = ()
+    """The same of the mix, over a short and a long memory."""
+    mixes: tuple[float, ...] = ()
+    """What the mix said at the last steps, oldest first; the first is due next."""
+    scored: int = 0
+    """Forecasts that came due."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What is remembered of a service's arrivals. Plain values: it is stored."""
+
+    until_s: int = 0
+    """End of the last step that was counted, seconds since the epoch."""
+    recent: tuple[float, ...] = ()
+    """Rates of the last steps, in requests per second, newest last."""
+    averages: tuple[float, ...] = ()
+    past: tuple[tuple[float, ...], ...] = ()
+    """The averages at the last steps, oldest first, as far back as the longest horizon."""
+    horizons: tuple[Horizon, ...] = ()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A rate, some time ahead."""
+
+    mean_rps: float
+    spread_rps: float
+    """Standard deviation."""
+
+    def points(self) -> tuple[Floats, Floats]:
+        """The distribution as rates in requests per second, and their weights."""
+        where, weights = _points()
+        return np.maximum(self.mean_rps + self.spread_rps * where, 0.0), weights
+
+
+def horizon_steps(horizon_s: float) -> int:
+    """Steps in a horizon, at least one."""
+    return max(1, round(horizon_s / STEP_S))
+
+
+def observe(history: History, end_s: int, requests: float, horizons_s: tuple[float, ...]) -> History:
+    """Count one step. Horizons that were not asked for before begin anew."""
+    rate_rps = requests / STEP_S
+    steps = [horizon_steps(horizon_s) for horizon_s in horizons_s]
+    recent = (*history.recent, rate_rps)[-OBSERVED_STEPS:]
+    averages = history.averages or (rate_rps,) * len(SPANS_S)
+    averages = tuple(
+        average + (1.0 - math.exp(-STEP_S / span_s)) * (rate_rps - average)
+        for average, span_s in zip(averages, SPANS_S, strict=True)
+    )
+    known = {horizon.steps: horizon for horizon in history.horizons}
+    observed_rps = sum(recent) / len(recent)
+    scored = tuple(_advance(known.get(n, Horizon(n)), history.past, averages, observed_rps) for n in steps)
+    past = (*history.past, averages)[-max(steps) :]
+    return replace(history, until_s=end_s, recent=recent, averages=averages, past=past, horizons=scored)
+
+
+def forecast(history: History, horizon_s: float) -> Forecast | None:
+    """The rate `horizon_s` ahead; None before anything was observed for this horizon."""
+    steps = horizon_steps(horizon_s)
+    found = next((horizon for horizon in history.horizons if horizon.steps == steps), None)
+    if found is None or not found.mixes:
+        return None
+    mean_rps = found.mixes[-1]
+    return Forecast(mean_rps, math.sqrt(_spread(found) * _size(mean_rps, steps)))
+
+
+def _size(mean_rps: float, steps: int) -> float:
+    """The unit of squared errors at a rate and a horizon: that of a count, and of a drift in proportion."""
+    counted_s = OBSERVED_STEPS * STEP_S
+    return (mean_rps + 1.0 / counted_s) * (1.0 + DRIFT_PER_S * steps * STEP_S * mean_rps)
+
+
+def _advance(
+    horizon: Horizon, past: tuple[tuple[float, ...], ...], averages: tuple[float, ...], observed_rps: float
+) -> Horizon:
+    """Score what is due, then say what comes next."""
+    bank = _bank(horizon.steps)
+    if len(horizon.mixes) == horizon.steps and len(past) >= horizon.steps:
+        due_rps = horizon.mixes[0]
+        size = _size(due_rps, horizon.steps)
+        scored = horizon.scored + 1
+        before = np.maximum(bank @ np.array(past[-horizon.steps]), 0.0)
+        losses = _learned(horizon.losses, (before - observed_rps) ** 2 / size, LOSS_MEMORY_S, scored)
+        surprise = min((observed_rps - due_rps) ** 2 / size, MOST_SURPRISE * _spread(horizon))
+        spreads = tuple(
+            float(_learned((old,), np.array([surprise]), memory_s, scored)[0])
+            for old, memory_s in zip(horizon.spreads or (LEAST_SPREAD,) * 2, SPREAD_MEMORY_S, strict=True)
+        )
+        horizon = replace(
+            horizon, losses=tuple(losses.tolist()), spreads=spreads, mixes=horizon.mixes[1:], scored=scored
+        )
+    said = np.maximum(bank @ np.array(averages), 0.0)
+    return replace(horizon, mixes=(*horizon.mixes, float(_say(horizon.losses, len(said)) @ said))[-horizon.steps :])
+
+
+def _say(losses: tuple[float, ...], forecasters: int) -> Floats:
+    """How much each forecaster has to say; all the same before any was scored."""
+    if not losses or min(losses) <= 0:
+        return np.full(forecasters, 1.0 / forecasters)
+    relative = np.array(losses) / min(losses) - 1.0
+    say = np.exp(-SHARPNESS * relative)
+    return np.asarray(say / say.sum())
+
+
+def _learned(old: tuple[float, ...], new: Floats, memory_s: float, scored: int) -> Floats:
+    """An exponential average that begins as a plain one."""
+    share = max(1.0 - math.exp(-STEP_S / memory_s), 1.0 / (scored + 1))
+    return np.asarray((np.array(old) if old else new * 0.0) * (1.0 - share) + share * new)
+
+
+def _spread(horizon: Horizon) -> float:
+    """Variance of the error over the size of the forecast."""
+    learned = sum(share * spread for share, spread in zip(SPREAD_SHARES, horizon.spreads, strict=False))
+    return max(LEAST_SPREAD, learned)
+
+
+@lru_cache(maxsize=64)
+def _bank(steps: int) -> Floats:
+    """The forecasters, as weights of the averages: shape (forecasters, averages)."""
+    rows = list(np.eye(len(SPANS_S)))
     for fast, slow, damping in TRENDS:
+        # An average of time constant s follows a ramp s seconds late, so two of them tell its slope.
+        ahead = (SPANS_S[fast] + damping * steps * STEP_S) / (SPANS_S[slow] - SPANS_S[fast])
         row = np.zeros(len(SPANS_S))
-        # An average of time constant s lags a ramp by s, so two of them tell its slope.
-        ahead = (SPANS_S[fast] + damping * horizon_s) / (SPANS_S[slow] - SPANS_S[fast])
         row[fast], row[slow] = 1.0 + ahead, -ahead
         rows.append(row)
     return np.array(rows)
 
 
-EXPERTS = len(SPANS_S) + len(TRENDS)
+TAIL_SHARE, TAIL_POINTS, BODY_POINTS = 0.02, 8, 24
+
+
+@lru_cache(maxsize=1)
+def _points() -> tuple[Floats, Floats]:
+    """A normal distribution as points and weights, finer in its upper tail: there late requests are decided."""
+    normal = NormalDist()
+    body = [(index + 0.5) / BODY_POINTS * (1.0 - TAIL_SHARE) for index in range(BODY_POINTS)]
+    tail = [1.0 - TAIL_SHARE * (1.0 - (index + 0.5) / TAIL_POINTS) for index in range(TAIL_POINTS)]
+    weights = [(1.0 - TAIL_SHARE) / BODY_POINTS] * BODY_POINTS + [TAIL_SHARE / TAIL_POINTS] * TAIL_POINTS
+    return np.array([normal.inv_cdf(share) for share in (*body, *tail)]), np.array(weights)

@@ -20,7 +20,7 @@ from autoscaler.state import (
     ready_key,
 )
 from serving.application import application_for
-from serving.gateway.routes import EMPTY_TRACK, ServiceRoutes, Track, TrackPlacement, service_routes
+from serving.gateway.routes import EMPTY_TRACK, ReliefRoute, ServiceRoutes, Track, TrackPlacement, service_routes
 from serving.sites.site import Application, ApplicationStatus
 from serving.spec import HybridService
 
@@ -150,7 +150,11 @@ def applications(spec: HybridService, state: ServiceState, placed: SitePlacement
 
 
 def routes(
-    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, placed: Mapping[str, SitePlacement]
+    service: ServiceSnapshot,
+    state: ServiceState,
+    snapshot: Snapshot,
+    placed: Mapping[str, SitePlacement],
+    relief: ReliefRoute | None = None,
 ) -> ServiceRoutes:
     """The service's routes: only to what is ready, probed, wanted and not ejected."""
     release = state.release
@@ -170,6 +174,7 @@ def routes(
         stable=stable,
         candidate=candidate,
         candidate_share=share,
+        relief=relief,
     )
 
 

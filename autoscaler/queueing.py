@@ -8,6 +8,7 @@ P(W > t) = C(c, a) exp(-(c mu - lambda) t), a = lambda / mu < c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+EXACT_SLOTS = 2_048
+"""Up to so many slots `LateTable` uses Erlang C itself, beyond its limit for many slots."""
 RATE_STEPS_PER_REPLICA = 16
 """Fineness of `LateTable`'s grid of rates; between its points it interpolates linearly."""
 
@@ -38,6 +41,25 @@ def waiting_shares(slots: int, offered: Floats) -> Floats:
         use = offered / count
         shares[count] = np.where(use < 1.0, blocked / np.maximum(1.0 - use * (1.0 - blocked), 1e-12), 1.0)
     return np.minimum(shares, 1.0)
+
+
+def many_waiting_shares(counts: Ints, offered: Floats) -> Floats:
+    """Erlang C for many slots, by its limit; shapes (counts, 1) and (n,) give (counts, n).
+
+    C = 1 / (1 + b Phi(b) / phi(b)) with b = (c - a) / sqrt(a) (Halfin and Whitt, Operations Research 29(3), 1981).
+    """
+    spare = (counts[:, None] - offered) / np.sqrt(np.maximum(offered, 1e-9))
+    spare = np.clip(spare, 0.0, 30.0)
+    density = np.exp(-(spare**2) / 2.0) / math.sqrt(2.0 * math.pi)
+    below = 0.5 * (1.0 + _erf(spare / math.sqrt(2.0)))
+    return np.asarray(1.0 / (1.0 + spare * below / np.maximum(density, 1e-300)))
+
+
+def _erf(x: Floats) -> Floats:
+    """The error function for x >= 0, to 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    t = 1.0 / (1.0 + 0.3275911 * x)
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.asarray(1.0 - series * np.exp(-(x**2)))
 
 
 def late_shares(
@@ -78,7 +100,10 @@ class LateTable:
         slots = self.replicas * self.slots_per_replica
         rates = np.arange(self.replicas * RATE_STEPS_PER_REPLICA + 1, dtype=np.float64) * np.float64(self.step_rps)
         counts = np.arange(self.replicas + 1) * self.slots_per_replica
-        shares = waiting_shares(slots, rates * self.service_s)[counts]
+        if slots <= EXACT_SLOTS:
+            shares = waiting_shares(slots, rates * self.service_s)[counts]
+        else:
+            shares = many_waiting_shares(counts, rates * self.service_s)
         late = late_shares(shares, counts[:, None].astype(float), rates, self.patience_s, self.service_s)
         return np.ascontiguousarray((late * rates).T)
 

@@ -13,13 +13,16 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from autoscaler.snapshot import OUTLIER_WINDOW_S, Signals, TrackSignals
+from autoscaler.snapshot import OUTLIER_WINDOW_S, STEP_S, Signals, Step, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.routes import Track
+from serving.spec import ReliefLevel
 
 BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
 _SMALLEST_S, _DECADES = 0.001, 5
 RECENT_S = 3
+STEPS_KEPT = 6
+"""A daemon that was held up for half a minute still counts every step."""
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 
 
@@ -55,6 +58,9 @@ class _Cell:
     requests: int = 0
     answered: int = 0
     refused: int = 0
+    late: int = 0
+    """Too late because they waited, or refused for want of room; not what relief refused by priority."""
+    relief: Counter[ReliefLevel] = field(default_factory=Counter)
     held_s: float = 0.0
     bytes_out: int = 0
     by_site: dict[tuple[Track, str], list[int]] = field(default_factory=dict)
@@ -69,18 +75,28 @@ class SignalWindow:
 
     def __init__(self, *, slo_s: float, window_s: float, cloud_sites: frozenset[str]) -> None:
         self.window_s = window_s
+        self._slo_s = slo_s
         self._edges = bucket_edges(slo_s)
         self._cloud = cloud_sites
-        self._cells: deque[_Cell] = deque(maxlen=max(int(window_s), RECENT_S, int(OUTLIER_WINDOW_S)) + 3)
+        self._cells: deque[_Cell] = deque(
+            maxlen=max(int(window_s), STEPS_KEPT * STEP_S + STEP_S, int(OUTLIER_WINDOW_S)) + 3
+        )
         self._queued = 0
         self._in_use: int | None = None
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request in the second in which it ended."""
+        if record.relief == "passed":
+            return  # it has a record of its own
         cell = self._cell(int(record.at_s + record.total_s))
         if cell is None or not is_load(record):
             return
         cell.requests += 1
+        if record.relief:
+            cell.relief[record.relief] += 1
+        if record.relief == "light":
+            return  # no replica had it: its time says nothing of the service
+        cell.late += not record.relief and self._waited_too_long(record)
         if not record.site:
             cell.refused += 1
         if record.status != TOO_MANY_REQUESTS:  # refused at once: no wait that would flatter the quantiles
@@ -95,6 +111,11 @@ class SignalWindow:
             cell.answered += 1
             cell.bytes_out += record.bytes_out
             cell.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
+
+    def _waited_too_long(self, record: RequestRecord) -> bool:
+        """Refused for want of room, or it would have been in time without its wait."""
+        held_s = record.total_s - (record.queue_s or 0.0)
+        return not record.site or record.total_s > self._slo_s >= held_s
 
     def observe(self, gateway: GatewayObservation, service: str) -> None:
         """Sample how full the private slots are and how many requests wait."""
@@ -135,12 +156,44 @@ class SignalWindow:
             bytes_mean=sum(cell.bytes_out for cell in cells) / answered if answered else None,
             error_share=errors / answered if answered else None,
             refused=sum(cell.refused for cell in cells),
+            relief=_total(cell.relief for cell in cells),
+            recent_relief_rps={level: count / RECENT_S for level, count in self._recent_relief(int(now_s)).items()},
             overflow_share=cloud / answered if answered else None,
             private_in_use=sum(cell.use_sum for cell in cells) / samples if samples else None,
             queued=self._queued,
             in_use=self._in_use,
+            steps=self._steps(int(now_s)),
             by_site=self._by_site(self._cells, now_s - OUTLIER_WINDOW_S),
         )
+
+    def _steps(self, now: int) -> tuple[Step, ...]:
+        """Complete steps since the window began. A second without a cell had no request and was not looked at."""
+        if not self._cells:
+            return ()
+        # The current second and the one before may still get lines of what ended in them.
+        last_end = (now - 1) // STEP_S * STEP_S
+        begun = self._cells[0].second
+        ends = range(last_end - (STEPS_KEPT - 1) * STEP_S, last_end + 1, STEP_S)
+        finished: Counter[int] = Counter()
+        late: Counter[int] = Counter()
+        for cell in self._cells:
+            end = (cell.second // STEP_S + 1) * STEP_S
+            finished[end] += cell.requests
+            late[end] += cell.late
+        return tuple(
+            Step(end, float(max(0, finished[end] + self._grown(end))), float(late[end]))
+            for end in ends
+            if end - STEP_S > begun
+        )
+
+    def _grown(self, end: int) -> int:
+        """By how much more requests were unfinished at the end of a step than at its beginning."""
+        return self._unfinished_by(end) - self._unfinished_by(end - STEP_S)
+
+    def _unfinished_by(self, second: int) -> int:
+        """Requests waiting or being answered at the last look before a second; none before the first look."""
+        looks = (cell.unfinished for cell in reversed(self._cells) if cell.second < second)
+        return next((count for count in looks if count is not None), 0)
 
     def _recent_rate_rps(self, now: int) -> float:
         """Arrivals over the last complete seconds: what was finished, and by how much the unfinished grew.
@@ -153,6 +206,9 @@ class SignalWindow:
         after = recent[-1].unfinished if recent else None
         grown = after - before if before is not None and after is not None else 0
         return max(0, finished + grown) / RECENT_S
+
+    def _recent_relief(self, now: int) -> Counter[ReliefLevel]:
+        return _total(cell.relief for cell in self._cells if now - RECENT_S <= cell.second < now)
 
     def _cell(self, second: int) -> _Cell | None:
         """The cell of `second` or the next one after it; None for a line older than the window."""
@@ -181,9 +237,17 @@ class SignalWindow:
         return [total.get(index, 0) for index in range(len(self._edges) + 1)]
 
 
+def _total(counters: Iterable[Counter[ReliefLevel]]) -> Counter[ReliefLevel]:
+    total: Counter[ReliefLevel] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
 def is_load(record: RequestRecord) -> bool:
     """Somebody wanted an answer from the model: not a request that the gateway refused for its own faults."""
-    return bool(record.site) or record.status in (TOO_MANY_REQUESTS, UNAVAILABLE) or record.termination[1:] == "Q"
+    taken = bool(record.site or record.relief)
+    return taken or record.status in (TOO_MANY_REQUESTS, UNAVAILABLE) or record.termination[1:] == "Q"
 
 
 def is_error(record: RequestRecord) -> bool:

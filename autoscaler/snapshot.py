@@ -10,7 +10,7 @@ from serving.gateway.gateway import GatewayObservation
 from serving.gateway.routes import Track
 from serving.project import SiteSpec
 from serving.sites.site import SiteObservation
-from serving.spec import HybridService
+from serving.spec import HybridService, ReliefLevel
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,23 @@ class TrackSignals:
     requests: int = 0
     errors: int = 0
     """Answers with a 5xx status, or none at all."""
+
+
+STEP_S = 5
+"""Seconds of one `Step`. Steps begin at multiples of it since the epoch."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Requests of one service that arrived in one step of time."""
+
+    end_s: int
+    """Wall clock, seconds since the epoch."""
+    requests: float
+    """What ended in it, and by how much more waited or was answered at its end than at its beginning."""
+    late: float = 0.0
+    """Requests that ended in it and had waited so long that the SLO left too little for the answer, or were refused
+    for want of room."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,11 @@ class Signals:
     """Mean size of an answer."""
     error_share: float | None = None
     refused: int = 0
-    """Turned away at the gateway: no site took them."""
+    """Turned away at the gateway: no site took them, or relief refused them."""
+    relief: Mapping[ReliefLevel, int] = field(default_factory=dict)
+    """Answered lightly, or refused by priority, per level that did it. None of them is in the times above."""
+    recent_relief_rps: Mapping[ReliefLevel, float] = field(default_factory=dict)
+    """The same per second, over the last complete seconds."""
     overflow_share: float | None = None
     """Share of the answered requests that a cloud site answered."""
     private_in_use: float | None = None
@@ -53,8 +74,21 @@ class Signals:
     """Waiting at the gateway now."""
     in_use: int | None = None
     """Held by all sites now."""
+    steps: tuple[Step, ...] = ()
+    """The last complete steps that were watched as a whole, oldest first: what a forecast is made from."""
     by_site: Mapping[tuple[Track, str], TrackSignals] = field(default_factory=dict)
     """Over the last `OUTLIER_WINDOW_S` seconds only: fast failure must be seen fast."""
+
+    @property
+    def light_share(self) -> float | None:
+        """Share of the requests that got a light answer."""
+        return self.relief.get("light", 0) / self.requests if self.requests else None
+
+    @property
+    def shed_share(self) -> float | None:
+        """Share of the requests that relief refused."""
+        shed = self.relief.get("shed_low", 0) + self.relief.get("shed_normal", 0)
+        return shed / self.requests if self.requests else None
 
 
 @dataclass(frozen=True)
@@ -175,6 +209,12 @@ class Snapshot:
         if self.stale_reason is not None or self.gateway is None:
             return None
         return self.gateway.queued.get(service, 0)
+
+    def slots(self, service: str) -> int | None:
+        """Requests that all sites together may hold for a service; None if the gateway does not say."""
+        if self.stale_reason is not None or self.gateway is None:
+            return None
+        return sum(server.limit for server in self.gateway.servers if server.service == service and server.up)
 
     def server_up(self, service: str, site: str, track: Track) -> bool | None:
         """Whether the gateway sends to this server; None if it does not say."""

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from autoscaler.bids import PolicyState
+from autoscaler.leads import Lead
+from autoscaler.relief import ReliefState
 from serving.errors import UnsupportedState
 from serving.spec import HybridService, ModelSpec
 from serving.state import Document
@@ -118,6 +120,9 @@ class ServiceState:
     """Per site, why its target last changed."""
     affordable: Mapping[str, int] = field(default_factory=dict)
     """Per rented site, the replicas that its room and every spend cap allow: a release stays below it."""
+    leads: Mapping[str, Lead] = field(default_factory=dict)
+    """Per rented site, how long capacity takes there, as learned."""
+    relief: ReliefState = field(default_factory=ReliefState)
 
 
 @dataclass(frozen=True)

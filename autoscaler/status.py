@@ -40,11 +40,14 @@ def service_status(
             "queued": signals.queued,
             "error_share": signals.error_share,
             "refused": signals.refused,
+            "light_share": signals.light_share,
+            "shed_share": signals.shed_share,
             "overflow_share": signals.overflow_share,
             "private_in_use": signals.private_in_use,
             "window_s": signals.window_s,
         },
         "breaches": list(breaches(spec, signals)),
+        "relief": _relief(service, state, snapshot),
         "sites": {
             site: _site(service, state, snapshot, site, [s.limit for s in routes.stable.servers if s.site == site])
             for site in spec.sites
@@ -83,6 +86,19 @@ def _site(
         "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
         "usd_per_hour": site_usd_per_hour(seen.spec, state.targets.get(site, 0), snapshot.now_s),
         "waiting": state.notes.get(site) or None,
+    }
+
+
+def _relief(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> dict[str, JsonValue] | None:
+    if service.spec.relief is None:
+        return None
+    up = snapshot.gateway.relief_up.get(service.spec.name) if snapshot.gateway else None
+    return {
+        "level": state.relief.level,
+        "since_s": state.relief.since_s,
+        "reason": state.relief.reason,
+        "process": None if service.spec.relief.light is None or up is None else "up" if up else "down",
+        "queue_from": {str(level): length for level, length in state.relief.queue_from.items()},
     }
 
 

@@ -1,7 +1,7 @@
 """One tick, in values: `step(snapshot, state) -> state, plan`. No I/O, clock, randomness or logging.
 
-Order: admissions -> bids -> allocation -> guards -> releases -> outliers -> placements ->
-routes and site actions -> bill. Each decision carries its reason.
+Order: admissions -> bids -> allocation -> guards -> releases -> outliers -> relief ->
+placements -> routes and site actions -> bill. Each decision carries its reason.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from autoscaler.allocate import allocate
 from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
+from autoscaler.leads import Lead, follow
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
+from autoscaler.relieving import relief_route, relieve_service
 from autoscaler.removal import forget, gone, leave
 from autoscaler.rent import rent
 from autoscaler.rollout import roll
@@ -48,7 +50,8 @@ def step(snapshot: Snapshot, state: DaemonState) -> Step:
         state = _with(state, service, _observe(service, mine, snapshot))
     state, bids, decisions = _targets(snapshot, state)
     state, finished, events = _releases(snapshot, state)
-    return _plan(snapshot, state, bids, finished, [*notes, *decisions, *events])
+    state, reliefs = _relief(snapshot, state)
+    return _plan(snapshot, state, bids, finished, [*notes, *decisions, *events, *reliefs])
 
 
 def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:
@@ -59,7 +62,28 @@ def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -
     ready = {
         ready_key(name, site): seen_ready(mine, snapshot, name, site) for name in names for site in service.spec.sites
     }
-    return watch_home(service, replace(mine, known_ready=ready), snapshot)
+    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready))
+    return watch_home(service, mine, snapshot)
+
+
+def _leads(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, ready: Mapping[str, int]
+) -> dict[str, Lead]:
+    """How long capacity takes on the rented sites, with what this moment shows; only of what has served before."""
+    stable = mine.stable
+    if stable is None or mine.release is not None:  # a new version loads for other reasons than a lack of room
+        return {site: replace(lead, going_on=None) for site, lead in mine.leads.items()}
+    return {
+        site: follow(
+            mine.leads.get(site, Lead()),
+            phase=snapshot.sites[site].observation.phase,
+            target=mine.targets.get(site, 0),
+            ready=ready.get(ready_key(stable.application, site), 0),
+            now_s=snapshot.now_s,
+        )
+        for site in service.spec.sites
+        if site != snapshot.private_site
+    }
 
 
 def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple[Bid, ...], list[Decision]]:
@@ -99,6 +123,16 @@ def _releases(
     return state, tuple(finished), decisions
 
 
+def _relief(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Decision]]:
+    """What the gateway does for requests that wait, as the services declare it."""
+    decisions = []
+    for service in _staying(snapshot):
+        mine, notes = relieve_service(service, state.services[service.spec.name], snapshot)
+        decisions += notes
+        state = _with(state, service, mine)
+    return state, decisions
+
+
 def _plan(
     snapshot: Snapshot,
     state: DaemonState,
@@ -110,7 +144,10 @@ def _plan(
     mine = {s.spec.name: state.services[s.spec.name] for s in snapshot.services}
     rooms = all_rooms(state, snapshot)
     placed = {s.spec.name: placements(s, mine[s.spec.name], snapshot, rooms[s.spec.name]) for s in snapshot.services}
-    all_routes = tuple(routes(s, mine[s.spec.name], snapshot, placed[s.spec.name]) for s in snapshot.services)
+    all_routes = tuple(
+        routes(s, m, snapshot, placed[s.spec.name], relief_route(s, m, snapshot))
+        for s, m in ((s, mine[s.spec.name]) for s in snapshot.services)
+    )
     actions, action_notes = site_actions(snapshot, state, placed)
     all_probes = tuple(
         probe for s in _staying(snapshot) for probe in probes(s, mine[s.spec.name], snapshot, rooms[s.spec.name])

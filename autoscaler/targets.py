@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autoscaler.allocate import Demand, Target
-from autoscaler.bids import Bid
+from autoscaler.bids import Bid, PolicyState
 from autoscaler.guard import guard
 from autoscaler.home import home_down
+from autoscaler.leads import Lead
 from autoscaler.placement import site_release, usable_ready
 from autoscaler.plan import Decision, Details
+from autoscaler.predictive import predictive
 from autoscaler.release import needs_rent
-from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, ServiceState
 from autoscaler.threshold import Capacity, threshold
 
@@ -34,12 +36,42 @@ def demand(
     if mine.stable is not None:
         everywhere = sum(ready.values())
         capacity = Capacity(everywhere, everywhere - ready.get(home, 0), home_down(service, mine, snapshot))
-        bid, policy = threshold(service, snapshot, capacity, mine.policy)
+        bid, policy = _ask(_with_known_mean(service, mine), snapshot, capacity, mine)
         mine = replace(mine, policy=policy)
     hold = service.hold if service.hold and service.hold.until_s > snapshot.now_s else None
     rent = int(needs_rent(mine.release, site_release(service, mine, snapshot, home, rooms[home])))
     rented = {site: state.nodes.get(f"{site}/{spec.name}", ()) for site in spec.sites}
     return Demand(spec, bid, mine.targets, ready, rented, hold, rent), mine
+
+
+def _ask(
+    service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, mine: ServiceState
+) -> tuple[Bid, PolicyState]:
+    """The bid of the service's policy. What holds for all policies is in `threshold`: blindness and failover."""
+    blind = snapshot.stale_reason is not None or capacity.private_down is not None
+    if service.spec.burst.policy == "threshold" or blind:
+        return threshold(service, snapshot, capacity, mine.policy)
+    return predictive(service, snapshot, mine.policy, lead_s=_lead_s(service, snapshot, mine))
+
+
+def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState) -> float:
+    """From the decision to the first request on rented capacity; the longest, where there are several sites."""
+    sites = [s for s, share in service.spec.sites.items() if share.max_replicas > 0 and s != snapshot.private_site]
+    found = [
+        mine.leads.get(site, Lead()).expected_s(
+            site_open=snapshot.sites[site].observation.phase == "open",
+            declared_s=max(pool.lead_time_s for pool in snapshot.sites[site].spec.pools),
+        )
+        for site in sites
+    ]
+    return max(found, default=STEP_S)
+
+
+def _with_known_mean(service: ServiceSnapshot, mine: ServiceState) -> ServiceSnapshot:
+    """Under relief perhaps no replica answers: then requests take as long as they last did."""
+    if mine.relief.level is None or service.signals.service_mean_s is not None:
+        return service
+    return replace(service, signals=replace(service.signals, service_mean_s=mine.relief.service_mean_s))
 
 
 def set_targets(

@@ -18,6 +18,7 @@ from serving.spec import HybridService
 BACKLOG_DRAIN_S = 5.0
 """Capacity is sized so that what waits now is gone in this time."""
 MAX_REFUSED_SHARE = 0.01
+"""Of the requests. Also of light answers: relief bridges the time until there is capacity, it is none."""
 WAITING_SHARE = 0.05
 """A p99 wait of this share of the SLO's latency says that late answers are late for want of capacity."""
 
@@ -104,6 +105,7 @@ def breaches(spec: HybridService, signals: Signals) -> list[str]:
         ("private slots in use", signals.private_in_use, triggers.slots_in_use_over, ""),
         ("overflow share", signals.overflow_share, triggers.overflow_share_over, ""),
         ("refused share", signals.refused / signals.requests, MAX_REFUSED_SHARE, ""),
+        ("light share", signals.light_share, MAX_REFUSED_SHARE, ""),
     )
     return [
         f"{name} {value:.3g}{unit} over {bound:.3g}{unit}"
@@ -154,7 +156,7 @@ def _waits_with_more(
 
 def _capacity_would_help(spec: HybridService, signals: Signals) -> bool:
     """Slow answers of an idle service are the model's doing; more replicas would not mend them."""
-    if signals.refused > MAX_REFUSED_SHARE * signals.requests:
+    if max(signals.refused, signals.relief.get("light", 0)) > MAX_REFUSED_SHARE * signals.requests:
         return True
     if signals.queue_p99_s is None:
         return False

@@ -17,6 +17,8 @@ from serving.spec import HybridService
 from serving.state import Document, Store
 
 POLL_S = 0.2
+DAEMON_GRACE_S = 15.0
+"""A daemon that was killed or is exchanged is back within seconds, on a busy machine within some more."""
 _RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
 
 
@@ -159,9 +161,10 @@ def watch_release(
     Raises:
         RolledBack: it ended without being promoted.
         WaitTimeout: it goes on, but `timeout_s` is over.
-        HcctlError: the daemon is gone.
+        HcctlError: the daemon is gone and does not come back.
     """
-    deadline_s, told = time.monotonic() + timeout_s, 0
+    seen_s = time.monotonic()
+    deadline_s, told = seen_s + timeout_s, 0
     next_step = "the release goes on; see `hcctl status` and `hcctl history`"
     while True:
         document = store.observation("release", deployment)
@@ -180,6 +183,13 @@ def watch_release(
             )
         if time.monotonic() > deadline_s:
             raise WaitTimeout("no verdict yet", where=deployment, why=f"waited {timeout_s:g} s", next_step=next_step)
-        if not alive():
-            raise HcctlError("the daemon is not running", where=deployment, next_step="start it with `hcctl up`")
+        if alive():
+            seen_s = time.monotonic()
+        elif time.monotonic() - seen_s > DAEMON_GRACE_S:
+            raise HcctlError(
+                "the daemon is not running",
+                where=deployment,
+                why=f"it is gone for {DAEMON_GRACE_S:g} s",
+                next_step="start it with `hcctl up`: the release goes on",
+            )
         time.sleep(POLL_S)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 START = "hcctl up"
 SWEEP = "hcctl down"
-CHILDREN = ("gateway", "daemon")
+CHILDREN = ("gateway", "daemon", "relief")
 """What the supervisor keeps alive; each has its record `<name>.json` in the run-time folder."""
 
 
@@ -91,7 +91,8 @@ def supervisor(paths: ProjectPaths) -> Finding:
 
 def _child(name: str) -> Callable[[ProjectPaths], Finding]:
     def look(paths: ProjectPaths) -> Finding:
-        return _process(_record(paths, name), wanted=_alive(_record(paths, "supervisor")))
+        needed = name != "relief" or paths.relief_services.exists()
+        return _process(_record(paths, name), wanted=needed and _alive(_record(paths, "supervisor")))
 
     return look
 

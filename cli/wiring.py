@@ -269,6 +269,17 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             record=paths.daemon_record,
             reads=hashlib.sha256(f"{code}{project.spec.model_dump_json()}".encode()).hexdigest(),
         ),
+        Child(
+            name="relief",
+            command=[sys.executable, "-m", "serving.relief", str(paths.gateway_dir)],
+            environment=environment,
+            cwd=paths.root,
+            log=paths.log_dir / "relief.log",
+            record=paths.run_dir / "relief.json",
+            reads=code,
+            stop_grace_s=2.0,
+            only_while=paths.relief_services,
+        ),
     ]
     return Plan(children=children, code=code)
 

@@ -74,6 +74,11 @@ class ProjectPaths:
         return self.run_dir / "gateway"
 
     @property
+    def relief_services(self) -> Path:
+        """What the relief process does; there while some service declares light answers."""
+        return self.gateway_dir / "relief.json"
+
+    @property
     def gateway_log_socket(self) -> Path:
         """Stream socket on which the daemon gets the gateway's line per request."""
         return self.run_dir / "requests.sock"

@@ -12,7 +12,6 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from pydantic import JsonValue
@@ -26,7 +25,6 @@ from serving.model import (
     VERSION_HEADER,
     Answer,
     ModelRequest,
-    Predictor,
     Result,
     failure,
     import_target,
@@ -34,6 +32,7 @@ from serving.model import (
     predict,
     to_answer,
 )
+from serving.predictor import load
 from serving.registry import verify_version
 from serving.spec import ModelSpec
 
@@ -101,36 +100,6 @@ class Replica:
         if not isinstance(error, InvalidInput):
             logger.error("request %s failed", request_id, exc_info=error)
         return failure(error, request_id)
-
-
-def load(spec: ModelSpec, directory: Path) -> Predictor:
-    """Check the version in `directory` and load its model.
-
-    Raises:
-        CorruptArtefact: a file does not match the manifest, or does not fit the model.
-        InvalidInput: `spec.import_path` names nothing that can be served.
-    """
-    manifest = verify_version(directory)
-    config = manifest.config | spec.config
-    target = import_target(spec.import_path)
-    if hasattr(target, "load") and hasattr(target, "predict_batch"):
-        model: Predictor = target.load(directory, config)
-        return model
-    return _load_torch(spec.import_path, target, directory, config)
-
-
-def _load_torch(import_path: str, target: Any, directory: Path, config: dict[str, JsonValue]) -> Predictor:
-    import torch
-
-    from serving.torch_model import load_module
-
-    if not (isinstance(target, type) and issubclass(target, torch.nn.Module)):
-        raise InvalidInput(
-            "this is no model",
-            where=import_path,
-            next_step="name a Serve deployment, a torch.nn.Module class, or a class with load and predict_batch",
-        )
-    return load_module(target, directory, config)
 
 
 def build(version: str, version_dir: str, spec: ModelSpec) -> serve.Application:

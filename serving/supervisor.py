@@ -49,6 +49,7 @@ class Child(BaseModel):
     stop_signal: int = Field(default=int(signal.SIGTERM), description="Asks it to finish.")
     stop_grace_s: float = Field(default=10.0, description="How long it may take to finish.")
     reads: str = Field(default="", description="Digest of what it reads at its start; another one starts it anew.")
+    only_while: Path | None = Field(default=None, description="Kept alive only while this file is there.")
 
     @property
     def marker(self) -> str:
@@ -67,6 +68,12 @@ class Plan(BaseModel):
 
     children: list[Child]
     code: str = Field(default="", description="Names the hcctl that wrote the plan, and whose supervisor keeps it.")
+
+    def same_run(self, other: Plan) -> bool:
+        """Whether both keep the same children, run in the same way."""
+        if len(self.children) != len(other.children):
+            return False
+        return all(mine.same_run(theirs) for mine, theirs in zip(self.children, other.children, strict=True))
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -105,6 +112,12 @@ class Keeper:
 
     def keep(self, now_s: float) -> None:
         """Start the child if it is gone and its delay is over. `now_s` is monotonic."""
+        if self.child.only_while is not None and not self.child.only_while.exists():
+            if self._record is not None:
+                log.info("%s is stopped: it is not needed", self.child.name)
+                self.stop()
+                self._record, self._started_s, self._failures = None, 0.0, 0
+            return
         if self._record is not None and is_alive(self._record):
             return
         if self._started_s:

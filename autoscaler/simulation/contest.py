@@ -18,7 +18,7 @@ from autoscaler.simulation.peers import PEERS
 from autoscaler.simulation.world import Controller, Run, WorldSpec, simulate, warm_replicas
 from serving.errors import InvalidInput
 
-OWN = ("threshold",)
+OWN = ("predictive", "threshold")
 """The product's own policies."""
 POLICIES = (*OWN, *PEERS)
 LATE_SHARE = 0.001

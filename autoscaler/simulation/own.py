@@ -1,32 +1,46 @@
 """The product's own policies in a world: the daemon's whole pure `step`, fed with what the world shows.
 
 Nothing of the decision is written twice: bids, allocation, budgets and guards are those of the daemon. The
-world stands for sites and gateway: sites are always open, applications always load, probes pass.
+world stands for sites and gateway: applications always load, probes pass, an empty site is closed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from autoscaler.bids import PolicyState
+from autoscaler.cost import spend
 from autoscaler.plan import Plan
-from autoscaler.queueing import waiting_shares
+from autoscaler.queueing import LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.lateness import SMOOTH_S
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import WorldSpec
-from autoscaler.snapshot import ProbeResult, ServiceSnapshot, Signals, SiteSnapshot, Snapshot, Wanted
+from autoscaler.snapshot import (
+    STEP_S,
+    ProbeResult,
+    ServiceSnapshot,
+    Signals,
+    SiteSnapshot,
+    Snapshot,
+    Spend,
+    Step,
+    Wanted,
+)
 from autoscaler.state import Admission, DaemonState, Deployed, RentedNode, ServiceState, admission_key
 from autoscaler.step import step
 from serving.application import application_name
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.project import HybridProject
-from serving.sites.site import ApplicationStatus, Endpoint, SiteObservation
-from serving.spec import HybridService
+from serving.sites.site import ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.spec import Budget, HybridService
+from serving.state import LedgerEntry
 
 TICK_S = 5
 START_S = 1_800_000_000.0
@@ -51,8 +65,15 @@ class OwnController:
         self._world = world
         self._project, self._spec = _declared(world, declared)
         self._state: DaemonState | None = None
+        self._table = LateTable(
+            world.private_replicas + sum(pool.max_replicas for pool in world.pools),
+            world.slots_per_replica,
+            world.service_s,
+            world.patience_s,
+        )
         self._application = application_name(self._spec, VERSION)
         self._probes: tuple[ProbeResult, ...] = ()
+        self._ledger: dict[tuple[str, float], LedgerEntry] = {}
         self.plans: list[tuple[int, Plan]] = []
         """What was decided, with the second, where anything was."""
 
@@ -61,10 +82,10 @@ class OwnController:
         done = step(self._look(view, state), state)
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
+        self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
         if done.plan.decisions:
             self.plans.append((view.now_s, done.plan))
-        rented = [node.pool for node in done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())]
-        return [rented.count(pool.name) for pool in self._world.pools]
+        return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
         now_s = START_S + view.now_s
@@ -77,18 +98,22 @@ class OwnController:
         for site, count in counts.items():
             status = ApplicationStatus(self._application, "running", "", count, wanted.get(site, 0))
             present = (status,) if count or wanted.get(site, 0) else ()
-            seen = SiteObservation(site, "open", present, Endpoint("127.0.0.1", 1), now_s)
+            phase: Phase = "open" if present else "closed"
+            seen = SiteObservation(site, phase, present, Endpoint("127.0.0.1", 1), now_s)
             sites[site] = SiteSnapshot(self._project.sites[site], seen)
             held = min(ongoing, float(count * slots))
             ongoing -= held
             servers.append(ServerObservation(SERVICE, "stable", site, True, count * slots, round(held)))
-        signals = signals_of(view, self._world, self._spec.burst.latency.window_s)
+        signals = signals_of(view, self._world, self._spec.burst.latency.window_s, self._table)
         service = ServiceSnapshot(self._spec, Wanted("simulation", VERSION, "/simulated"), signals)
         gateway = GatewayObservation(tuple(servers), {SERVICE: round(max(0.0, ongoing))}, now_s)
-        return Snapshot(now_s, (service,), sites, gateway, stale_after_s=60.0, probes=self._probes)
+        spent = spend(self._ledger.values(), now_s) if self._spec.budget != Budget() else Spend()
+        return Snapshot(
+            now_s, (service,), sites, gateway, stale_after_s=60.0, spend={SERVICE: spent}, probes=self._probes
+        )
 
 
-def signals_of(view: View, world: WorldSpec, window_s: float) -> Signals:
+def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) -> Signals:
     """What the gateway's log lines of the last seconds would say.
 
     The wait's 99th percentile is that of the M/M/c queue at the window's rate, plus what is piled up; latency
@@ -120,7 +145,23 @@ def signals_of(view: View, world: WorldSpec, window_s: float) -> Signals:
         private_in_use=min(1.0, held / private_slots) if private_slots else None,
         queued=round(piled),
         in_use=round(held),
+        steps=_steps(view, world, table),
     )
+
+
+def _steps(view: View, world: WorldSpec, table: LateTable) -> tuple[Step, ...]:
+    """The last complete step, and how many of its requests were late (as `lateness` counts them)."""
+    end = len(view.arrivals) // STEP_S * STEP_S
+    if end < STEP_S:
+        return ()
+    arrived = float(view.arrivals[end - STEP_S : end].sum())
+    rate_rps = float(view.arrivals[max(0, end - SMOOTH_S) : end].mean())
+    ready = min(int(view.ready[end - 1]), table.replicas)
+    piled = float(view.ongoing[end - 1] - view.in_slots[end - 1])
+    overdue = piled > world.patience_s * ready * world.replica_rps
+    late_rps = rate_rps if overdue else float(table.expected_late_rps(np.array([rate_rps]), np.ones(1))[ready])
+    share = late_rps / rate_rps if rate_rps > 0 else 0.0
+    return (Step(int(START_S) + end, arrived, share * arrived),)
 
 
 def _wait_p99_s(rate_rps: float, slots: int, service_s: float) -> float:
@@ -128,8 +169,13 @@ def _wait_p99_s(rate_rps: float, slots: int, service_s: float) -> float:
     spare_rps = slots / service_s - rate_rps
     if spare_rps <= 0:
         return 1.0
-    waits = float(waiting_shares(slots, np.array([rate_rps * service_s]))[slots, 0])
+    waits = _waiting_share(slots, round(rate_rps * service_s, 1))
     return max(0.0, math.log(max(waits, 1e-12) / 0.01) / spare_rps)
+
+
+@lru_cache(maxsize=10_000)
+def _waiting_share(slots: int, offered: float) -> float:
+    return float(waiting_shares(slots, np.array([offered]))[slots, 0])
 
 
 def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProject, HybridService]:
@@ -144,7 +190,7 @@ def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProj
             CLOUD: {"role": "cloud", "pools": [_pool(pool) for pool in world.pools]},
         },
     }
-    burst = {"cooldown_s": 0.0, "max_step": 1_000, **declared.get("burst", {})}
+    burst = {"cooldown_s": 0.0, "max_step": 1_000, **declared.get("burst", {})}  # guards are for real hands
     service = {
         "kind": "HybridService",
         "name": SERVICE,
@@ -187,5 +233,6 @@ def _found(spec: HybridService, world: WorldSpec, asked: int) -> DaemonState:
     pools = [
         pool.name for pool, count in zip(world.pools, fill(world.pools, rented), strict=True) for _ in range(count)
     ]
-    nodes = tuple(RentedNode(pool, START_S - HOUR_S) for pool in pools)
+    # Each at its own moment, as the bill tells nodes apart by it.
+    nodes = tuple(RentedNode(pool, START_S - HOUR_S + index * 1e-3) for index, pool in enumerate(pools))
     return DaemonState(services={SERVICE: mine}, nodes={f"{CLOUD}/{SERVICE}": nodes})

@@ -92,7 +92,8 @@ def _service(root: Tree, service: dict[str, Any], daemon: str) -> None:
         line.append(f"  errors {output.share(errors)}", style="bad" if errors > service["slo_max_error_rate"] else "")
     line.append(f"  {output.usd(cost['usd_per_hour'])}/h", style="faint")
     node = root.add(line)
-    for warning in (_age(service, daemon), service["stale"], service["gateway_error"], *_scaling(service)):
+    troubles = (_age(service, daemon), service["stale"], service["gateway_error"])
+    for warning in (*troubles, *_scaling(service), *_relief(service)):
         if warning:
             node.add(output.text(f"! {warning}", "warn"))
     if service["release"]:
@@ -113,6 +114,23 @@ def _age(service: dict[str, Any], daemon: str) -> str:
     if daemon == "running" and service["age_s"] < STALE_S:
         return ""
     return f"as the daemon last saw it, {output.seconds(service['age_s'])} ago"
+
+
+def _relief(service: dict[str, Any]) -> list[str]:
+    """The level in force with its reason and what it did to requests; and a process that is away."""
+    relief = service.get("relief")  # absent: an older daemon wrote it
+    if not relief:
+        return []
+    told, signals = [], service["signals"]
+    light, shed = signals["light_share"] or 0, signals["shed_share"] or 0
+    parts = f"{output.share(light)} light, {output.share(shed)} refused"
+    if relief["level"]:
+        told.append(f"relief {relief['level'].replace('_', ' ')}: {parts}; {relief['reason']}")
+    elif light or shed:
+        told.append(f"relief by queue length: {parts}")
+    if relief["process"] == "down":
+        told.append("the relief process does not answer: its requests wait like others")
+    return told
 
 
 def _scaling(service: dict[str, Any]) -> list[str]:

@@ -102,7 +102,7 @@ def _put_in_force(project: Project, supervisor: ProcessRecord, *, shadow: bool) 
     from serving.loading import load_project
     from serving.project import fixed_while_up
     from serving.sites.processes import read_record
-    from serving.supervisor import read_plan, write_plan
+    from serving.supervisor import read_plan, stop_child, write_plan
 
     paths = project.paths
     running = load_project(paths.accepted_project_file)
@@ -114,22 +114,27 @@ def _put_in_force(project: Project, supervisor: ProcessRecord, *, shadow: bool) 
             next_step="run `hcctl down`, then `hcctl up`",
         )
     former, plan = read_plan(paths.supervisor_plan), wiring.supervisor_plan(project, shadow=shadow)
-    if all(new.same_run(old) for new, old in zip(plan.children, former.children, strict=True)):
+    if plan.same_run(former):
         output.progress("the supervisor runs already")
         return
     output.progress("the daemon starts anew with what has changed; gateway and sites go on")
     daemon = read_record(paths.daemon_record)
     write_atomic(paths.accepted_project_file, paths.project_file.read_bytes())
-    write_plan(paths.supervisor_plan, plan)
-    os.kill(supervisor.pid, signal.SIGHUP)
+    if plan.code == former.code:
+        write_plan(paths.supervisor_plan, plan)
+        os.kill(supervisor.pid, signal.SIGHUP)
+    else:  # another hcctl: its supervisor takes over, since the running one may not understand this plan
+        os.kill(supervisor.pid, signal.SIGKILL)
+        for child in former.children:
+            if not any(new.same_run(child) for new in plan.children):
+                stop_child(child, read_record(child.record))
+        write_plan(paths.supervisor_plan, plan)
+        _start_supervisor(project)
     deadline_s = time.monotonic() + RESTART_TIMEOUT_S
     while read_record(paths.daemon_record) in (daemon, None):
         if time.monotonic() > deadline_s:
             raise WaitTimeout("the daemon did not start anew", next_step="see `hcctl logs` and `hcctl doctor`")
         time.sleep(0.05)
-    if plan.code != former.code:  # a newer hcctl: its supervisor takes over what the former one keeps
-        os.kill(supervisor.pid, signal.SIGKILL)
-        _start_supervisor(project)
 
 
 def wait_until_up(project: Project, timeout_s: float) -> None:

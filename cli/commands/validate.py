@@ -19,6 +19,7 @@ from serving.errors import InvalidInput
 from serving.loading import load_project, read, short_path, to_project, to_service
 from serving.paths import SERVICE_FILE
 from serving.project import HybridProject
+from serving.spec import HybridService
 from serving.strict_yaml import Source
 
 _IMPORT = """
@@ -61,12 +62,21 @@ def command(files: tuple[Path, ...], imports: bool, import_timeout_s: float, out
             service = to_service(source, project=project)
             name = service.name
             if imports:
-                where = source.where(("model", "import_path"))
-                _check_import(service.model.import_path, file.resolve().parent, import_timeout_s, where)
+                for path, field in _import_paths(service):
+                    _check_import(path, file.resolve().parent, import_timeout_s, source.where(field))
         rows.append({"result": "ok", "file": source.name, "kind": source.data["kind"], "name": name})
     output.emit(rows, output_format, columns=_COLUMNS)
     if project is None:
         output.warning("checked without a project: the sites may still not be those of one")
+
+
+def _import_paths(service: HybridService) -> list[tuple[str, tuple[str, ...]]]:
+    """The code that the service names, each with its field."""
+    found: list[tuple[str, tuple[str, ...]]] = [(service.model.import_path, ("model", "import_path"))]
+    light = service.relief.light if service.relief else None
+    if light and light.variant:
+        found.append((light.variant.import_path, ("relief", "light", "variant", "import_path")))
+    return found
 
 
 def _project(sources: Sequence[Source]) -> HybridProject | None:

@@ -57,4 +57,7 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
                 if isinstance(breaches, list) and breaches
                 else "no trigger crossed"
             )
-            output.progress(f"now: {body['service']}: {text}")
+            relief = body.get("relief")
+            level = relief["level"] if isinstance(relief, dict) else None
+            in_force = f"; relief {level}" if level else ""
+            output.progress(f"now: {body['service']}: {text}{in_force}")

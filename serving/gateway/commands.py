@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from serving.gateway.relief import map_lines
 from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.gateway.values import (
     KEYS,
     PATHS,
+    RELIEF,
     SHARE,
     SHARE_PARTS,
     address,
@@ -50,6 +52,7 @@ def commands(current: Routes | None, desired: Routes) -> list[str]:
         *(line for pair in tracks for line in _path(*pair)),
         *(line for pair in tracks for line in _grow(*pair)),
         *(line for service in desired for line in _share(known.get(service.service.name), service)),
+        *(line for service in desired for line in _relief(known.get(service.service.name), service)),
         *(line for pair in move for line in _leave(*pair)),
     ]
 
@@ -160,6 +163,13 @@ def _address(where: str, before: ServerRoute | None, endpoint: Endpoint) -> Iter
 def _share(old: ServiceRoutes | None, new: ServiceRoutes) -> Iterator[str]:
     if old is None or share_parts(old) != share_parts(new):
         yield f"set map {SHARE} {label(new.service.name)} {share_parts(new)}"
+
+
+def _relief(old: ServiceRoutes | None, new: ServiceRoutes) -> Iterator[str]:
+    known = map_lines(old) if old else {}
+    for key, length in map_lines(new).items():
+        if known.get(key) != length:
+            yield f"set map {RELIEF} {key} {length}"
 
 
 def _part(service: ServiceRoutes, name: Track) -> int:

@@ -5,8 +5,9 @@
     services.map   path prefix -> service          rules.map   service and path -> `again|once:priority`
     share.map      service -> candidate's share    paths.map   backend -> path of the version's application
     keys.map       SHA-256 of an API key -> its name
+    relief.map, relief.json    only where a service declares relief; see `relief.py`
 
-What changes at run time (limits, addresses, shares, paths, keys) stands in the files as well, so
+What changes at run time (limits, addresses, shares, paths, keys, relief) stands in the files as well, so
 that a gateway that restarts comes back with it. `static_digest` names all the rest: only when
 that changes is a reload needed. Paths are relative to the gateway's folder, so none is written here.
 """
@@ -19,10 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.errors import InvalidInput
+from serving.gateway import framing, relief
+from serving.gateway.answers import answer
 from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.gateway.values import (
     KEYS,
     PATHS,
+    RELIEF,
     RULES,
     SERVICES,
     SHARE,
@@ -97,15 +101,20 @@ def render(routes: Routes, listen: ListenSettings, keys: Iterable[tuple[str, str
     """
     services = sorted(routes, key=lambda service: service.service.name)
     _refuse_shared_prefix(services)
-    return {
+    files = {
         SERVICES: _map((folder(s.service.routing.prefix), label(s.service.name)) for s in services),
         RULES: _map(line for s in services for line in _rules(s)),
         SHARE: _map((label(s.service.name), str(share_parts(s))) for s in services),
         PATHS: _map((backend(s, t), app_path(track(s, t))) for s in services for t in TRACKS),
         KEYS: _map((sha256(digest), label(name)) for digest, name in sorted(keys)),
         OUTLIER: _OUTLIER_LUA,
-        CONFIG: _config(services, listen, static_digest(routes, listen)),
     }
+    if relief.any_relief(services):
+        files[RELIEF] = _map((key, str(length)) for s in services for key, length in relief.map_lines(s).items())
+    if relief.any_light(services):
+        files[relief.RELIEF_SERVICES] = relief.services_file(services)
+    files[CONFIG] = _config(services, listen, static_digest(routes, listen))
+    return files
 
 
 def listen_header(listen: ListenSettings) -> str:
@@ -126,7 +135,8 @@ def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: s
     spans = [(s.service.routing.queue_timeout_s, s.service.routing.timeout_s) for s in services]
     longest = max((milliseconds(queued) + milliseconds(sent) for queued, sent in spans), default=0)
     tracks = (_backend(service, name) for service in services for name in TRACKS)
-    return head + "\n".join([_global(listen, digest, longest), _RING, _defaults(listen), _frontend(listen), *tracks])
+    front = _frontend(listen, any_relief=relief.any_relief(services), light=relief.any_light(services))
+    return head + "\n".join([_global(listen, digest, longest), _RING, _defaults(listen), front, *tracks])
 
 
 def _global(listen: ListenSettings, digest: str, longest_ms: int) -> str:
@@ -161,13 +171,6 @@ ring {RING}
 """
 
 
-def _answer(status: int, error: str, message: str, *headers: str) -> str:
-    """Arguments of `http-error` and `http-request return` for one of the gateway's own answers."""
-    body = f'{{"error":"{error}","message":"{message}","request_id":"%[unique-id]"}}'
-    extra = "".join(f" hdr {header}" for header in headers)
-    return f"status {status} content-type application/json lf-string '{body}'{extra}"
-
-
 def _defaults(listen: ListenSettings) -> str:
     return f"""\
 defaults
@@ -181,6 +184,8 @@ defaults
   option http-buffer-request
   option abortonclose
   option http-restrict-req-hdr-names delete
+  # HTTP/1 only, whatever preface a client sends: bodies of HTTP/2 need no length that could be held to the limit.
+  option disable-h2-upgrade
   option dontlognull
   # On a reload, a keep-alive connection is closed with its next answer, never under a request.
   option idle-close-on-response
@@ -198,44 +203,42 @@ defaults
   # Two refused connections in a row: it is gone, long before its checks say so. What overflowed there waits for the
   # other site. Idle connections are kept shorter than usual HTTP servers do, so that none closes under a request.
   default-server check inter 1s fall 2 rise 2 pool-purge-delay 2s observe layer4 error-limit 2 on-error mark-down
-  http-error {_answer(400, "bad_request", "The request is not valid HTTP.")}
-  http-error {_answer(408, "request_timeout", "The request did not arrive in time.")}
-  http-error {_answer(500, "gateway_error", "The gateway could not handle the request.")}
-  http-error {_answer(502, "bad_answer", "The site broke off or sent no valid answer.")}
+  http-error {answer(400, "bad_request", "The request is not valid HTTP.")}
+  http-error {answer(408, "request_timeout", "The request did not arrive in time.")}
+  http-error {answer(500, "gateway_error", "The gateway could not handle the request.")}
+  http-error {answer(502, "bad_answer", "The site broke off or sent no valid answer.")}
 """
 
 
-def _frontend(listen: ListenSettings) -> str:
+def _frontend(listen: ListenSettings, *, any_relief: bool, light: bool) -> str:
     tls = f" ssl crt {TLS_PEM} alpn http/1.1" if listen.tls_certificate else ""
+    told = " %[var(txn.relief)]" if any_relief else ""
+    again = f"{{ so_id {relief.AGAIN_BIND} }}"
+    first = f" !{again}" if light else ""
     return f"""\
 frontend gateway
   bind {address_text(Endpoint(listen.host, listen.port))}{tls}
+{relief.frontend_bind() if light else ""}\
   unique-id-format %[uuid()]
   # One line per request, of our own values only; `logline.py` reads it. Only the frontend logs.
   log ring@{RING} len 512 format raw local0
-  log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID'
+  log-format '%Ts%ms %Th %Ti %[var(txn.service)] %[var(txn.track)] %s %ST %Tw %Ta %ts %B %ID{told}'
   error-log-format '%Ts%ms 0 0 - - <NOSRV> 400 -1 0 PR 0 -'
-  http-after-response set-header X-Request-Id %[unique-id]
-  http-after-response del-header X-Hcctl- -m beg
-  http-after-response set-header X-Hcctl-Site %[srv_name] if {{ srv_name -m found }}
-  http-after-response set-header X-Hcctl-Track %[var(txn.track)] if {{ var(txn.track) -m found }}
-{_KEY_CHECK if listen.require_api_key else _browser_check(listen)}\
-  http-request return {_answer(400, "bad_path", "The path has dot segments.")} \
-if {{ path,url_dec -m reg '(^|/)[.][.]?(/|$)' }}
+{relief.answer_headers(any_relief=any_relief, light=light)}\
+{framing.FRAMING}\
+{_key_check(f" || {again}" if light else "") if listen.require_api_key else _browser_check(listen)}\
+{framing.PATH}\
   http-request set-var(txn.path) path,concat(/)
   http-request set-var(txn.service) var(txn.path),map_beg({SERVICES})
-  http-request return {_answer(404, "unknown_path", "No service has this path.")} \
+  http-request return {answer(404, "unknown_path", "No service has this path.")} \
 unless {{ var(txn.service) -m found }}
-  # Its length could not be held to the limit, and a second framing invites smuggling.
-  http-request return {_answer(411, "length_required", "Send the body with a Content-Length.")} \
-if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
   http-request set-var(txn.rule) var(txn.service),concat(,txn.path),map_beg({RULES},once:normal)
   http-request disable-l7-retry unless {{ var(txn.rule) -m beg again: }}
   http-request set-priority-class int(-1) if {{ var(txn.rule) -m end :high }}
   http-request set-priority-class int(1) if {{ var(txn.rule) -m end :low }}
   http-request set-var(txn.share) var(txn.service),map_str_int({SHARE},0)
   http-request set-var(txn.track) str(stable)
-  http-request set-var(txn.track) str(candidate) if {{ rand({SHARE_PARTS}),sub(txn.share) lt 0 }}
+  http-request set-var(txn.track) str(candidate) if {{ rand({SHARE_PARTS}),sub(txn.share) lt 0 }}{first}
   http-request set-var(txn.app) var(txn.service),concat(.,txn.track),map_str({PATHS},/)
   http-request del-header Upgrade
   http-request del-header X-Hcctl- -m beg
@@ -244,11 +247,14 @@ if {{ req.hdr_cnt(transfer-encoding) gt 0 }}
 """
 
 
-_KEY_CHECK = f"""\
+def _key_check(or_else: str) -> str:
+    """Rules that let in who has a key; `or_else` is another condition to be let in."""
+    unauthorized = answer(
+        401, "unauthorized", "Send a valid key: Authorization: Bearer KEY.", "WWW-Authenticate Bearer"
+    )
+    return f"""\
   http-request set-var(txn.key) http_auth_bearer,sha2(256),hex,lower,map_str({KEYS})
-  http-request return {
-    _answer(401, "unauthorized", "Send a valid key: Authorization: Bearer KEY.", "WWW-Authenticate Bearer")
-} unless {{ var(txn.key) -m found }}
+  http-request return {unauthorized} unless {{ var(txn.key) -m found }}{or_else}
   http-request del-header Authorization
 """
 
@@ -263,10 +269,10 @@ def _browser_check(listen: ListenSettings) -> str:
     named = [host_name(name) for name in listen.allowed_hosts]
     hosts = " ".join(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", host_text(listen.host), *named]))
     declared = f" !{{ var(txn.origin),host_only -m str {' '.join(named)} }}" if named else ""
-    foreign = _answer(403, "foreign_origin", "Web pages of other origins are not served.")
+    foreign = answer(403, "foreign_origin", "Web pages of other origins are not served.")
     return f"""\
   http-request set-var(txn.host) req.fhdr(host),lower
-  http-request return {_answer(421, "foreign_host", "This gateway does not go by that host name.")} \
+  http-request return {answer(421, "foreign_host", "This gateway does not go by that host name.")} \
 if {{ var(txn.host) -m found }} !{{ var(txn.host),host_only -m str {hosts} }}
   http-request set-var(txn.origin) req.fhdr(origin),lower,regsub(^https?://,)
   http-request return {foreign} if {{ var(txn.origin) -m found }} \
@@ -278,27 +284,40 @@ if {{ var(txn.host) -m found }} !{{ var(txn.host),host_only -m str {hosts} }}
 def _backend(service: ServiceRoutes, name: Track) -> str:
     routing: Routing = service.service.routing
     this, other = (backend(service, t) for t in sorted(TRACKS, key=lambda t: t != name))
-    retry = f"Retry-After {integer(routing.retry_after_s, 'retry_after_s', 1, 3_600)}"
+    retry_s = integer(routing.retry_after_s, "retry_after_s", 1, 3_600)
+    retry = f"Retry-After {retry_s}"
     body = integer(routing.max_body_bytes, "max_body_bytes", 1, 1 << 30)
     depth = integer(routing.max_queue, "max_queue", 1, 100_000)
-    full = _answer(429, "queue_full", "Too many requests are waiting; try again later.", retry)
+    full = answer(429, "queue_full", "Too many requests are waiting; try again later.", retry)
+    if service.service.relief:
+        refusals = relief.backend_rules(service, name, depth=depth, full=full, retry_after_s=retry_s)
+    else:
+        refusals = _refusals(this, depth, full)
     return f"""\
 backend {this}
   balance first
   timeout queue {milliseconds(routing.queue_timeout_s)}ms
   timeout server {milliseconds(routing.timeout_s)}ms
-  http-error {_answer(503, "no_capacity", "No site could take the request; try again later.", retry)}
-  http-error {_answer(504, "site_timeout", "The site did not answer in time.", retry)}
-  http-request return {_answer(413, "body_too_large", f"A body may have {body} bytes.")} \
+  http-error {answer(503, "no_capacity", "No site could take the request; try again later.", retry)}
+  http-error {answer(504, "site_timeout", "The site did not answer in time.", retry)}
+  http-request return {answer(413, "body_too_large", f"A body may have {body} bytes.")} \
 if {{ req.body_size gt {body} }}
   http-request set-var(txn.waiting) queue({other})
-  http-request return {full} if {{ queue({this}),add(txn.waiting) ge {depth} }}
-  http-request return {full} if {{ var(txn.rule) -m end :low }} \
-{{ queue({this}),add(txn.waiting) ge {max(1, depth // 4)} }}
+{refusals}\
   http-request set-path %[var(txn.app)]%[path,bytes({len(folder(routing.prefix))})]
   option httpchk GET /-/healthz
   http-check expect status 200
+{relief.backend_server(service, name)}\
 {"".join(_server(number, server) for number, server in enumerate(track(service, name).servers, 1))}"""
+
+
+def _refusals(this: str, depth: int, full: str) -> str:
+    """Too many wait already, in both tracks together."""
+    return f"""\
+  http-request return {full} if {{ queue({this}),add(txn.waiting) ge {depth} }}
+  http-request return {full} if {{ var(txn.rule) -m end :low }} \
+{{ queue({this}),add(txn.waiting) ge {max(1, depth // 4)} }}
+"""
 
 
 def _server(number: int, server: ServerRoute) -> str:
@@ -317,7 +336,8 @@ def _rules(service: ServiceRoutes) -> list[tuple[str, str]]:
             raise refused("priority", rule.priority)
         path = folder(routing.prefix) + folder(rule.path)[1:]
         again = "again" if rule.idempotent else "once"
-        found.setdefault(f"{label(service.service.name)}{path}", f"{again}:{rule.priority}")
+        entry = f"{again}:{relief.sharing(rule.relief)}{rule.priority}"
+        found.setdefault(f"{label(service.service.name)}{path}", entry)
     return list(found.items())
 
 
@@ -329,7 +349,9 @@ def _without_run_time(service: ServiceRoutes) -> ServiceRoutes:
     def blank(route: TrackRoute) -> TrackRoute:
         return TrackRoute("/", tuple(replace(s, endpoint=None, limit=0) for s in route.servers))
 
-    return replace(service, stable=blank(service.stable), candidate=blank(service.candidate), candidate_share=0.0)
+    return replace(
+        service, stable=blank(service.stable), candidate=blank(service.candidate), candidate_share=0.0, relief=None
+    )
 
 
 def _refuse_shared_prefix(services: Iterable[ServiceRoutes]) -> None:

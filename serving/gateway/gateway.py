@@ -6,8 +6,9 @@ Implementations: `serving.gateway.haproxy.HaproxyGateway` and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from serving.gateway.routes import Routes, Track
 
@@ -35,6 +36,11 @@ class GatewayObservation:
     queued: dict[str, int]
     """Requests waiting at the gateway, per service (both tracks)."""
     at_s: float
+    relief_up: Mapping[str, bool] = field(default_factory=dict)
+    """Per service with light answers, whether its relief process answers."""
+
+
+ReliefOutcome = Literal["", "light", "shed_low", "shed_normal", "passed"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,9 @@ class RequestRecord:
     """Empty when what came was no request."""
     at_s: float
     """Time of arrival of the request at the gateway, seconds since the epoch."""
+    relief: ReliefOutcome = ""
+    """What relief did with it: a light answer, a refusal by priority, or passed on to be kept, which has a record
+    of its own. Empty: nothing; a site or the queue had it."""
 
 
 class Gateway(Protocol):

@@ -20,7 +20,7 @@ from pathlib import Path
 from serving.errors import GatewayUnreachable, HcctlError, InvalidInput
 from serving.failpoints import failpoint
 from serving.files import disk_errors
-from serving.gateway import config, values
+from serving.gateway import config, relief, values
 from serving.gateway.admin import AdminSocket, Running
 from serving.gateway.commands import commands, key_commands, next_step
 from serving.gateway.config import ListenSettings
@@ -113,11 +113,13 @@ class HaproxyGateway:
         for backend, waiting in live.queued.items():
             service, _ = _split(backend)
             queued[service] = queued.get(service, 0) + waiting
-        return GatewayObservation(tuple(servers), queued, self._clock())
+        relief_up = {_split(backend)[0]: up for backend, up in live.relief_up.items()}
+        return GatewayObservation(tuple(servers), queued, self._clock(), relief_up)
 
     def _adjust(self, routes: Routes, running: Running) -> None:
         """Bring the running process nearer to `routes` by commands; usually all the way."""
-        current = routes_in_force(routes, running.live, running.shares, running.paths)
+        levels = self._admin.map(values.RELIEF) if relief.any_relief(routes) else {}
+        current = routes_in_force(routes, running.live, running.shares, running.paths, levels)
         self._admin.run(commands(current, next_step(current, routes, running.live.queued)))
 
     def _render(self, routes: Routes) -> dict[str, str]:
@@ -180,6 +182,8 @@ class HaproxyGateway:
         is last; any mixture of old and new in between is a state that a change passes through.
         """
         with disk_errors("writing the gateway's files failed", self._folder):
+            if relief.RELIEF_SERVICES not in files:
+                (self._folder / relief.RELIEF_SERVICES).unlink(missing_ok=True)
             for name, text in files.items():
                 if self._read(name) != text:
                     self._replace(name, text)

@@ -9,11 +9,12 @@ import csv
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from serving.errors import GatewayUnreachable, InvalidInput
-from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
-from serving.gateway.values import MOST_LIMIT, SHARE_PARTS, app_path, backend, share_parts, track
+from serving.gateway.relief import levels_in_force
+from serving.gateway.routes import TRACKS, ReliefRoute, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
+from serving.gateway.values import MOST_LIMIT, RELIEF_SERVER, SHARE_PARTS, app_path, backend, share_parts, track
 from serving.sites.site import Endpoint
 
 _MAINTENANCE, _DRAIN = 0x01 | 0x02 | 0x20 | 0x40, 0x08 | 0x10
@@ -43,7 +44,9 @@ class Live:
 
     servers: tuple[LiveServer, ...]
     queued: dict[str, int]
-    """Requests waiting, per backend."""
+    """Requests waiting for a site, per backend."""
+    relief_up: dict[str, bool] = field(default_factory=dict)
+    """Whether the relief process answers its checks, per backend that has it."""
 
 
 def parse_live(state: str, stat: str) -> Live:
@@ -54,13 +57,15 @@ def parse_live(state: str, stat: str) -> Live:
     """
     try:
         counters = _stat_rows(stat)
-        servers = tuple(_server(row, counters) for row in _state_rows(state))
+        rows = _state_rows(state)
+        servers = tuple(_server(row, counters) for row in rows if row["srv_name"] != RELIEF_SERVER)
+        relief_up = {r["be_name"]: _up(r) for r in rows if r["srv_name"] == RELIEF_SERVER}
         queued: dict[str, int] = {}
-        for (where, _), row in counters.items():
-            queued[where] = queued.get(where, 0) + _count(row["qcur"])
+        for (where, name), row in counters.items():
+            queued[where] = queued.get(where, 0) + (_count(row["qcur"]) if name != RELIEF_SERVER else 0)
     except (KeyError, ValueError, csv.Error) as error:
         raise _unreadable(error) from None
-    return Live(servers, queued)
+    return Live(servers, queued, relief_up)
 
 
 def parse_map(text: str) -> dict[str, str]:
@@ -78,7 +83,13 @@ def parse_map(text: str) -> dict[str, str]:
     return entries
 
 
-def routes_in_force(routes: Routes, live: Live, shares: Mapping[str, str], paths: Mapping[str, str]) -> Routes:
+def routes_in_force(
+    routes: Routes,
+    live: Live,
+    shares: Mapping[str, str],
+    paths: Mapping[str, str],
+    relief: Mapping[str, str] | None = None,
+) -> Routes:
     """The routes in force for the services of `routes`; one whose values are not readable is left out.
 
     Raises:
@@ -96,7 +107,9 @@ def routes_in_force(routes: Routes, live: Live, shares: Mapping[str, str], paths
         try:
             stable, candidate = (route(service, name) for name in TRACKS)
             share = int(shares[service.service.name]) / SHARE_PARTS
-            in_force.append(_checked(replace(service, stable=stable, candidate=candidate, candidate_share=share)))
+            levels = ReliefRoute(levels_in_force(service, relief or {})) if service.service.relief else None
+            found = replace(service, stable=stable, candidate=candidate, candidate_share=share, relief=levels)
+            in_force.append(_checked(found))
         except KeyError as missing:
             raise GatewayUnreachable("The gateway runs another configuration", why=f"{missing} is missing") from None
         except (ValueError, InvalidInput):
@@ -137,9 +150,13 @@ def _server(row: dict[str, str], counters: dict[tuple[str, str], dict[str, str]]
         name=name,
         endpoint=None if maintenance else endpoint,
         limit=0 if flags & (_MAINTENANCE | _DRAIN) else _limit(counter["slim"]),
-        up=not maintenance and _count(row["srv_op_state"]) != _STOPPED,
+        up=not maintenance and _up(row),
         in_use=_count(counter["scur"]),
     )
+
+
+def _up(row: dict[str, str]) -> bool:
+    return _count(row["srv_op_state"]) != _STOPPED
 
 
 def _limit(text: str) -> int:

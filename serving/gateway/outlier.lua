@@ -9,6 +9,9 @@
 
 local POLL_MS = 50
 local STRIKES = 5
+
+-- The relief process gives back what it cannot answer: that is no failure, and no site depends on it.
+local RELIEF = "_relief"
 local HOLD_MS = tonumber((...))
 
 -- Down for refused connections (`observe layer4`), not for its health checks. With nowhere else to go it is
@@ -72,12 +75,14 @@ local function judge(server, record, stats, others_up)
 end
 
 local function sweep(backend_name, backend)
-  local stats, up = {}, 0
+  local sites, stats, up = {}, {}, 0
   for name, server in pairs(backend.servers) do
-    stats[name] = server:get_stats()
-    up = up + (usable(stats[name]) and 1 or 0)
+    if name ~= RELIEF then
+      sites[name], stats[name] = server, server:get_stats()
+      up = up + (usable(stats[name]) and 1 or 0)
+    end
   end
-  for name, server in pairs(backend.servers) do
+  for name, server in pairs(sites) do
     local id = backend_name .. "/" .. name
     known[id] = known[id] or { failed = 0, good = 0, strikes = 0 }
     local was_up = usable(stats[name])

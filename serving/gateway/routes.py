@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.sites.site import Endpoint
-from serving.spec import HybridService
+from serving.spec import HybridService, ReliefLevel
 
 Track = Literal["stable", "candidate"]
 TRACKS: tuple[Track, Track] = ("stable", "candidate")
@@ -39,6 +39,17 @@ class TrackRoute:
 
 
 @dataclass(frozen=True)
+class ReliefRoute:
+    """Relief of one service at this moment."""
+
+    queue_from: Mapping[ReliefLevel, int]
+    """Queue length, in requests, from which each level applies: 0 for one that is in force. Others never apply."""
+    version: str = ""
+    """Version from whose files the lighter variant is loaded; empty: none serves yet."""
+    version_dir: str = ""
+
+
+@dataclass(frozen=True)
 class ServiceRoutes:
     """All routes of one service."""
 
@@ -47,6 +58,8 @@ class ServiceRoutes:
     candidate: TrackRoute
     candidate_share: float
     """Share of requests sent to the candidate, 0 to 1."""
+    relief: ReliefRoute | None = None
+    """None: no level applies, whatever the queue."""
 
 
 Routes = tuple[ServiceRoutes, ...]
@@ -77,6 +90,7 @@ def service_routes(
     stable: TrackPlacement,
     candidate: TrackPlacement,
     candidate_share: float,
+    relief: ReliefRoute | None = None,
 ) -> ServiceRoutes:
     """Routes of a service from what is ready where.
 
@@ -101,4 +115,5 @@ def service_routes(
         stable=track(stable),
         candidate=track(candidate),
         candidate_share=candidate_share if candidate.application else 0.0,
+        relief=relief,
     )

@@ -14,7 +14,11 @@ from serving.gateway.routes import ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.sites.site import Endpoint
 
 SERVICES, RULES, SHARE, PATHS, KEYS = "services.map", "rules.map", "share.map", "paths.map", "keys.map"
+RELIEF = "relief.map"
 """Map files; the configuration and commands call them by these names."""
+
+RELIEF_SERVER = "_relief"
+"""The relief process among the servers of a backend; no site can have this name."""
 
 SHARE_PARTS = 10_000
 """Shares are kept as whole parts of this many."""

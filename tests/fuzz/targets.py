@@ -71,6 +71,7 @@ TARGETS = (
     Target("site-statistics", feeds.statistics, (SiteUnreachable,), (*HAPROXY, *CSV)),
     Target("process-record", feeds.process_record),
     Target("supervisor-plan", feeds.supervisor_plan, (HcctlError,)),
+    Target("relief-settings", feeds.relief_settings, (InvalidInput,)),
     Target("ports-file", feeds.ports_file),
     Target("keys-file", feeds.keys_file, (HcctlError,)),
     Target("body", feeds.body, (InvalidInput,)),

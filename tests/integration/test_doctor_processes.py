@@ -87,6 +87,15 @@ def test_child_that_was_never_started_is_a_fault(project: ProjectPaths, start: S
     assert look(project)["gateway"].state == "failed"
 
 
+def test_relief_process_is_missed_only_where_it_is_needed(project: ProjectPaths, start: Start) -> None:
+    """Without a service that declares light answers nobody expects it."""
+    start("supervisor")
+    assert look(project)["relief"].state == "none"
+    private_dir(project.gateway_dir)
+    project.relief_services.touch()
+    assert look(project)["relief"].state == "failed"
+
+
 def test_orphan_is_left_over(project: ProjectPaths, start: Start) -> None:
     """A live process whose record is lost is found by its marker and named by pid."""
     record = start("gateway")

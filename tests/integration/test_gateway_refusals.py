@@ -132,28 +132,6 @@ def test_dot_segments_are_400(shared: World, path: str) -> None:
     assert shared.private.seen()["requests"] == 0
 
 
-SMUGGLING = {
-    "both framings": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /shop/evil HTTP/1.1\r\n\r\n",
-    "two lengths": b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-    "listed lengths": b"Content-Length: 3, 4\r\n\r\nabcd",
-    "signed length": b"Content-Length: +3\r\n\r\nabc",
-    "space before colon": b"Content-Length : 3\r\n\r\nabc",
-    "folded header": b"Content-Length: 3\r\n\tTransfer-Encoding: chunked\r\n\r\nabc",
-    "obscured encoding": b"Transfer-Encoding: xchunked\r\n\r\nabc",
-    "control in header": b"X: a\x00b\r\n\r\n",
-    "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("framing", SMUGGLING.values(), ids=SMUGGLING.keys())
-def test_ambiguous_framing_reaches_no_site(shared: World, framing: bytes) -> None:
-    """A request whose end two readers could see differently is refused and its connection closed."""
-    answer = raw(shared, b"POST /shop/x HTTP/1.1\r\nHost: localhost\r\n" + framing, 0.3)
-    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 411 ", b"HTTP/1.1 422 ", b"HTTP/1.1 501 "))
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert shared.private.seen()["paths"] == []
-
-
 def test_slow_clients_hold_no_slot(tmp_path: Path) -> None:
     """Half a request keeps no place at a site; its client is sent away after request_timeout_s."""
     with world(tmp_path, request_timeout_s=1.0) as here:

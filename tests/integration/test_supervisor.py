@@ -177,3 +177,22 @@ def test_a_changed_plan_is_taken_up(supervised: Supervised) -> None:
     assert second is not None
     assert not is_alive(second)
     assert supervised.record() == kept
+
+
+def test_child_lives_only_while_its_file_is_there(supervised: Supervised) -> None:
+    """Without the file it is not started; with it, it is, and again after SIGKILL; the file gone, it is stopped."""
+    wanted = supervised.plan.parent / "wanted"
+    supervised.child = supervised.child.model_copy(update={"only_while": wanted})
+    write_plan(supervised.plan, Plan(children=[supervised.child]))
+    supervised.start()
+    time.sleep(1.0)
+    assert read_record(supervised.child.record) is None
+    wanted.touch()
+    first = supervised.record()
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: supervised.record() != first)
+    second = supervised.record()
+    wanted.unlink()
+    until(lambda: not is_alive(second) and not supervised.child.record.exists())
+    wanted.touch()
+    assert supervised.record() != second

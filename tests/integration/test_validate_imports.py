@@ -27,6 +27,22 @@ def test_model_is_imported_on_demand(project: Path) -> None:
     assert hcctl("validate", "--imports").exit_code == 0
 
 
+def test_lighter_variant_is_imported_too(project: Path) -> None:
+    """Code that only the relief process runs is found wanting before it is deployed."""
+    file = project / "service.yaml"
+    variant = "relief: {light: {variant: {import_path: bestsellers:Lighter}}}"
+    text = (
+        file.read_text()
+        .replace("relief: null              #", "relief: shared #")
+        .replace("\nrelief: null", f"\n{variant}")
+    )
+    file.write_text(text)
+    assert hcctl("validate").exit_code == 0
+    result = hcctl("validate", "--imports")
+    assert result.exit_code == 2
+    assert "relief.light.variant.import_path" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "why"),
     [

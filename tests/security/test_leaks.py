@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,13 +42,22 @@ OUTPUTS = (
 
 
 def everything(up: Up) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of the running project and of each output."""
+    """Name and content of each file of the running project, of each output and of each part of a support bundle."""
     for path in up.project.files():
         if path.is_file() and not path.is_symlink():
             yield str(path), path.read_bytes()
     for command in OUTPUTS:
         done = up.project.hcctl(*command)
         yield " ".join(command), (done.out + done.errors).encode()
+    bundle = up.project.folder / "bundle.tar.gz"
+    done = up.project.must("support-bundle", str(bundle))
+    yield "support-bundle", (done.out + done.errors).encode()
+    with tarfile.open(bundle) as parts:
+        for part in parts:
+            content = parts.extractfile(part)
+            assert content is not None
+            yield f"support-bundle: {part.name}", content.read()
+    bundle.unlink()
 
 
 def raw(up: Up, request: str) -> None:
@@ -95,6 +105,7 @@ def test_nothing_of_a_request_and_no_secret_is_kept_or_shown(up: Up) -> None:
     assert len(found) > 30
     assert len(found["logs daemon"]) > 100
     assert len(found["why --limit 1000 -o json"]) > 100
+    assert sum(name.startswith("support-bundle: ") for name in found) > 10
     for secret in (MARKER, up.key, ENVIRONMENT_SECRET):
         assert [name for name, content in found.items() if secret.encode() in content] == []
 

@@ -21,6 +21,21 @@ from serving.loading import Kind, json_schema
 TEMPLATES = Path(__file__).parents[2] / "cli" / "templates"
 FILES: dict[Kind, str] = {"HybridService": "service.yaml", "HybridProject": "hcctl.yaml"}
 NAN = "@nan@"
+RELIEF = {
+    "light": {
+        "over": 0.5,
+        "max_stale_s": 60,
+        "fill_share": 0.1,
+        "cache_mib": 32,
+        "slots": 16,
+        "max_queue": 32,
+        "variant": {"import_path": "bestsellers:Bestsellers", "config": {"top": 1}, "slots": 8},
+    },
+    "shed": {"low_over": 1.0, "normal_over": 4.0},
+    "leave_share": 0.5,
+    "leave_after_s": 5,
+}
+"""What `hcctl init` writes as a comment: it is off until it is declared."""
 
 Path_ = tuple[str | int, ...]
 
@@ -47,6 +62,9 @@ def broken_specs(kind: Kind, *, seed: int) -> list[Broken]:
     """All broken files of a kind; `seed` chooses the wrong values."""
     schema = json_schema(kind)
     data = yaml.safe_load(valid_text(kind))
+    if kind == "HybridService":
+        data["relief"] = RELIEF
+        data["routing"]["rules"][0]["relief"] = "shared"
     rng = random.Random(seed)
     return [*_mutations(data, data, schema, schema, (), rng)]
 

@@ -11,15 +11,22 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 import psutil
 
-from serving.sites.processes import members, read_record
-from tests.support.running_project import OpenLoad, RunningProject
+from serving.sites.processes import ProcessRecord, is_alive, members, read_record
+from tests.support.running_project import OpenLoad, Problem, RunningProject
 
-VICTIMS = ("replica", "raylet", "controller", "gateway", "daemon", "supervisor", "cloud site", "private site")
+SITES = ("private", "cloud")
+PARTS = ("gateway", "daemon", "supervisor")
+WHOLE = ("private site", "cloud site", "raylet", "opening site")
+"""What ends a site; without its raylet a cluster of one node is gone."""
+VICTIMS = ("replica", "controller", *PARTS, *WHOLE)
+SERVES_S = 30.0
+"""So long an open site is spared its end: where opening takes a minute, none would serve else."""
+_SIGNS = {"replica": "ServeReplica", "controller": "ServeController", "raylet": "raylet/raylet"}
+"""What stands in their names and command lines."""
 GATEWAY_GAP_S = 2.0
 """After a kill of the only gateway it listens again within this time."""
 
@@ -41,8 +48,8 @@ class Killer:
     seed: int
     every_s: float
     kills: list[Kill] = field(default_factory=list)
-    misses: Counter[str] = field(default_factory=Counter)
-    """Victims that were not there when their turn came."""
+    failure: BaseException | None = None
+    """What ended the killer before its time."""
 
     def __enter__(self) -> Killer:
         self._random = random.Random(self.seed)
@@ -55,51 +62,65 @@ class Killer:
         self._stop.set()
         self._thread.join(120)
         assert not self._thread.is_alive(), "the killer did not end"
+        assert self.failure is None, self.failure
 
     def _run(self) -> None:
+        try:
+            self._kill_all()
+        except Exception as failure:  # told by `__exit__`, in the thread of the test
+            self.failure = failure
+
+    def _kill_all(self) -> None:
         victims: list[str] = []
         while not self._stop.wait(self.every_s * self._random.uniform(0.5, 1.5)):
             if not victims:  # each once, in a new order, again and again
                 victims = self._random.sample(VICTIMS, len(VICTIMS))
-            victim = victims.pop()
-            detail = self._kill(victim)
-            if detail:
-                self.kills.append(Kill(time.monotonic(), victim, detail))
-            else:
-                self.misses[victim] += 1
-            if victim == "supervisor" and detail:
-                self.shop.must("up", "--no-wait")
+            for victim in victims:  # the first that is there; the others stay for later turns
+                at_s = time.monotonic()
+                if detail := self._kill(victim):
+                    self.kills.append(Kill(at_s, victim, detail))
+                    victims.remove(victim)
+                    if victim == "supervisor":
+                        self.shop.must("up", "--no-wait")
+                    break
 
     def _kill(self, victim: str) -> str:
         """Kill it; what exactly, empty if it was not there."""
         with contextlib.suppress(AssertionError, ProcessLookupError, psutil.Error):
-            if victim in ("gateway", "daemon", "supervisor"):
+            if victim in PARTS:
                 pid = self.shop.pid(victim)
                 os.kill(pid, signal.SIGKILL)
                 return f"pid {pid}"
-            if victim.endswith(" site"):
-                site = victim.partition(" ")[0]
-                if self._members(site):
+            for site in self._random.sample(SITES, len(SITES)):
+                if victim in ("opening site", f"{site} site") and self._may_end(site, opening="opening" in victim):
                     self.shop.kill_site(site)
                     return site
-                return ""
-            return self._kill_part(victim)
+                allowed = victim in _SIGNS and (victim not in WHOLE or self._may_end(site, opening=False))
+                if allowed and (detail := self._kill_part(site, _SIGNS[victim])):
+                    return detail
         return ""
 
-    def _kill_part(self, victim: str) -> str:
-        """One process of a random site: a replica, Serve's controller, or the raylet."""
-        sign = {"replica": "ServeReplica", "controller": "ServeController", "raylet": "raylet/raylet"}[victim]
-        for site in self._random.sample(["private", "cloud"], 2):
-            found = [pid for pid in self._members(site) if sign in _command(pid)]
-            if found:
-                pid = self._random.choice(sorted(found))
-                os.kill(pid, signal.SIGKILL)
-                return f"{site}, pid {pid}"
-        return ""
+    def _kill_part(self, site: str, sign: str) -> str:
+        """One process of a site."""
+        record = self._record(site)
+        found = [pid for pid in members(record, record.marker) if sign in _command(pid)] if record else []
+        if not found:
+            return ""
+        pid = self._random.choice(sorted(found))
+        os.kill(pid, signal.SIGKILL)
+        return f"{site}, pid {pid}"
 
-    def _members(self, site: str) -> dict[int, int]:
-        record = read_record(self.shop.project.paths.site_dir(site) / "process.json")
-        return {} if record is None else members(record, record.marker)
+    def _may_end(self, site: str, *, opening: bool) -> bool:
+        """Whether it is there and opens, or has been open for long enough."""
+        record, opened = self._record(site), self.shop.project.paths.site_dir(site) / "opened.json"
+        if record is None or not is_alive(record):
+            return False
+        if not opened.exists():
+            return opening
+        return not opening and time.time() - opened.stat().st_mtime >= SERVES_S
+
+    def _record(self, site: str) -> ProcessRecord | None:
+        return read_record(self.shop.project.paths.site_dir(site) / "process.json")
 
 
 def excused(kills: list[Kill], sent_s: float, ended_s: float) -> bool:
@@ -109,12 +130,12 @@ def excused(kills: list[Kill], sent_s: float, ended_s: float) -> bool:
     )
 
 
-def lost(load: OpenLoad, kills: list[Kill]) -> list[tuple[float, str]]:
+def lost(load: OpenLoad, kills: list[Kill]) -> list[Problem]:
     """Requests that got neither an answer nor an honest refusal, without those in a gateway's gap."""
     return [
-        (ended_s, outcome)
-        for sent_s, ended_s, outcome in load.problems
-        if outcome not in ("429", "503") and not excused(kills, sent_s, ended_s)
+        problem
+        for problem in load.problems
+        if problem.outcome not in ("429", "503") and not excused(kills, problem.sent_s, problem.ended_s)
     ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from serving.gateway.config import ListenSettings
-from serving.gateway.routes import ServerRoute, ServiceRoutes, TrackRoute
+from serving.gateway.routes import ReliefRoute, ServerRoute, ServiceRoutes, TrackRoute
 from serving.sites.site import Endpoint
 from serving.spec import HybridService
 
@@ -21,7 +22,12 @@ class Listening(Protocol):
     def endpoint(self) -> Endpoint: ...
 
 
-def service(name: str = "shop", sites: tuple[str, ...] = ("private", "cloud"), **routing: Any) -> HybridService:
+def service(
+    name: str = "shop",
+    sites: tuple[str, ...] = ("private", "cloud"),
+    relief: Mapping[str, Any] | None = None,
+    **routing: Any,
+) -> HybridService:
     """A declared service; `routing` overrides fields of its routing."""
     rules = [{"path": "/"}, {"path": "/again", "idempotent": True}, {"path": "/later", "priority": "low"}]
     return HybridService.model_validate(
@@ -32,6 +38,7 @@ def service(name: str = "shop", sites: tuple[str, ...] = ("private", "cloud"), *
             "slo": {"latency_p99_s": 0.5},
             "sites": {site: {"max_replicas": 4} for site in sites},
             "routing": {"prefix": f"/{name}", "rules": rules, **routing},
+            "relief": relief,
         }
     )
 
@@ -53,7 +60,11 @@ def empty(route: TrackRoute) -> TrackRoute:
 
 
 def routes(
-    spec: HybridService, stable: TrackRoute, candidate: TrackRoute | None = None, share: float = 0.0
+    spec: HybridService,
+    stable: TrackRoute,
+    candidate: TrackRoute | None = None,
+    share: float = 0.0,
+    relief: ReliefRoute | None = None,
 ) -> ServiceRoutes:
     """Routes of one service; the candidate is empty unless given."""
-    return ServiceRoutes(spec, stable, candidate or empty(stable), share)
+    return ServiceRoutes(spec, stable, candidate or empty(stable), share, relief)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from unittest import mock
 
 from cli import wiring
@@ -23,11 +24,13 @@ from tests.support.running_project import PROJECT, REPOSITORY, SERVICE, RunningP
 class RayFreeProject(RunningProject):
     """A running project whose sites are in memory and answer from one small HTTP server."""
 
-    def __init__(self, folder: Path, ingress: HttpSite, gateway: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, ingress: HttpSite, gateway: Mapping[str, object], service: Mapping[str, object]
+    ) -> None:
         super().__init__(folder)
         self.ingress = ingress
         self.write("hcctl.yaml", {**PROJECT, "name": "bare", "gateway": dict(gateway)})
-        self.write("service.yaml", {**SERVICE, "release": {"judge_s": 0.5, "min_sample": 10}})
+        self.write("service.yaml", {**SERVICE, "release": {"judge_s": 0.5, "min_sample": 10}, **service})
         self.reread()
 
     @property
@@ -35,19 +38,25 @@ class RayFreeProject(RunningProject):
         return self.project.paths
 
     def start(self) -> None:
-        """`hcctl up`, with the daemon exchanged, until a version of the service `shop` is served."""
+        """`hcctl up`, until a version of the service `shop` is served."""
+        self.up()
+        self.push("one")
+        self.must("deploy", "--timeout", "60")
+
+    def up(self) -> None:
+        """`hcctl up`, with the daemon exchanged."""
         real = wiring.supervisor_plan
 
         def plan(*args: object, **options: bool) -> Plan:
-            gateway, daemon = real(*args, **options).children  # type: ignore[arg-type]
+            planned = real(*args, **options)  # type: ignore[arg-type]
+            gateway, daemon, relief = planned.children
             port = str(self.ingress.endpoint.port)
             command = [sys.executable, "-m", "tests.support.ray_free_daemon", port, *daemon.command[3:]]
-            return Plan(children=[gateway, daemon.model_copy(update={"command": command})])
+            children = [gateway, daemon.model_copy(update={"command": command}), relief]
+            return planned.model_copy(update={"children": children})
 
         with mock.patch.object(wiring, "supervisor_plan", plan):
             up.start(self.project)
-        self.push("one")
-        self.must("deploy", "--timeout", "60")
 
     def files(self) -> Iterator[Path]:
         """Everything below the project's own folders, and these."""
@@ -58,13 +67,19 @@ class RayFreeProject(RunningProject):
 
 @contextlib.contextmanager
 def ray_free_project(
-    environment: Mapping[str, str], umask: int, gateway: Mapping[str, object]
+    environment: Mapping[str, str],
+    umask: int,
+    gateway: Mapping[str, object],
+    service: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterator[RayFreeProject]:
-    """Start one in a folder that everybody may enter, under this umask and with this added environment."""
+    """Start one in a folder that everybody may enter, under this umask and with this added environment.
+
+    `service` replaces sections of service.yaml.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bare-"))
     folder.chmod(0o755)
     ingress = HttpSite("bare")
-    project = RayFreeProject(folder / "project", ingress, gateway)
+    project = RayFreeProject(folder / "project", ingress, gateway, service)
     try:
         with mock.patch.dict(os.environ, {**environment, "PYTHONPATH": str(REPOSITORY)}), _umask(umask):
             project.start()

@@ -193,6 +193,17 @@ class RunningProject:
         self.project = Project(self.project.paths, load_project(self.folder / "hcctl.yaml"))
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A request that was not answered 200. Times are monotonic."""
+
+    sent_s: float
+    ended_s: float
+    outcome: str
+    site: str
+    """Whose answer it was; empty: the gateway's own, or none."""
+
+
 @dataclass
 class OpenLoad:
     """Requests at a fixed rate in a thread, whatever the answers do; a context manager."""
@@ -205,8 +216,8 @@ class OpenLoad:
     labels: Counter[str] = field(default_factory=Counter)
     latencies_s: list[tuple[float, float]] = field(default_factory=list)
     """(time of the answer, seconds it took), monotonic."""
-    problems: list[tuple[float, float, str]] = field(default_factory=list)
-    """(sent, ended, outcome) of each request that was not answered 200, monotonic."""
+    problems: list[Problem] = field(default_factory=list)
+    """Each request that was not answered 200."""
 
     def __enter__(self) -> OpenLoad:
         self._stop = threading.Event()
@@ -255,10 +266,10 @@ class OpenLoad:
                 await asyncio.sleep(0.005)
             await asyncio.gather(*tasks)
 
-    def _note(self, begun_s: float, outcome: str) -> None:
+    def _note(self, begun_s: float, outcome: str, site: str = "") -> None:
         self.outcomes[outcome] += 1
         if outcome != "200":
-            self.problems.append((begun_s, time.monotonic(), outcome))
+            self.problems.append(Problem(begun_s, time.monotonic(), outcome, site))
 
     async def _send(self, session: Any) -> None:
         import aiohttp
@@ -267,10 +278,12 @@ class OpenLoad:
         try:
             async with session.post(self.url, json={}) as answer:
                 body = await answer.read()
-                self._note(begun_s, str(answer.status))
-                self.sites[answer.headers.get("X-Hcctl-Site", "")] += 1
+                honest = answer.status not in (429, 503) or "Retry-After" in answer.headers
+                site = answer.headers.get("X-Hcctl-Site", "")
+                self._note(begun_s, f"{answer.status}{'' if honest else ' without Retry-After'}", site)
+                self.sites[site] += 1
                 if answer.status == 200:
-                    self.labels[json.loads(body)["label"]] += 1
+                    self.labels[json.loads(body).get("label", "")] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self._note(begun_s, type(error).__name__)
         self.latencies_s.append((time.monotonic(), time.monotonic() - begun_s))

@@ -92,7 +92,12 @@ class Siege:
         """How wrong the daemon's wall clock is, and whether it ever was: then its hours are others."""
         self.caps: list[tuple[float, float | None]] = []
         """Spend cap per hour, by the time from which it was declared."""
-        self.fleet, self.spec = project(), service(burst={"cost": None, "calm_s": 20.0}, release={"load_timeout_s": 40})
+        self.fleet = project()
+        self.spec = service(
+            burst={"cost": None, "calm_s": 20.0},
+            release={"load_timeout_s": 40},
+            relief={"shed": {"normal_over": 4.0}},
+        )
         self.folder = folder
         self.gateway = FakeGateway(self.daemon_clock)
         self.sites = {name: LyingSite(name, self.clock, self.daemon_clock) for name in self.fleet.site_order}

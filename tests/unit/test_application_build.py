@@ -10,7 +10,7 @@ from ray import serve
 
 from serving.application import INGRESS_DEPLOYMENT, build
 from serving.errors import CorruptArtefact, InvalidInput
-from serving.replica import load
+from serving.predictor import load
 from serving.sites.site import Application
 from serving.spec import ModelSpec
 from tests.support.models import Echo

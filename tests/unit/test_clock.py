@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass, replace
 
 from autoscaler.bids import PolicyState
 from autoscaler.clock import follow_clock
+from autoscaler.relief import ReliefState
 from autoscaler.state import Admission, DaemonState, Ejection, RentedNode
 from tests.support.moments import NOW_S, releasing, serving
 
@@ -27,6 +28,7 @@ def everything() -> DaemonState:
         emptying_since_s={"cloud": NOW_S - 10},
         unlisted_since_s={"x@cloud": NOW_S - 11},
         home_down_since_s=NOW_S - 12,
+        relief=ReliefState("light", since_s=NOW_S - 15, calm_since_s=NOW_S - 16),
     )
     nodes = {"cloud/shop": (RentedNode("g5", NOW_S - 13),)}
     return DaemonState(services={"shop": mine}, nodes=nodes, retry_at_s={"cloud": NOW_S + 14}, seen_s=NOW_S)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from serving.errors import GatewayUnreachable
 from serving.gateway import admin
 from serving.gateway.admin import AdminSocket
 from serving.gateway.live import Live, LiveServer, parse_live, parse_map, routes_in_force
-from serving.gateway.routes import ServerRoute
+from serving.gateway.routes import ReliefRoute, ServerRoute
 from serving.sites.site import Endpoint
 from tests.support.gateway_routes import routes, service, track
 
@@ -53,6 +54,15 @@ def test_servers_are_read_with_state_limit_and_use() -> None:
         ),
         queued={"shop.stable": 5, "shop.candidate": 1},
     )
+
+
+def test_the_relief_process_is_no_site() -> None:
+    """Its server has no address, holds no slot, and its queue waits for no site; only whether it is up is told."""
+    state = STATE.replace("4 shop.candidate 1", "3 shop.stable 99 _relief - 2 0 0 0 -\n4 shop.candidate 1", 1)
+    stat = STAT.replace("shop.stable,BACKEND", "shop.stable,_relief,4,9,2,2,16,\nshop.stable,BACKEND")
+    assert parse_live(state, stat) == replace(parse_live(STATE, STAT), relief_up={"shop.stable": True})
+    down = parse_live(state.replace("_relief - 2", "_relief - 0"), stat)
+    assert down.relief_up == {"shop.stable": False}
 
 
 def test_quoted_texts_in_the_counters_are_one_value() -> None:
@@ -127,6 +137,18 @@ def test_routes_in_force_are_read_back() -> None:
         routes_in_force((wanted,), parse_live(STATE, STAT), {}, paths)
     with pytest.raises(GatewayUnreachable):
         routes_in_force((routes(service("other"), wanted.stable),), parse_live(STATE, STAT), {"other": "0"}, paths)
+
+
+def test_levels_in_force_are_read_back() -> None:
+    """The map as HAProxy has it; a line that is missing or no number leaves the service out, or means another one."""
+    spec = service(relief={"shed": {"normal_over": 9.0}})
+    wanted = routes(spec, track("/shop-9", private=(Endpoint("127.0.0.1", 1), 1)))
+    parts = (parse_live(STATE, STAT), {"shop": "0"}, {"shop.stable": "/shop-1/", "shop.candidate": "/"})
+    (found,) = routes_in_force((wanted,), *parts, {"shop/shed_low": "0", "shop/shed_normal": "7"})
+    assert found.relief == ReliefRoute({"shed_low": 0, "shed_normal": 7})
+    assert routes_in_force((wanted,), *parts, {"shop/shed_low": "x", "shop/shed_normal": "7"}) == ()
+    with pytest.raises(GatewayUnreachable):
+        routes_in_force((wanted,), *parts, {"shop/shed_low": "0"})
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.gateway.commands import commands, key_commands, next_step
-from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, TrackRoute
+from serving.gateway.relief import map_lines
+from serving.gateway.routes import TRACKS, ReliefRoute, Routes, ServerRoute, ServiceRoutes, TrackRoute
 from serving.gateway.values import SHARE_PARTS, app_path, limit, share_parts, track
 from serving.sites.site import Endpoint
 from tests.support.gateway_routes import routes, service
@@ -43,6 +44,7 @@ class Model:
         for one in current:
             name = one.service.name
             model.maps["share.map", name] = str(share_parts(one))
+            model.maps |= {("relief.map", key): str(length) for key, length in map_lines(one).items()}
             for t in TRACKS:
                 model.maps["paths.map", f"{name}.{t}"] = app_path(track(one, t))
                 for server in track(one, t).servers:
@@ -106,8 +108,15 @@ tracks = st.builds(
     servers,
     servers,
 )
+SHOP = service(relief={"shed": {"normal_over": 9.0}})
+reliefs = st.builds(ReliefRoute, st.dictionaries(st.sampled_from(["shed_low", "shed_normal"]), st.integers(0, 99)))
 services = st.builds(
-    ServiceRoutes, st.just(service()), tracks, tracks, st.sampled_from([0.0, 0.00001, 0.2, 0.5, 0.99999, 1.0])
+    ServiceRoutes,
+    st.just(SHOP),
+    tracks,
+    tracks,
+    st.sampled_from([0.0, 0.00001, 0.2, 0.5, 0.99999, 1.0]),
+    st.none() | reliefs,
 )
 
 
@@ -176,6 +185,14 @@ def test_one_changed_limit_is_one_command() -> None:
     few, more = (routes(service(), make_track("/shop-1", private=(HERE, n), cloud=(THERE, 8))) for n in (2, 5))
     assert commands((few,), (more,)) == ["set maxconn server shop.stable/private 5"]
     assert commands((more,), (few,)) == ["set maxconn server shop.stable/private 2"]
+
+
+def test_a_level_that_begins_is_one_command() -> None:
+    """And one that ends; the lengths of the others stay."""
+    stable = make_track("/shop-1", private=(HERE, 4), cloud=(THERE, 8))
+    calm, busy = (routes(SHOP, stable, relief=ReliefRoute({"shed_low": n, "shed_normal": 40})) for n in (10, 0))
+    assert commands((calm,), (busy,)) == ["set map relief.map shop/shed_low 0"]
+    assert commands((busy,), (calm,)) == ["set map relief.map shop/shed_low 10"]
 
 
 def test_a_promotion_drains_the_candidate_when_none_waits_for_it() -> None:

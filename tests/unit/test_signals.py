@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.signals import SignalWindow, bucket_edges, is_error, is_load, quantile
-from autoscaler.snapshot import TrackSignals
+from autoscaler.signals import STEPS_KEPT, SignalWindow, bucket_edges, is_error, is_load, quantile
+from autoscaler.snapshot import STEP_S, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord, ServerObservation
 
 NOW_S = 1_800_000_000.0
@@ -109,7 +109,7 @@ def test_what_is_older_than_the_window_is_forgotten():
     assert made.signals(NOW_S + 11).requests == 0
     for second in range(1_000):
         made.add(record(at_s=NOW_S + second))
-    assert len(made._cells) <= 13
+    assert len(made._cells) <= 10 + STEPS_KEPT * STEP_S
 
 
 def test_a_clock_that_was_set_back_does_not_blind_the_window():
@@ -234,3 +234,68 @@ def test_any_order_of_lines_gives_sane_signals(lines, late_s: float):
     assert found.overflow_share is None or 0 <= found.overflow_share <= 1
     assert found.error_share is None or 0 <= found.error_share <= 1
     assert all(0 <= s.errors <= s.requests for s in found.by_site.values())
+
+
+def watched(seconds: int, per_second: int, *, queued: int = 0, grows: int = 0) -> SignalWindow:
+    """A window that saw so many seconds up to now, the gateway looked at in each."""
+    made = window()
+    for back in range(seconds, 0, -1):
+        for _ in range(per_second):
+            made.add(record(at_s=NOW_S - back, total_s=0.1))
+        made.observe(seen(NOW_S - back + 0.5, queued=queued + grows * (seconds - back)), "shop")
+    return made
+
+
+def test_steps_are_complete_and_on_the_grid():
+    """A forecast gets whole steps only: none that has just begun, none that was watched in part."""
+    steps = watched(23, 2).signals(NOW_S + 1).steps
+    assert [step.end_s - NOW_S for step in steps] == [-15, -10, -5, 0]
+    assert {step.requests for step in steps} == {10.0}
+
+
+def test_what_waits_has_arrived_too():
+    """Under overload no more ends than can; the growing queue tells of the rest."""
+    steps = watched(23, 2, queued=7, grows=3).signals(NOW_S + 1).steps
+    assert {step.requests for step in steps} == {2 * 5 + 3 * 5}
+
+
+def test_silence_that_was_watched_is_a_step_of_nothing():
+    """No request is known when the gateway was looked at: zero is then a value."""
+    assert [step.requests for step in watched(12, 0).signals(NOW_S + 1).steps] == [0.0, 0.0]
+    assert window().signals(NOW_S).steps == ()
+
+
+def test_what_relief_did_is_counted_and_flatters_nothing():
+    """Light answers and refusals are requests; no quantile, service time, error or share of a site has them."""
+    plain = [record(NOW_S - 2, total_s=0.4) for _ in range(10)]
+    light = [record(NOW_S - 2, site="", total_s=0.001, queue_s=0.0, bytes_out=9, relief="light") for _ in range(30)]
+    shed = [record(NOW_S - 2, site="", status=429, queue_s=None, total_s=0.0, relief="shed_low") for _ in range(10)]
+    passed = [record(NOW_S - 2, site="", total_s=0.5, relief="passed") for _ in range(5)]
+    without, seen = (filled(*records).signals(NOW_S) for records in (plain, [*plain, *light, *shed, *passed]))
+    same = ("p50_s", "p99_s", "queue_p99_s", "service_mean_s", "bytes_mean", "error_share", "overflow_share", "by_site")
+    assert {name: getattr(seen, name) for name in same} == {name: getattr(without, name) for name in same}
+    assert (seen.requests, seen.refused, dict(seen.relief)) == (50, 10, {"light": 30, "shed_low": 10})
+    assert (seen.light_share, seen.shed_share) == (0.6, 0.2)
+    assert seen.recent_relief_rps == {"light": 10.0, "shed_low": pytest.approx(10 / 3)}
+    assert seen.recent_rate_rps == pytest.approx(50 / 3)
+    assert (window().signals(NOW_S).light_share, without.shed_share) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "late"),
+    [
+        pytest.param({"total_s": 0.6, "queue_s": 0.3}, 5.0, id="it waited"),
+        pytest.param({"total_s": 0.6, "queue_s": 0.0}, 0.0, id="the model is slow"),
+        pytest.param({"total_s": 0.4, "queue_s": 0.3}, 0.0, id="in time"),
+        pytest.param({"site": "", "status": 503, "queue_s": None}, 5.0, id="no room"),
+        pytest.param({"site": "", "status": 429, "queue_s": None, "relief": "shed_low"}, 0.0, id="refused by priority"),
+    ],
+)
+def test_late_is_what_more_capacity_would_have_mended(fields: dict[str, object], late: float):
+    """A wait that broke the SLO or a refusal is counted; a slow model and a declared refusal are not."""
+    made = window()
+    for back in range(12, 0, -1):
+        made.observe(seen(NOW_S - back), "shop")
+        total_s = float(str(fields.get("total_s", 0.0)))
+        made.add(record(at_s=NOW_S - back - total_s + 0.1, **{"total_s": total_s, **fields}))
+    assert made.signals(NOW_S + 1).steps[-1].late == late

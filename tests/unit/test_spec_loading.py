@@ -139,7 +139,7 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "method: POST",
             "method: PUT",
-            "service.yaml:80 release.probe.method",
+            "service.yaml:104 release.probe.method",
             "'PUT' is not one of GET, POST",
             "set method to one of GET, POST",
             id="choice",
@@ -147,10 +147,66 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
         pytest.param(
             "return_ratio: 1.0",
             "return_ratio: 2",
-            "service.yaml:57 burst.cost.return_ratio",
+            "service.yaml:60 burst.cost.return_ratio",
             "return_ratio is larger than private_over_cloud_ratio, so traffic would flap",
             "lower it",
             id="own-rule",
+        ),
+        pytest.param(
+            "      relief: null ",
+            "      relief: shared ",
+            "service.yaml:77 relief",
+            "relief has no light, but a rule of routing may use it",
+            "declare light, or leave it out of the rule",
+            id="relief-undeclared",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {light: {}}\n",
+            "service.yaml:77 relief",
+            "relief answers nothing: no rule may use light",
+            "set relief: shared or per_caller on a rule",
+            id="relief-unused",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {shed: {}}\n",
+            "service.yaml:77 relief",
+            "relief refuses nothing: no rule has low priority",
+            "set priority: low on a rule, or shed.normal_over",
+            id="relief-refuses-nothing",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {}\n",
+            "service.yaml:77 relief",
+            "no level is declared",
+            "declare light or shed, or leave relief out",
+            id="relief-empty",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {light: {max_stale_s: 0}}\n",
+            "service.yaml:77 relief.light",
+            "nothing can answer",
+            "raise max_stale_s, or declare a variant",
+            id="relief-without-answers",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {light: {over: 2}, shed: {}}\n",
+            "service.yaml:77 relief.shed",
+            "shed begins before light",
+            "light answers come first, so raise shed.low_over above light.over",
+            id="relief-order",
+        ),
+        pytest.param(
+            "\nrelief: null\n",
+            "\nrelief: {shed: {low_over: 2, normal_over: 1}}\n",
+            "service.yaml:77 relief.shed.normal_over",
+            "normal_over is below low_over",
+            "low priority is refused first, so raise normal_over",
+            id="relief-priorities",
         ),
         pytest.param(
             "max_replicas: 4",
@@ -202,6 +258,15 @@ def test_error_says_where_why_and_what_to_write(
     assert found[0] == where
     assert found[1].startswith(why)
     assert found[2].startswith(fix)
+
+
+def test_relief_needs_a_route_that_may_be_asked_twice(folder: Path) -> None:
+    """What the relief process cannot answer is sent again: only an idempotent route may have it."""
+    edited(folder, "relief: null              #", "relief: shared #")
+    where, why, fix = problem_of(folder, "idempotent: true", "idempotent: false")
+    assert where == "service.yaml:40 routing.rules.0.relief"
+    assert why.startswith("relief may ask twice for one answer")
+    assert fix == "set idempotent: true, or leave relief out"
 
 
 def test_first_problem_in_the_file_is_told_and_the_rest_counted(folder: Path) -> None:

@@ -100,3 +100,10 @@ def test_a_licence_that_is_not_declared_is_told(sbom: ModuleType, tmp_path: Path
     classifier = "Classifier: License :: OSI Approved :: MIT License"
     assert of("License: all of it", classifier) == "MIT License"
     assert of("License-Expression: MIT", classifier) == "MIT"
+
+
+def test_an_audit_that_could_check_nothing_is_no_success() -> None:
+    """`make audit` fails where the advisory service knows none of the packages; pip-audit alone would end with 0."""
+    audits = [line for line in (ROOT / "Makefile").read_text().splitlines() if "/pip-audit " in line]
+    assert len(audits) == 1
+    assert "--strict" in audits[0].split()

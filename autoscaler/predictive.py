@@ -1,0 +1,142 @@
+"""The `predictive` policy: the replicas that are cheapest a lead time ahead, late requests priced in. Pure.
+
+Each step of arrivals moves the forecast on; each tick asks how many replicas pay at the forecast rate. What is
+launched must pay its lead time, too, so it takes more to launch than to keep: between the two numbers nothing
+changes, which is also what keeps it from flapping. The price of a late request follows the share that was late
+lately: below the promised share it falls, above it rises (a dual step: Boyd and Vandenberghe, Convex
+Optimization, section 5.4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from autoscaler.bids import Bid, Kind, PolicyState, Promise
+from autoscaler.cost import node_usd_per_hour
+from autoscaler.forecast import Forecast, forecast, observe
+from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
+from autoscaler.staffing import Supply, cheapest
+from serving.spec import HybridService
+
+LATE_PRICE = 125.0
+"""A late request costs as much as a replica that answers so many."""
+LEAST_PRICE, MOST_PRICE = 5.0, 10_000.0
+PROMISE_MEMORY_S = 86_400.0
+AIM_SHARE = 0.63
+"""So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
+SLACK_PULL, DEBT_PULL = 1.0, 2.5
+"""How strongly the price of a late request follows what is left of a day's late requests, and what was overdrawn."""
+LAUNCH_FACTOR, KEEP_FACTOR = 5.8, 1.8
+"""How much dearer than its price a replica is taken for: what is launched pays its lead time and may be needed only
+for a moment; what is there would have to be launched anew. Between the two lies what is left alone."""
+NEAR_SHARE = 0.25
+"""What is there is also kept for the rate at this share of the lead time: a fall is not believed before it comes."""
+OWNED_SHARE = 0.02
+"""An owned replica costs at least this share of a rented one: what is not needed is left to others."""
+SERVICE_MEMORY_S = 300.0
+
+
+def predictive(
+    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, *, lead_s: float
+) -> tuple[Bid, PolicyState]:
+    """One service's bid.
+
+    Args:
+        service: the service and its signals.
+        snapshot: the moment.
+        state: what the last tick returned.
+        lead_s: seconds from the decision to the first request on rented capacity.
+    """
+    spec = service.spec
+    horizons_s = (NEAR_SHARE * lead_s, lead_s)
+    state = _back_home(spec, _take_in(service, state, horizons_s), snapshot.now_s)
+    ahead, near = (forecast(state.history, horizon_s) for horizon_s in reversed(horizons_s))
+    if ahead is None or near is None or state.service_s is None:
+        return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
+    supply = supply_of(spec, snapshot, state.service_s)
+    late_usd = late_price_usd(spec, supply, state.promise)
+    launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
+    keep = max(launch, *(cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in (ahead, near)))
+    wanted = max(launch, min(state.level, keep), 1)
+    text = _reason(ahead, lead_s, launch, keep)
+    kind: Kind = "grow" if wanted > state.level else "shrink" if wanted < state.level else "keep"
+    bid = _bid(spec, state, wanted, kind, text)
+    return bid, state if kind == "keep" else replace(state, level=wanted, because=text)
+
+
+def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:
+    """What a late request costs: a multiple of what the dearest replica costs per request that it can answer."""
+    aim = AIM_SHARE * spec.burst.late_share
+    allowed = aim * promise.day_requests
+    over = (promise.late - aim * promise.requests) / allowed if allowed > 0 else 0.0
+    pull = DEBT_PULL if over > 0 else SLACK_PULL
+    price = min(MOST_PRICE, max(LEAST_PRICE, LATE_PRICE * math.exp(min(50.0, pull * over))))
+    dearest_usd_per_hour = max(usd for _, usd in supply.prices_usd_per_hour)
+    return price * dearest_usd_per_hour / 3_600.0 / supply.replica_rps
+
+
+def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float) -> Supply:
+    """What could serve the service, in the order in which it is used, at its marginal price."""
+    rented = [
+        (min(pool.max_nodes, spec.sites[site].max_replicas), node_usd_per_hour(pool, snapshot.now_s))
+        for site in snapshot.sites
+        if site in spec.sites and site != snapshot.private_site
+        for pool in snapshot.sites[site].spec.pools
+    ]
+    rented = [(count, usd) for count, usd in rented if count > 0]
+    home = snapshot.sites[snapshot.private_site].spec
+    owned_usd = max(node_usd_per_hour(pool, snapshot.now_s) for pool in home.pools)
+    floor_usd = OWNED_SHARE * max((usd for _, usd in rented), default=1.0)
+    owned = (spec.sites[snapshot.private_site].max_replicas, max(owned_usd, floor_usd))
+    patience_s = max(0.0, spec.slo.latency_p99_s - service_s)
+    return Supply(spec.model.slots_per_replica, service_s, patience_s, (owned, *rented))
+
+
+def _take_in(service: ServiceSnapshot, state: PolicyState, horizons_s: tuple[float, ...]) -> PolicyState:
+    """Count the steps that are new, and what is known of the service time."""
+    seen_s = service.signals.service_mean_s
+    for step in service.signals.steps:
+        if step.end_s <= state.history.until_s:
+            continue
+        state = replace(
+            state,
+            history=observe(state.history, step.end_s, step.requests, horizons_s),
+            promise=_counted(state.promise, step),
+            service_s=_followed(state.service_s, seen_s),
+        )
+    return state if state.service_s is not None else replace(state, service_s=seen_s)
+
+
+def _back_home(spec: HybridService, state: PolicyState, now_s: float) -> PolicyState:
+    """After a failover what the cloud has stays for the dwell time."""
+    over = state.failover_s is not None and now_s - state.failover_s >= spec.burst.calm_s
+    return replace(state, failover_s=None) if over else state
+
+
+def _followed(known_s: float | None, seen_s: float | None) -> float | None:
+    if known_s is None or seen_s is None:
+        return seen_s if known_s is None else known_s
+    return known_s + (1.0 - math.exp(-STEP_S / SERVICE_MEMORY_S)) * (seen_s - known_s)
+
+
+def _counted(promise: Promise, step: Step) -> Promise:
+    """The promise with a step counted, and what is a day old fading."""
+    fade = math.exp(-STEP_S / PROMISE_MEMORY_S)
+    return Promise(
+        promise.requests * fade + step.requests,
+        promise.late * fade + step.late,
+        promise.seconds * fade + STEP_S,
+    )
+
+
+def _bid(spec: HybridService, state: PolicyState, replicas: int, kind: Kind, reason: str) -> Bid:
+    return Bid(spec.name, replicas, kind, reason, state.because, standby=state.failover_s is not None)
+
+
+def _reason(ahead: Forecast, lead_s: float, launch: int, keep: int) -> str:
+    low, high = max(0.0, ahead.mean_rps - 2 * ahead.spread_rps), ahead.mean_rps + 2 * ahead.spread_rps
+    return (
+        f"{ahead.mean_rps:.3g} req/s ({low:.3g} to {high:.3g}) forecast in {lead_s:.0f} s: "
+        f"{launch} replicas pay to launch, {keep} to keep"
+    )

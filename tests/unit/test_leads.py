@@ -1,0 +1,78 @@
+"""Lead times are learned from what was seen, per stage, and never from what failed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.leads import KEPT, LONGEST_S, Lead, follow
+
+
+def play(*rows: tuple[float, str, int, int], lead: Lead | None = None) -> Lead:
+    """A story of (now, phase, target, ready)."""
+    lead = lead or Lead()
+    for now_s, phase, target, ready in rows:
+        lead = follow(lead, phase=phase, target=target, ready=ready, now_s=now_s)
+    return lead
+
+
+def test_the_declared_lead_time_holds_until_a_start_was_seen():
+    """Nothing is known of a site that never opened."""
+    assert Lead().expected_s(site_open=False, declared_s=90.0) == 90.0
+    assert Lead({"load": (4.0,)}).expected_s(site_open=False, declared_s=90.0) == 90.0
+
+
+def test_opening_and_loading_are_told_apart():
+    """A closed site takes both stages, an open one only the second."""
+    lead = play((0, "closed", 1, 0), (1, "opening", 1, 0), (13, "open", 1, 0), (17, "open", 1, 1))
+    assert lead.seen_s == {"open": (13.0,), "load": (4.0,)}
+    assert lead.going_on is None
+    assert lead.expected_s(site_open=False, declared_s=90.0) == 17.0
+    assert lead.expected_s(site_open=True, declared_s=90.0) == 4.0
+
+
+def test_the_longest_of_the_last_starts_is_expected():
+    """One slow start counts until `KEPT` others were seen."""
+    lead = Lead()
+    for index, took_s in enumerate((30.0, *[5.0] * (KEPT - 1))):
+        lead = play((100.0 * index, "open", 1, 0), (100.0 * index + took_s, "open", 1, 1), lead=lead)
+    assert lead.expected_s(site_open=True, declared_s=1.0) == 30.0
+    lead = play((1_000.0, "open", 1, 0), (1_005.0, "open", 1, 1), lead=lead)
+    assert lead.expected_s(site_open=True, declared_s=1.0) == 5.0
+
+
+def test_a_start_that_was_given_up_says_nothing():
+    """A target that returns before anything came is no lead time."""
+    assert play((0, "open", 2, 0), (3, "open", 0, 0)).seen_s == {}
+
+
+def test_a_start_that_took_for_ever_says_nothing():
+    """A site that could not start for hours is broken, not slow."""
+    assert play((0, "open", 1, 0), (LONGEST_S + 1, "open", 1, 1)).seen_s == {}
+
+
+def test_more_that_is_asked_for_meanwhile_does_not_prolong_the_start():
+    """What was waited for first has come: its time is noted, and the rest begins anew."""
+    lead = play((0, "open", 1, 0), (5, "open", 3, 0), (8, "open", 3, 1))
+    assert lead.seen_s == {"load": (8.0,)}
+    assert lead.going_on is not None
+    assert (lead.going_on.since_s, lead.going_on.replicas) == (8, 3)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.1, 100),
+            st.sampled_from(["closed", "opening", "open", "closing", "lost"]),
+            st.integers(0, 5),
+            st.integers(0, 5),
+        )
+    )
+)
+def test_what_is_learned_is_bounded_and_was_seen(rows: list[tuple[float, str, int, int]]):
+    """Whatever a site shows: few durations are kept, and none is longer than the story."""
+    lead, now_s = Lead(), 0.0
+    for step_s, phase, target, ready in rows:
+        now_s += step_s
+        lead = follow(lead, phase=phase, target=target, ready=ready, now_s=now_s)
+    assert all(len(kept) <= KEPT and all(0 <= took <= now_s for took in kept) for kept in lead.seen_s.values())

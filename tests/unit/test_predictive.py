@@ -1,0 +1,107 @@
+"""The predictive policy grows ahead of a ramp, keeps still on a steady load, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from autoscaler.bids import Bid, PolicyState, Promise
+from autoscaler.predictive import late_price_usd, predictive, supply_of
+from autoscaler.snapshot import STEP_S, Step
+from tests.support.declared import pools, project, service
+from tests.support.moments import NOW_S, asked, moment, signals
+
+LEAD_S = 60.0
+SPEC = service(burst={"policy": "predictive"})
+
+
+def play(rates_rps: np.ndarray, *, state: PolicyState | None = None, seed: int = 1) -> list[tuple[Bid, PolicyState]]:
+    """Bid after each step of a Poisson process with these rates; a request holds one of 4 slots for 0.1 s."""
+    state = state or PolicyState()
+    counts = np.random.default_rng(seed).poisson(rates_rps * STEP_S)
+    story, begun_s = [], max(state.history.until_s, int(NOW_S))
+    for index, count in enumerate(counts):
+        end_s = begun_s + (index + 1) * STEP_S
+        seen = asked(SPEC, signals=signals(steps=(Step(end_s, float(count)),)))
+        bid, state = predictive(seen, moment(seen, now_s=float(end_s)), state, lead_s=LEAD_S)
+        story.append((bid, state))
+    return story
+
+
+def test_nothing_is_changed_before_anything_was_seen():
+    """A restart keeps what there is: no data is no calm."""
+    seen = asked(SPEC, signals=signals(requests=0, service_mean_s=None))
+    bid, _ = predictive(seen, moment(seen), PolicyState(level=7), lead_s=LEAD_S)
+    assert (bid.replicas, bid.kind) == (7, "keep")
+    assert "nothing was seen" in bid.reason
+
+
+def test_a_ramp_is_met_before_it_arrives():
+    """While the load doubles in five minutes, what is asked for after the first of them suffices a lead time later."""
+    rates = np.concatenate([np.full(120, 60.0), np.linspace(60.0, 120.0, 60)])
+    story = play(rates)
+    ahead = int(LEAD_S / STEP_S)
+    short = [index for index in range(134, 180 - ahead) if story[index][0].replicas * 40.0 < rates[index + ahead]]
+    assert not short
+
+
+def test_a_steady_load_is_left_alone():
+    """Half an hour of the same load: at most two changes once it is known."""
+    replicas = [bid.replicas for bid, _ in play(np.full(480, 130.0))][120:]
+    assert sum(a != b for a, b in pairwise(replicas)) <= 2
+
+
+def test_a_load_that_went_away_gives_back_what_it_had():
+    """After a fall the bid falls, to what the rest needs."""
+    story = play(np.concatenate([np.full(120, 200.0), np.full(120, 20.0)]))
+    assert story[110][0].replicas >= 6
+    assert story[-1][0].replicas <= 2
+
+
+def test_it_says_forecast_lead_time_and_both_numbers():
+    """`hcctl why` has what was foreseen and what it led to."""
+    story = play(np.concatenate([np.full(60, 20.0), np.full(60, 200.0)]))
+    grown = next(bid for bid, _ in story if bid.kind == "grow" and bid.replicas > 2)
+    assert "req/s" in grown.reason
+    assert "forecast in 60 s" in grown.reason
+    assert "pay to launch" in grown.reason
+
+
+def test_a_step_is_counted_once():
+    """Ticks are faster than steps: the same step seen again changes nothing."""
+    seen = asked(SPEC, signals=signals(steps=(Step(int(NOW_S), 100.0), Step(int(NOW_S) + 5, 100.0))))
+    _, once = predictive(seen, moment(seen), PolicyState(), lead_s=LEAD_S)
+    _, twice = predictive(seen, moment(seen), once, lead_s=LEAD_S)
+    assert twice.history == once.history
+    assert twice.promise == once.promise
+
+
+def test_the_price_of_a_late_request_follows_what_was_late():
+    """Below the promised share it falls, above it rises steeply, and stays within bounds."""
+    snapshot = moment(asked(SPEC))
+    supply = supply_of(SPEC, snapshot, 0.1)
+    day = Promise(requests=1e6, late=0.0, seconds=86_400.0)
+    prices = [late_price_usd(SPEC, supply, replace(day, late=late)) for late in (0.0, 630.0, 1_200.0, 1e6)]
+    assert prices == sorted(prices)
+    assert prices[0] < prices[1] < prices[2]
+    assert prices[3] <= 2_000 * prices[0]
+    assert late_price_usd(SPEC, supply, Promise()) == pytest.approx(prices[1])
+
+
+def test_every_pool_counts_with_its_price():
+    """Owned nodes first, then rented pools in the order in which they are used."""
+    fleet = pools(
+        project(),
+        "cloud",
+        {"name": "spot", "kind": "spot", "max_nodes": 2, "price_usd_per_hour": 0.4},
+        {"name": "g5", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 1.0},
+    )
+    snapshot = moment(asked(SPEC))
+    sites = {name: replace(site, spec=fleet.sites[name]) for name, site in snapshot.sites.items()}
+    found = supply_of(SPEC, replace(snapshot, sites=sites), 0.1)
+    assert [count for count, _ in found.prices_usd_per_hour] == [4, 2, 6]
+    assert [usd for _, usd in found.prices_usd_per_hour] == pytest.approx([0.16, 0.4, 1.0])
+    assert found.patience_s == pytest.approx(0.4)
