@@ -27,6 +27,7 @@ from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import DaemonState, Release, stored_form, stored_state
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
+from autoscaler.traffic import STEP_S, TrafficLog
 from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
@@ -84,7 +85,8 @@ class Daemon:
         self._declared: dict[str, int] = {}
         """Revision of each service's declaration as this tick read it."""
         self._judging: dict[str, str] = {}
-        self._persisted_s = self._ledger_s = self._swept_s = 0.0
+        self._traffic = TrafficLog(store)
+        self._persisted_s = self._ledger_s = self._swept_s = self._counted_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
@@ -249,6 +251,10 @@ class Daemon:
             self._decisions.append(decisions, at_s=now_s)
         if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
             self._persist(snapshot, result, now_s)
+        if not 0 <= now_s - self._counted_s < STEP_S:
+            self._counted_s = now_s
+            self._traffic.record(self._requests.take_counts(), [s.spec.name for s in snapshot.services], now_s)
+            self._traffic.store(now_s)
         if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
             self._sweep(now_s)
 
@@ -290,6 +296,7 @@ class Daemon:
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
+        self._traffic.forget(service)
         self._intents.forget(service)
         self._requests.unfollow(service)
 

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from autoscaler.signals import SignalWindow, is_error
+from autoscaler.signals import SignalWindow, is_error, is_load
 from autoscaler.snapshot import Signals, TrackSignals
+from autoscaler.traffic import Counted, count
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.logline import parse
 from serving.gateway.logstream import LogStream
@@ -32,6 +33,7 @@ class RequestLog:
         self._windows: dict[str, SignalWindow] = {}
         self._keys: dict[str, tuple[float, float, frozenset[str]]] = {}
         self._samples: dict[str, dict[str, list[int]]] = {}
+        self._counted: Counted = {}
 
     def follow(self, service: HybridService, cloud_sites: frozenset[str]) -> None:
         """Keep a window for this service; a changed SLO or window starts a new one."""
@@ -55,6 +57,8 @@ class RequestLog:
             if window is None:
                 return
             window.add(record)
+            if is_load(record):
+                count(self._counted, record)
             if record.track == "candidate" and record.site:
                 counts = self._samples.setdefault(record.service, {}).setdefault(record.site, [0, 0])
                 counts[0] += 1
@@ -75,6 +79,12 @@ class RequestLog:
         """What the candidate answered per site since `forget_sample`."""
         with self._lock:
             return {site: TrackSignals(*counts) for site, counts in self._samples.get(service, {}).items()}
+
+    def take_counts(self) -> Counted:
+        """Requests by service and step, of what was added since the last time."""
+        with self._lock:
+            taken, self._counted = self._counted, {}
+            return taken
 
     def forget_sample(self, service: str) -> None:
         """Begin the candidate's sample anew."""

@@ -45,6 +45,7 @@ VERBS: dict[str, dict[str, str]] = {
         "scale": "Hold a site of a service at a number of replicas, or let it go.",
         "why": "Show the latest decisions and their reasons.",
         "cost": "Show what was spent, by site, pool and service.",
+        "simulate": "Run policies over recorded traffic, beside the clairvoyant.",
         "autoscaler": "Run, pause or resume the daemon that scales.",
     },
     "Versions": {

@@ -69,7 +69,8 @@ class LedgerEntry:
 class Store(Protocol):
     """Durable state. Each write is atomic and on disk when the call returns, or when `atomic` around it ends.
 
-    `intent` kinds: service, hold, control. `observation` kinds: daemon, service, site, release.
+    `intent` kinds: service, hold, control. `observation` kinds: daemon, service, site, release,
+    traffic.
     """
 
     def atomic(self) -> AbstractContextManager[None]:

@@ -36,7 +36,7 @@ class Clairvoyant:
     late_share: float
     """By the per-tick model that it was optimised on."""
     bound_replica_s: float
-    """No schedule with so few late requests pays less than this, by that model."""
+    """No schedule with so few late requests pays less than this, by that model; what is paid, if there is none."""
 
     @property
     def gap(self) -> float:
@@ -57,7 +57,7 @@ def clairvoyant(
         late_share: at most this share of all requests may be late.
         warm: cloud replicas that serve when the trace begins: their launch was paid before.
     """
-    problem = _Problem(_late_per_tick(arrivals, table)[:, private_replicas:], lead_s, warm)
+    problem = _Problem(_late_per_tick(arrivals, table)[:, private_replicas:], _lengths_s(len(arrivals)), lead_s, warm)
     allowed = late_share * float(arrivals.sum())
     cheap, dear = 0.0, 1.0
     path = problem.solve(dear)
@@ -75,7 +75,14 @@ def clairvoyant(
             cheap = price
         if dear < cheap * 1.0001 or dear < MIN_LATE_PRICE_S:
             break
-    return _result(best, problem, arrivals, bound)
+    # Where not even the dearest price buys so few late requests, there is no schedule to bound.
+    return _result(best, problem, arrivals, bound if problem.late_of(best) <= allowed else problem.bill_s(best))
+
+
+def _lengths_s(seconds: int) -> Floats:
+    """Length of each tick: the last one ends with the trace."""
+    starts = np.arange(0, seconds, TICK_S, dtype=np.float64)
+    return np.asarray(np.minimum(TICK_S, seconds - starts))
 
 
 def _late_per_tick(arrivals: Floats, table: LateTable) -> Floats:
@@ -96,17 +103,19 @@ class _Problem:
 
     late: Floats
     """Late requests in each tick for each count of cloud replicas."""
+    length_s: Floats
+    """Of each tick."""
     lead_s: int
     warm: int
 
     def solve(self, price_s: float) -> Ints:
         """Cheapest path: replicas in each tick, when a late request costs `price_s` replica-seconds."""
         ticks, counts = self.late.shape
-        held_s = np.arange(counts) * float(TICK_S)
-        rent_s = np.arange(counts) * float(self.lead_s)
+        replicas = np.arange(counts, dtype=np.float64)
+        rent_s = replicas * self.lead_s
         value, following = np.zeros(counts), np.empty((ticks, counts), dtype=np.int64)
         for tick in range(ticks - 1, -1, -1):
-            stage = held_s + price_s * self.late[tick] + value
+            stage = replicas * self.length_s[tick] + price_s * self.late[tick] + value
             # From m replicas before to n now: the rent of n - m more if n > m, nothing otherwise.
             rise = stage + rent_s
             above, below = _suffix_argmin(rise), _prefix_argmin(stage)
@@ -125,7 +134,7 @@ class _Problem:
     def bill_s(self, path: Ints) -> float:
         """Replica-seconds that are paid for a path."""
         rises = np.maximum(np.diff(path, prepend=self.warm), 0).sum()
-        return float(path.sum() * TICK_S + rises * self.lead_s)
+        return float(path @ self.length_s + rises * self.lead_s)
 
     def bound(self, path: Ints, price_s: float, allowed: float) -> float:
         """No path with at most `allowed` late requests pays less than this, if `path` is the cheapest at the price."""

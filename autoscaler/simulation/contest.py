@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from autoscaler.queueing import Floats, LateTable
-from autoscaler.simulation.clairvoyant import Clairvoyant, clairvoyant
+from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
+from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
 from autoscaler.simulation.controllers import PeerController
 from autoscaler.simulation.fleet import HOUR_S
 from autoscaler.simulation.lateness import Lateness, lateness
@@ -22,7 +23,8 @@ OWN = ("predictive", "threshold")
 POLICIES = (*OWN, *PEERS)
 LATE_SHARE = 0.001
 """Largest share of late requests that the clairvoyant allows itself."""
-MAX_REPLICAS = 5_000
+MAX_CELLS = 40_000_000
+"""Numbers in the largest tables of a comparison, 8 bytes each: more is refused, not swapped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +53,30 @@ class Contest:
     results: Sequence[Result]
 
 
-def contest(arrivals: Floats, world: WorldSpec, policies: Sequence[str], *, seed: int) -> Contest:
+def contest(
+    arrivals: Floats,
+    world: WorldSpec,
+    policies: Sequence[str],
+    *,
+    seed: int,
+    declared: Mapping[str, Any] | None = None,
+    watch: Callable[[str], None] = lambda _: None,
+) -> Contest:
     """Run each policy in the same world, and the clairvoyant at the price of the first pool.
+
+    Args:
+        arrivals: requests in each second.
+        world: what is the same for all.
+        policies: names, of `POLICIES`.
+        seed: of everything random in the world.
+        declared: sections of a service's declaration, for the product's own policies; defaults without.
+        watch: told the name of what runs next.
 
     Raises:
         InvalidInput: a policy is not known, or the load needs more replicas than can be simulated.
     """
+    policies = chosen(policies)
+    watch("clairvoyant")
     table = LateTable(
         replicas=_most_replicas(arrivals, world),
         slots_per_replica=world.slots_per_replica,
@@ -75,10 +95,29 @@ def contest(arrivals: Floats, world: WorldSpec, policies: Sequence[str], *, seed
     best_usd = best.replica_s * pool.price_usd_per_hour / HOUR_S
     results = []
     for name in policies:
-        run = simulate(arrivals, world, controller(name, world), seed=seed)
+        watch(name)
+        run = simulate(arrivals, world, controller(name, world, declared), seed=seed)
         judged = judge(run, world)
         results.append(Result(name, run, judged, run.cloud_usd / best_usd if best_usd > 0 else None))
     return Contest(world, best, best_usd, results)
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The policies of these names, each once; `all` stands for every one.
+
+    Raises:
+        InvalidInput: there is no such policy.
+    """
+    found = dict.fromkeys(policy for name in names for policy in (POLICIES if name == "all" else (name,)))
+    for name in found:
+        if name not in POLICIES:
+            raise InvalidInput(
+                "no such policy",
+                where=f"--policy {name[:40]}",
+                why=f"known are: {', '.join(POLICIES)}",
+                next_step="give one of them, or all",
+            )
+    return tuple(found)
 
 
 def judge(run: Run, world: WorldSpec) -> Lateness:
@@ -87,18 +126,12 @@ def judge(run: Run, world: WorldSpec) -> Lateness:
     return lateness(run.arrivals, slots, service_s=world.service_s, patience_s=world.patience_s)
 
 
-def controller(name: str, world: WorldSpec) -> Controller:
-    """A fresh controller by the name of its policy."""
+def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None = None) -> Controller:
+    """A fresh controller by the name of its policy, which is one of `POLICIES`."""
     if name in PEERS:
         return PeerController(PEERS[name], world)
-    if name in OWN:
-        return OwnController(world, {"burst": {"policy": name}})
-    raise InvalidInput(
-        "no such policy",
-        where=f"--policy {name}",
-        why=f"known are: {', '.join(POLICIES)}",
-        next_step="give one of them, or all",
-    )
+    sections = dict(declared or {})
+    return OwnController(world, {**sections, "burst": {**sections.get("burst", {}), "policy": name}})
 
 
 def cloud_size(arrivals: Floats, *, private_replicas: int, replica_rps: float) -> int:
@@ -112,12 +145,20 @@ def _most_replicas(arrivals: Floats, world: WorldSpec) -> int:
     """More than any sensible schedule uses: for the busiest seconds at half use."""
     peak_rps = float(np.convolve(arrivals, np.full(5, 0.2), "same").max(initial=0.0))
     most = world.private_replicas + int(np.ceil(2.0 * peak_rps / world.replica_rps)) + 2
-    if most > MAX_REPLICAS:
+    rates = RATE_STEPS_PER_REPLICA * most * max(most, most * world.slots_per_replica)
+    if rates > MAX_CELLS:
         raise InvalidInput(
             "the load is too large to be simulated",
             where=f"{peak_rps:.0f} requests/s at the peak",
-            why=f"it needs {most} replicas, {MAX_REPLICAS} are the most",
-            next_step="lower --rate-scale, or simulate larger replicas (--slots)",
+            why=f"it needs up to {most} replicas of {world.slots_per_replica} slots",
+            next_step="lower --rate-scale, or simulate fewer, faster slots (--slots, --service-time-s)",
+        )
+    if len(arrivals) / TICK_S * most > MAX_CELLS:
+        raise InvalidInput(
+            "the trace is too long for so many replicas",
+            where=f"{len(arrivals)} s with up to {most} replicas",
+            why=f"the clairvoyant looks at {MAX_CELLS // most * TICK_S} s at most",
+            next_step="simulate a part of it (--from-s, --for-s), or lower --rate-scale",
         )
     return most
 
@@ -132,6 +173,11 @@ def summary(found: Contest) -> Mapping[str, Mapping[str, float | int | None]]:
             "light_share": 0.0,
             "shed_share": 0.0,
             "actions": result.run.actions,
+            "cloud_replica_hours": result.run.replica_s / HOUR_S,
+            "most_cloud_replicas": int((result.run.ready + result.run.launching).max(initial=0)),
+            "egress_usd": float(result.run.egress_usd),
+            "reclaimed": result.run.reclaimed,
+            "failed_launches": result.run.failed_launches,
         }
         for result in found.results
     }

@@ -27,7 +27,7 @@ class CloudPool:
     reclaims_per_hour: float = 0.0
     """How often the provider takes one replica back (spot); exponential."""
     notice_s: float = 120.0
-    """From the notice of a reclaim to the end; a replica that was noticed takes no new work."""
+    """From the notice of a reclaim to the end; the replica serves until then."""
     min_billing_s: float = 0.0
     """A node is paid at least so long."""
     egress_usd_per_gb: float = 0.0

@@ -36,8 +36,9 @@ class Lateness:
 
 def smoothed_rps(arrivals: Floats) -> Floats:
     """Mean over the last and next seconds, `SMOOTH_S` in all; at the ends over those there are."""
-    window = np.ones(SMOOTH_S)
-    return np.asarray(np.convolve(arrivals, window, "same") / np.convolve(np.ones(len(arrivals)), window, "same"))
+    window, before = np.ones(SMOOTH_S), SMOOTH_S // 2
+    here = slice(before, before + len(arrivals))  # "same" of a trace shorter than the window is as long as the window
+    return np.asarray(np.convolve(arrivals, window)[here] / np.convolve(np.ones(len(arrivals)), window)[here])
 
 
 def backlogs(arrivals: Floats, slots: Ints, service_s: float) -> Floats:

@@ -105,7 +105,7 @@ def per_second(curve: RateCurve, *, rate_scale: float, seed: int) -> Floats:
     part = rng.binomial(np.rint(counts).astype(int), rate_scale - whole) if rate_scale > whole else 0.0
     if whole == 0:
         return np.asarray(part, dtype=float)
-    resampled = sum(rng.poisson(counts) for _ in range(whole - 1))
+    resampled = rng.poisson(counts * (whole - 1))  # the sum of independent resamples is one of the summed rate
     return np.asarray(counts + resampled + part, dtype=float)
 
 
@@ -118,29 +118,49 @@ def from_trace(path: Path) -> RateCurve:
     times: list[float] = []
     counts: list[float] = []
     try:
-        if path.stat().st_size > MAX_TRACE_BYTES:
+        if not path.is_file() and path.exists():
+            raise _bad_trace(path, "", "it is no regular file")
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_TRACE_BYTES:
             raise _bad_trace(path, "", f"it is larger than {MAX_TRACE_BYTES} bytes")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             if next(reader, None) != ["t_seconds", "requests"]:
-                raise _bad_trace(path, "line 1", "the header is not t_seconds,requests")
+                why = "the header is not t_seconds,requests" if size_bytes else "the file is empty"
+                raise _bad_trace(path, "line 1", why)
             for row in reader:
                 where = f"line {reader.line_num}"
-                if len(row) != 2 or len(times) >= MAX_TRACE_ROWS:
-                    raise _bad_trace(path, where, f"not two fields, or more than {MAX_TRACE_ROWS} rows")
+                if len(row) != 2:
+                    raise _bad_trace(path, where, f"it has {len(row)} fields, not two")
+                if len(times) >= MAX_TRACE_ROWS:
+                    next_step = "cut the file, or add rows up to longer steps"
+                    raise _bad_trace(path, where, f"there are more than {MAX_TRACE_ROWS} rows", next_step)
                 times.append(_number(path, f"{where}, column t_seconds", row[0]))
                 counts.append(_number(path, f"{where}, column requests", row[1]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _bad_trace(path, "", str(error)[:200]) from None
     if len(times) < 2:
-        raise _bad_trace(path, "", "it needs at least two rows, which give the step")
+        raise _bad_trace(path, "", "it has fewer than two rows, so its step is not known", "add the row that follows")
+    step_s = _even_step_s(path, np.asarray(times))
+    return RateCurve(step_s, np.asarray(counts) / step_s)
+
+
+def _even_step_s(path: Path, times: Floats) -> float:
+    """Distance of the rows, which is the same for all. A gap is an error: what is missing is not zero."""
     steps = np.diff(times)
     uneven = np.flatnonzero((steps <= 0) | (np.abs(steps - steps[0]) > 1e-6 * abs(steps[0])))
     if len(uneven):
-        raise _bad_trace(path, f"line {uneven[0] + 3}, column t_seconds", "steps are not equal and upwards")
+        at = int(uneven[0])
+        where, now_s, before_s = f"line {at + 3}, column t_seconds", times[at + 1], times[at]
+        if now_s == before_s:
+            raise _bad_trace(path, where, f"{now_s:g} was there before", "add the two rows up, or drop one")
+        if now_s < before_s:
+            raise _bad_trace(path, where, f"{now_s:g} comes after {before_s:g}", "sort the rows by t_seconds")
+        why = f"{now_s:g} follows on {before_s:g}, and rows are {steps[0]:g} s apart at first"
+        raise _bad_trace(path, where, why, "add the missing rows, with 0 requests where there were none")
     if steps[0] < MIN_TRACE_STEP_S:
         raise _bad_trace(path, "line 3, column t_seconds", f"steps are shorter than {MIN_TRACE_STEP_S:g} s")
-    return RateCurve(float(steps[0]), np.asarray(counts) / float(steps[0]))
+    return float(steps[0])
 
 
 def _number(path: Path, where: str, text: str) -> float:
@@ -153,10 +173,12 @@ def _number(path: Path, where: str, text: str) -> float:
     return value
 
 
-def _bad_trace(path: Path, where: str, why: str) -> InvalidInput:
+def _bad_trace(
+    path: Path, where: str, why: str, next_step: str = "give a CSV file with the columns t_seconds,requests"
+) -> InvalidInput:
     return InvalidInput(
         "cannot read the trace",
         where=f"{path.name}, {where}" if where else str(path),
         why=why,
-        next_step="give a CSV file with the columns t_seconds,requests",
+        next_step=next_step,
     )

@@ -9,6 +9,7 @@ import click
 
 from cli import output
 from cli.context import open_project
+from cli.options import Number
 
 if TYPE_CHECKING:
     from autoscaler.state import DaemonState
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="cost")
-@click.option("--days", type=click.FloatRange(min=0.01, max=366), default=30.0, show_default=True)
+@click.option("--days", type=Number(min=0.01, max=366), default=30.0, show_default=True)
 @output.output_option
 def command(days: float, output_format: output.Output) -> None:
     """Show what was spent, by service, site and pool, and what the budgets leave."""

@@ -14,6 +14,7 @@ import click
 
 from cli import output
 from cli.context import nearest_project, project_paths
+from cli.options import Number
 from serving.errors import InvalidInput
 from serving.loading import load_project, read, short_path, to_project, to_service
 from serving.paths import SERVICE_FILE
@@ -39,7 +40,7 @@ _COLUMNS = (output.Column("result", render=output.state), "file", "kind", "name"
 @click.option(
     "--import-timeout",
     "import_timeout_s",
-    type=click.FloatRange(0, 3600, min_open=True),
+    type=Number(0, 3600, min_open=True),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cli.demo.canvas import (
+from cli.canvas import (
     ALARM,
     CHARACTER_SHARE,
     INK,

@@ -5,17 +5,17 @@ The page has no scripts and loads nothing; whatever text enters it is escaped.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from cli.demo.canvas import seconds, usd
+from cli.canvas import seconds, usd
 from cli.demo.chart import ChartData, Event, render
 from cli.demo.cost import Prices, cloud_replicas
 from cli.demo.outcome import ReplayResult
 from cli.demo.verdict import MIN_SERVED, WINDOW_S, Check, Sample
+from cli.page import page, picture, section, table
 from serving.state import Decision
 
 PNG_NAME, HTML_NAME = "demo.png", "demo.html"
@@ -128,22 +128,21 @@ def cost_rows(report: DemoReport) -> list[tuple[str, str, str]]:
 def render_html(report: DemoReport) -> str:
     """The page as text."""
     chart = report.chart
-    picture = b64encode(render(chart, "svg", titled=False)).decode()
     body = [
         f"<h1>{escape(chart.headline)}</h1>",
         f"<p class=lead>{escape(chart.subtitle)}</p>",
         _checks(report.checks),
-        f'<img alt="{escape(_alternative(report))}" src="data:image/svg+xml;base64,{picture}">',
+        picture(render(chart, "svg", titled=False), _alternative(report)),
         "<div class=columns>",
-        _section("The run", _table((), summary_rows(report))),
+        section("The run", table((), summary_rows(report))),
         "<div>",
-        _section("Cost", _table(("", "usd", "counted as"), cost_rows(report))),
-        _section("Settings", _table((), report.settings.items())),
+        section("Cost", table(("", "usd", "counted as"), cost_rows(report))),
+        section("Settings", table((), report.settings.items())),
         "</div></div>",
-        _section("Decisions", _decisions(report.decisions, chart.result.started_at_s)),
-        _section("The model", _quality(report.model_quality)) if report.model_quality else "",
+        section("Decisions", _decisions(report.decisions, chart.result.started_at_s)),
+        section("The model", _quality(report.model_quality)) if report.model_quality else "",
     ]
-    return _PAGE.format(title=escape(chart.headline), body="\n".join(body))
+    return page(chart.headline, body)
 
 
 def _seconds_over_slo(result: ReplayResult, slo_p99_s: float) -> float:
@@ -175,7 +174,7 @@ def _decisions(decisions: Sequence[Decision], started_at_s: float) -> str:
     ]
     more = len(decisions) - len(rows)
     note = f"<p class=lead>and {more} more; see <code>hcctl why</code></p>" if more else ""
-    return _table(("time", "action", "reason"), rows) + note
+    return table(("time", "action", "reason"), rows) + note
 
 
 def _quality(metrics: Mapping[str, float]) -> str:
@@ -186,17 +185,7 @@ def _quality(metrics: Mapping[str, float]) -> str:
     for row, metric, value in split:
         rows.setdefault(row, {})[metric] = value
     cells = ((row, *(f"{had[c]:.3f}" if c in had else "" for c in columns)) for row, had in rows.items())
-    return _table(("", *(column.replace("_at_", "@") for column in columns)), cells)
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    names = "".join(f"<th>{escape(name)}" for name in head)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in row) for row in rows)
-    return f"<table>{f'<thead><tr>{names}</thead>' if head else ''}<tbody>{lines}</tbody></table>"
+    return table(("", *(column.replace("_at_", "@") for column in columns)), cells)
 
 
 def _alternative(report: DemoReport) -> str:
@@ -219,38 +208,3 @@ def _share(part: int, whole: int) -> str:
 
 def _most(values: Iterable[int | None]) -> str:
     return str(max((value for value in values if value is not None), default="unknown"))
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ --ink: #1d2733; --soft: #6b7785; --line: #e3e7ec; --good: #2f7d4f; --bad: #c0392b; color-scheme: light; }}
-body {{ font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--ink);
-       background: #fff; max-width: 60rem; margin: 3rem auto; padding: 0 1.5rem; }}
-h1 {{ font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }}
-h2 {{ font-size: 1rem; margin: 2.2rem 0 .5rem; }}
-.lead {{ color: var(--soft); margin: 0 0 1.2rem; }}
-img {{ width: 100%; height: auto; margin: .5rem 0; }}
-.checks {{ list-style: none; padding: 0; margin: 0 0 1rem; display: grid; gap: .15rem 2rem;
-          grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); }}
-.checks li {{ padding-left: 1.3rem; text-indent: -1.3rem; }}
-.checks li::before {{ display: inline-block; width: 1.3rem; font-weight: 700; }}
-.held::before {{ content: "\\2713"; color: var(--good); }}
-.failed::before {{ content: "\\2717"; color: var(--bad); }}
-.columns {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 3rem; }}
-table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
-th {{ text-align: left; font-weight: 500; color: var(--soft); }}
-th, td {{ padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-         overflow-wrap: break-word; }}
-td:first-child {{ white-space: nowrap; }}
-@media print {{ body {{ margin: 0; }} section {{ break-inside: avoid; }} }}
-</style>
-<body>
-{body}
-</body>
-</html>
-"""

@@ -30,6 +30,8 @@ DECISIONS_KEPT = 100
 CYCLE_S = 300
 """Calm, a burst that rents nodes, and a release: twelve times an hour."""
 BURST_S = 80
+NOISE_BYTES = 16_384
+"""What free lists and half-filled windows hold varies by so much; the whole heap is about 130 kB."""
 
 
 class LongRun:
@@ -119,7 +121,7 @@ def check_flat(run: LongRun, first_s: int, last_s: int) -> None:
         early, early_bytes = run.memory_bytes(), stored_bytes(run.store)
         run.run(last_s - first_s)
         late, late_bytes = run.memory_bytes(), stored_bytes(run.store)
-    assert late <= 1.1 * early, f"{early:,} bytes after {first_s} s, {late:,} after {last_s} s"
+    assert late <= 1.1 * early + NOISE_BYTES, f"{early:,} bytes after {first_s} s, {late:,} after {last_s} s"
     assert late_bytes <= 1.1 * early_bytes, f"{early_bytes:,} bytes stored after {first_s} s, {late_bytes:,}"
     decisions = run.store.decisions(limit=10_000)
     assert len(decisions) == DECISIONS_KEPT

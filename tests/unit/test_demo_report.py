@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.demo.canvas import apart, seconds, usd
+from cli.canvas import apart, seconds, usd
 from cli.demo.chart import ChartData, Event, render
 from cli.demo.cost import Prices, compare
 from cli.demo.outcome import Outcome, ReplayResult

@@ -22,6 +22,11 @@ LINE_POINTS = 15.0
 CHARACTER_SHARE = 0.012
 """About the width of a character, as a share of the axis."""
 
+HOURS_FROM_S, DAYS_FROM_S = 3_600.0, 3.5 * 86_400.0
+"""A longer run has a time axis in hours, or in days."""
+TIME_STEPS_S = (30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 1_209_600)
+MOST_TICKS = 14
+
 RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10.5,
@@ -48,14 +53,31 @@ def style() -> Iterator[None]:
 def plain(axis: Axes, title: str, end_s: float, *, title_pad: float) -> None:
     """A time axis from 0 to `end_s` with a title at its left and faint horizontal lines."""
     axis.set_xlim(0, end_s)
-    ticks_every(axis.xaxis, 30 if end_s <= 420 else 120)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{int(value) // 60}:{int(value) % 60:02d}")
+    ticks_every(axis.xaxis, next((step for step in TIME_STEPS_S if end_s / step <= MOST_TICKS), TIME_STEPS_S[-1]))
+    axis.xaxis.set_major_formatter(lambda value, _: clock(value, end_s))
     axis.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=title_pad)
     axis.grid(axis="y", color=FAINT, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(length=0)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
+
+
+def clock(value_s: float, end_s: float) -> str:
+    """A moment of a run that lasts `end_s`: minutes:seconds, hours:minutes, or days."""
+    whole = int(value_s)
+    if end_s <= HOURS_FROM_S:
+        return f"{whole // 60}:{whole % 60:02d}"
+    if end_s <= DAYS_FROM_S:
+        return f"{whole // 3_600}:{whole // 60 % 60:02d}"
+    return f"{value_s / 86_400:g}"
+
+
+def clock_unit(end_s: float) -> str:
+    """What `clock` counts in."""
+    if end_s <= HOURS_FROM_S:
+        return "minutes and seconds"
+    return "hours and minutes" if end_s <= DAYS_FROM_S else "days"
 
 
 def ticks_every(one_axis: object, step: float) -> None:
@@ -134,12 +156,15 @@ def end_labels(axis: Axes, labels: Sequence[tuple[str, float, str]], height_in: 
 
 
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Ascending places moved up until neighbours are `gap` apart, then down together to end at most at 1."""
+    """Ascending places moved up until neighbours are `gap` apart, and down again where they would pass 1."""
     placed: list[float] = []
     for place in wanted:
         placed.append(max(place, placed[-1] + gap) if placed else place)
-    excess = max(0.0, placed[-1] - 1.0) if placed else 0.0
-    return [place - excess for place in placed]
+    ceiling = 1.0
+    for index in range(len(placed) - 1, -1, -1):
+        placed[index] = min(placed[index], ceiling)
+        ceiling = placed[index] - gap
+    return placed
 
 
 def seconds(value_s: float) -> str:

@@ -1,0 +1,187 @@
+"""The recorded traffic of services: requests in each ten seconds of the last weeks, for `hcctl simulate --from-log`.
+
+One document per service and hour, in a ring of `HOURS_KEPT`: what is kept is bounded by its names. A document
+is written whole, so a crash loses the last seconds and nothing else; the daemon is the one writer. Steps in which
+no daemon looked are null: unknown, not without requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from serving.gateway.gateway import RequestRecord
+from serving.state import Document, Store
+
+if TYPE_CHECKING:
+    from autoscaler.simulation.trace import RateCurve
+
+KIND = "traffic"
+STEP_S, HOUR_S = 10, 3_600
+STEPS = HOUR_S // STEP_S
+HOURS_KEPT = 5 * 7 * 24
+"""Of each service: five weeks, so that every hour of the week is there some times."""
+MOST_UNTAKEN = 100_000
+"""Steps that are counted while the daemon takes none, over all services; the oldest beyond are dropped."""
+
+
+@dataclass
+class Counts:
+    """What was answered or refused in some time."""
+
+    requests: int = 0
+    """Refused ones included."""
+    answered: int = 0
+    held_s: float = 0.0
+    """Time that answered ones held a slot: total less queue."""
+    bytes_out: int = 0
+
+    def add(self, record: RequestRecord) -> None:
+        """Count one finished request."""
+        self.requests += 1
+        if record.site:
+            self.answered += 1
+            self.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
+            self.bytes_out += record.bytes_out
+
+
+Counted = dict[tuple[str, int], Counts]
+"""By service and second at which a step begins."""
+
+
+def count(counted: Counted, record: RequestRecord) -> None:
+    """Count one finished request in the step in which it arrived."""
+    key = (record.service, int(record.at_s) // STEP_S * STEP_S)
+    if key not in counted and len(counted) >= MOST_UNTAKEN:
+        del counted[next(iter(counted))]
+    counted.setdefault(key, Counts()).add(record)
+
+
+Steps = Annotated[list[Annotated[int, Field(ge=0)] | None], Field(min_length=STEPS, max_length=STEPS)]
+
+
+@dataclass
+class Hour:
+    """One document: an hour of one service."""
+
+    start_s: int
+    requests: Steps = field(default_factory=lambda: [None] * STEPS)
+    """In each step, by time of arrival; None: nobody looked."""
+    answered: Annotated[int, Field(ge=0)] = 0
+    held_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    bytes_out: Annotated[int, Field(ge=0)] = 0
+
+    def add(self, at_s: int, counts: Counts) -> None:
+        """Merge what was counted in the step that begins at `at_s`."""
+        step = (at_s - self.start_s) // STEP_S
+        self.requests[step] = (self.requests[step] or 0) + counts.requests
+        self.answered += counts.answered
+        self.held_s += counts.held_s
+        self.bytes_out += counts.bytes_out
+
+
+_HOUR: TypeAdapter[Hour] = TypeAdapter(Hour)
+
+
+class TrafficLog:
+    """The daemon's hand on the record. Its memory is what the documents should say; `store` makes them say it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._hours: dict[tuple[str, int], Hour] = {}
+        """Those that may still change: this hour and the one before."""
+        self._watched_s: dict[str, int] = {}
+        """By service, the end of the last step that is known."""
+
+    def record(self, counted: Mapping[tuple[str, int], Counts], services: Collection[str], now_s: float) -> None:
+        """Merge what was counted since the last call; a step of that time in which nothing came is known as empty."""
+        step = int(now_s) // STEP_S * STEP_S
+        for service in services:
+            first = self._watched_s.get(service, step)
+            if not 0 <= step - first <= HOUR_S:
+                first = step  # the clock was set, or the daemon slept: nobody looked
+            for at_s in range(first, step, STEP_S):
+                self._hour(service, at_s).add(at_s, Counts())
+            self._watched_s[service] = step
+        for (service, at_s), counts in counted.items():
+            if service in services and step - HOUR_S <= at_s <= step:
+                self._hour(service, at_s).add(at_s, counts)
+
+    def store(self, now_s: float) -> None:
+        """Put what may have changed on disk, in the caller's transaction; if that fails, the next call does it."""
+        over_s = now_s - 2 * HOUR_S
+        self._hours = {key: hour for key, hour in self._hours.items() if over_s < hour.start_s <= now_s}
+        for (service, start_s), hour in self._hours.items():
+            self._store.put_observation(KIND, _name(service, start_s), _HOUR.dump_python(hour), at_s=now_s)
+
+    def forget(self, service: str) -> None:
+        """Drop the record of a service that was removed."""
+        self._watched_s.pop(service, None)
+        self._hours = {key: hour for key, hour in self._hours.items() if key[0] != service}
+        for number in range(HOURS_KEPT):
+            self._store.delete_observation(KIND, _name(service, number * HOUR_S))
+
+    def _hour(self, service: str, at_s: int) -> Hour:
+        key = (service, at_s // HOUR_S * HOUR_S)
+        if key not in self._hours:
+            self._hours[key] = _stored(self._store.observation(KIND, _name(*key)), key[1]) or Hour(key[1])
+        return self._hours[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What is known of a service's traffic."""
+
+    curve: RateCurve
+    """From the first step that is known to the last; unknown ones between are without requests."""
+    start_s: float
+    """Seconds since the epoch."""
+    unwatched_s: float
+    """Time that is unknown."""
+    service_s: float | None
+    """Mean time that an answered request held a slot; None if none was answered."""
+    bytes_mean: float | None
+    """Mean size of an answer."""
+
+
+def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Record | None:
+    """The record of a service between two moments, by whole hours; None when nothing of it is known.
+
+    The step that `now_s` is in is not over, and left out.
+    """
+    import numpy as np
+
+    from autoscaler.simulation.trace import RateCurve
+
+    first_s = max(int(since_s), int(now_s) - (HOURS_KEPT - 1) * HOUR_S) // HOUR_S * HOUR_S
+    starts = range(first_s, int(now_s) + 1, HOUR_S)
+    hours = [_stored(store.observation(KIND, _name(service, s)), s) or Hour(s) for s in starts]
+    steps = [step for hour in hours for step in hour.requests][: max(0, int(now_s) - first_s) // STEP_S]
+    known = [index for index, step in enumerate(steps) if step is not None]
+    if not known:
+        return None
+    steps = steps[known[0] : known[-1] + 1]
+    answered = sum(hour.answered for hour in hours)
+    return Record(
+        curve=RateCurve(float(STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / STEP_S),
+        start_s=float(first_s + known[0] * STEP_S),
+        unwatched_s=float(steps.count(None) * STEP_S),
+        service_s=sum(hour.held_s for hour in hours) / answered if answered else None,
+        bytes_mean=sum(hour.bytes_out for hour in hours) / answered if answered else None,
+    )
+
+
+def _name(service: str, start_s: int) -> str:
+    return f"{service}/{start_s // HOUR_S % HOURS_KEPT:03d}"
+
+
+def _stored(document: Document | None, start_s: int) -> Hour | None:
+    """The stored hour; None if there is none, or another one in its place."""
+    try:
+        hour = None if document is None else _HOUR.validate_python(document.body)
+    except ValidationError:
+        return None  # of another form: as good as unknown
+    return hour if hour is not None and hour.start_s == start_s else None

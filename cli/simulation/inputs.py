@@ -1,0 +1,228 @@
+"""What is simulated: the requests of each second, and the world they come to. From a file, or from a service's log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from autoscaler.queueing import Floats
+    from autoscaler.simulation.fleet import CloudPool
+    from autoscaler.simulation.trace import RateCurve
+    from autoscaler.simulation.world import WorldSpec
+    from serving.project import HybridProject
+    from serving.spec import HybridService
+    from serving.state import Store
+
+LEAD_S, SERVICE_S, SLOTS, SLO_S, PRICE_USD = 120.0, 0.4, 2, 1.0, 1.0
+"""Of a trace, where nothing is said. At one price ratios do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line says; None: the default, or what the project declares and the log shows."""
+
+    seed: int = 0
+    rate_scale: float = 1.0
+    from_s: float = 0.0
+    for_s: float | None = None
+    lead_s: float | None = None
+    service_s: float | None = None
+    slots: int | None = None
+    slo_s: float | None = None
+    private_replicas: int | None = None
+    max_cloud: int | None = None
+    price_usd: float | None = None
+    min_billing_s: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything a comparison needs."""
+
+    name: str
+    """Where the requests come from, as the report says it."""
+    arrivals: Floats
+    """Requests in each second."""
+    step_s: float
+    """Of what was recorded."""
+    world: WorldSpec
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of the service's declaration."""
+    unwatched_s: float = 0.0
+    """Seconds of the recording in which nobody looked; simulated without requests."""
+
+
+def of_trace(path: Path, choices: Choices) -> Scene:
+    """The scene of a file `t_seconds,requests`.
+
+    Raises:
+        InvalidInput: the file or an option is wrong; names it and the fix.
+    """
+    from autoscaler.simulation.fleet import CloudPool
+    from autoscaler.simulation.trace import from_trace
+
+    curve = from_trace(path)
+    pool = CloudPool("cloud", PRICE_USD, LEAD_S, max_replicas=0)
+    return _scene(path.name, curve, choices, (pool,), slots=SLOTS, slo_s=SLO_S, service_s=SERVICE_S, private=None)
+
+
+def of_log(
+    project: HybridProject, store: Store, service: str | None, *, days: float, now_s: float, choices: Choices
+) -> Scene:
+    """The scene of a deployed service: its recorded traffic of the last days, its declaration, its project's pools.
+
+    Raises:
+        InvalidInput: the service is not deployed, has no record, or an option is wrong.
+    """
+    from autoscaler.traffic import recorded
+    from cli import intents
+
+    service = intents.pick_service(store, service)
+    intent = intents.service_intent(store, service)
+    if intent is None:
+        raise InvalidInput("the service was removed just now", where=service, next_step="run the command again")
+    spec = intent.spec
+    record = recorded(store, service, since_s=now_s - days * 86_400.0, now_s=now_s)
+    if record is None:
+        raise InvalidInput(
+            "no traffic of the service is recorded",
+            where=service,
+            why=f"the daemon has written nothing down in the last {days:g} days",
+            next_step="let the project run (`hcctl up`), or simulate a file with --trace",
+        )
+    if record.service_s is None and choices.service_s is None:
+        raise InvalidInput(
+            "how long a request holds a slot is not known",
+            where=service,
+            why="no site answered a request in the recorded time",
+            next_step="give --service-time-s",
+        )
+    home = next(name for name in spec.sites if project.sites[name].role == "private")
+    scene = _scene(
+        f"log of {service}",
+        record.curve,
+        choices,
+        _pools(project, spec),
+        slots=spec.model.slots_per_replica,
+        slo_s=spec.slo.latency_p99_s,
+        service_s=record.service_s or SERVICE_S,
+        private=spec.sites[home].max_replicas,
+    )
+    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0)
+    burst = spec.burst.model_dump(mode="json", exclude={"policy", "cost"})
+    return replace(scene, world=world, declared={"burst": burst}, unwatched_s=record.unwatched_s)
+
+
+def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:
+    """What the service may rent, as the project declares it, in the order in which it is filled."""
+    from autoscaler.cost import nodes_by_pool
+    from autoscaler.simulation.fleet import CloudPool
+
+    found: list[CloudPool] = []
+    for site, share in spec.sites.items():
+        if project.sites[site].role != "cloud":
+            continue
+        for pool, most in nodes_by_pool(project.sites[site], share.max_replicas):
+            name = pool.name if pool.name not in {other.name for other in found} else f"pool-{len(found) + 1}"
+            found.append(
+                CloudPool(
+                    name,
+                    pool.price_usd_per_hour,
+                    pool.lead_time_s,
+                    max_replicas=most,
+                    min_billing_s=pool.min_billing_s,
+                    egress_usd_per_gb=pool.egress_usd_per_gb,
+                )
+            )
+    if not any(pool.max_replicas for pool in found):
+        raise InvalidInput(
+            "the service never leaves home, so there is nothing to compare",
+            where=f"sites of {spec.name}",
+            why="it may rent nothing on a cloud site",
+            next_step="give a cloud site max_replicas in the service file, and deploy it",
+        )
+    return tuple(pool for pool in found if pool.max_replicas)
+
+
+def _scene(
+    name: str,
+    curve: RateCurve,
+    choices: Choices,
+    pools: tuple[CloudPool, ...],
+    *,
+    slots: int,
+    slo_s: float,
+    service_s: float,
+    private: int | None,
+) -> Scene:
+    """The scene of a curve: what is chosen wins over what is given."""
+    from autoscaler.simulation.contest import cloud_size
+    from autoscaler.simulation.controllers import fill
+    from autoscaler.simulation.trace import per_second
+    from autoscaler.simulation.world import WorldSpec
+
+    if choices.from_s or choices.for_s is not None:
+        curve = _part(curve, choices.from_s, choices.for_s)
+    arrivals = per_second(curve, rate_scale=choices.rate_scale, seed=choices.seed)
+    slots, slo_s, service_s = choices.slots or slots, choices.slo_s or slo_s, choices.service_s or service_s
+    if slo_s <= service_s:
+        raise InvalidInput(
+            "the SLO leaves no time to wait",
+            where=f"--slo-latency-s {slo_s:g}",
+            why=f"a request holds a slot for {service_s:g} s on average, so every one is late",
+            next_step="give a larger --slo-latency-s, or a smaller --service-time-s",
+        )
+    if choices.private_replicas is not None:
+        private = choices.private_replicas
+    if private is None:
+        private = max(1, math.ceil(float(arrivals.mean()) * service_s / slots))
+    most = choices.max_cloud
+    if most is None and not pools[0].max_replicas:
+        most = cloud_size(arrivals, private_replicas=private, replica_rps=slots / service_s)
+    if most is not None:
+        endless = [pool if pool.max_replicas else replace(pool, max_replicas=most) for pool in pools]
+        pools = tuple(replace(p, max_replicas=n) for p, n in zip(endless, fill(endless, most), strict=True) if n)
+    pools = tuple(
+        replace(
+            pool,
+            price_usd_per_hour=pool.price_usd_per_hour if choices.price_usd is None else choices.price_usd,
+            lead_s=pool.lead_s if choices.lead_s is None else choices.lead_s,
+            min_billing_s=pool.min_billing_s if choices.min_billing_s is None else choices.min_billing_s,
+        )
+        for pool in pools
+    )
+    return Scene(name, arrivals, curve.step_s, WorldSpec(private, slots, service_s, slo_s, pools))
+
+
+def _part(curve: RateCurve, from_s: float, for_s: float | None) -> RateCurve:
+    """The chosen part, which begins and ends between rows: a row is never cut."""
+    end_s = curve.duration_s if for_s is None else from_s + for_s
+    for option, value_s in (("--from-s", from_s), ("--for-s", for_s or 0.0)):
+        if abs(value_s / curve.step_s - round(value_s / curve.step_s)) > 1e-6:
+            raise InvalidInput(
+                "a part of the trace begins and ends between two rows",
+                where=f"{option} {value_s:g}",
+                why=f"rows are {curve.step_s:g} s apart",
+                next_step=f"give a multiple of {curve.step_s:g}",
+            )
+    if end_s > curve.duration_s + 1e-6:
+        raise InvalidInput(
+            "the trace ends before the chosen part does",
+            where=f"--from-s {from_s:g} --for-s {end_s - from_s:g}",
+            why=f"it lasts {curve.duration_s:g} s",
+            next_step="choose an earlier or shorter part",
+        )
+    if from_s >= curve.duration_s:
+        raise InvalidInput(
+            "the trace ends before the chosen part begins",
+            where=f"--from-s {from_s:g}",
+            why=f"it lasts {curve.duration_s:g} s",
+            next_step="choose an earlier part",
+        )
+    return curve.part(from_s, end_s - from_s)

@@ -1,0 +1,340 @@
+"""`hcctl simulate`: figures, files, and one clear error for everything that makes no sense."""
+
+from __future__ import annotations
+
+import json
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from autoscaler.simulation.contest import POLICIES
+from autoscaler.traffic import Counts, TrafficLog
+from cli.context import open_project
+from cli.main import app
+from cli.wiring import store
+from serving.loading import load_service
+
+STEPS = "\n".join(f"{second},{4 + 30 * (300 <= second < 420)}" for second in range(900))
+"""A quarter of an hour with a burst of two minutes."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a trace in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "burst.csv").write_text(f"t_seconds,requests\n{STEPS}\n")
+    return tmp_path
+
+
+def hcctl(*args: str) -> Result:
+    return CliRunner().invoke(app, args)
+
+
+def simulated(*args: str, trace: str = "burst.csv") -> Any:
+    """The JSON of a run."""
+    result = hcctl("simulate", "--trace", trace, *args, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def refused(*args: str) -> str:
+    """The error of a run that must end with exit code 2, without a traceback, and before any policy runs."""
+    result = hcctl("simulate", *args)
+    assert result.exit_code == 2, result.output
+    assert "error:" in result.stderr
+    assert "next:" in result.stderr
+    assert "Traceback" not in result.output
+    assert "..." not in result.stderr, "something ran before the error"
+    return result.stderr
+
+
+def test_figures_of_every_policy() -> None:
+    """`all` is every policy; the trace is told, the world with its pools, the clairvoyant with its gap."""
+    found = simulated()
+    assert list(found["policies"]) == list(POLICIES)
+    assert found["trace"]["requests"] == 4 * 900 + 30 * 120
+    assert found["world"]["private_replicas"] == 2  # 8 requests/s x 0.4 s / 2 slots, rounded up
+    assert found["world"]["pools"][0]["lead_s"] == 120
+    assert found["clairvoyant"]["late_share"] <= 0.001
+    assert found["clairvoyant"]["gap"] >= 0
+    for figures in found["policies"].values():
+        assert {"cloud_usd", "ratio_to_clairvoyant", "late_share", "light_share", "shed_share", "actions"} <= set(
+            figures
+        )
+        assert figures["ratio_to_clairvoyant"] == pytest.approx(
+            figures["cloud_usd"] / found["clairvoyant"]["cloud_usd"]
+        )
+
+
+def test_policies_are_chosen_by_name() -> None:
+    """Several, each once, in the order given; progress goes to stderr, data to stdout."""
+    result = hcctl(
+        "simulate", "--trace", "burst.csv", "--policy", "kpa", "--policy", "hpa", "--policy", "kpa", "-o", "yaml"
+    )
+    assert list(yaml.safe_load(result.stdout)["policies"]) == ["kpa", "hpa"]
+    assert result.stderr.splitlines() == ["clairvoyant ...", "kpa ...", "hpa ..."]
+
+
+def test_the_table_begins_with_the_cheapest() -> None:
+    """A line per policy and one for the clairvoyant, by cost; a small late share can be read."""
+    result = hcctl("simulate", "--trace", "burst.csv", "--policy", "hpa", "--policy", "ray-serve")
+    head, *lines = result.stdout.splitlines()
+    assert head.split()[:3] == ["POLICY", "CLOUD", "COST"]
+    costs = [float(line.split()[1].lstrip("$")) for line in lines]
+    assert {line.split()[0] for line in lines} == {"clairvoyant", "hpa", "ray-serve"}
+    assert costs == sorted(costs)
+    assert all(" %" in line for line in lines)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    """Output, decisions and plot are equal to the byte; another seed draws other requests."""
+    runs = []
+    for name in ("a", "b"):
+        result = hcctl(
+            "simulate", "--trace", "burst.csv", "--rate-scale", "0.5", "--policy", "kpa", "--seed", "7",
+            "--decisions", f"{name}.csv", "--plot", f"{name}.png", "-o", "json",
+        )  # fmt: skip
+        runs.append((result.stdout, Path(f"{name}.csv").read_bytes(), Path(f"{name}.png").read_bytes()))
+    assert runs[0] == runs[1]
+    assert simulated("--rate-scale", "0.5", "--policy", "kpa", "--seed", "8") != json.loads(runs[0][0])
+
+
+def test_decisions_are_a_row_a_second() -> None:
+    """Exactly the columns, from 0, whole numbers; their paid seconds are the bill."""
+    found = simulated("--policy", "hpa", "--decisions", "out.csv", "--price-usd-per-hour", "3.6")
+    head, *rows = Path("out.csv").read_text().splitlines()
+    assert head == "t_s,private_replicas,cloud_ready,cloud_launching"
+    values = [[int(cell) for cell in row.split(",")] for row in rows]
+    assert [row[0] for row in values] == list(range(900))
+    assert {row[1] for row in values} == {2}
+    paid_s = sum(row[2] + row[3] for row in values)
+    assert found["policies"]["hpa"]["cloud_usd"] == pytest.approx(paid_s * 0.001)
+    assert not list(Path().glob(".*"))
+
+
+def test_several_policies_have_a_file_each() -> None:
+    """OUT-POLICY.csv, beside where OUT.csv would be."""
+    Path("sub").mkdir()
+    simulated("--policy", "hpa", "--policy", "ray-serve", "--decisions", "sub/out.csv")
+    assert sorted(path.name for path in Path("sub").iterdir()) == ["out-hpa.csv", "out-ray-serve.csv"]
+
+
+def test_a_part_of_a_trace_is_simulated() -> None:
+    """`--from-s` and `--for-s` choose rows; the part's first second is 0."""
+    part = simulated("--from-s", "300", "--for-s", "120", "--policy", "hpa", "--decisions", "out.csv")
+    assert part["trace"]["requests"] == 34 * 120
+    assert len(Path("out.csv").read_text().splitlines()) == 121
+    assert simulated("--from-s", "600", "--policy", "hpa")["trace"]["seconds"] == 300
+
+
+def test_no_traffic_costs_nothing() -> None:
+    """Hours of zeros: no policy rents, there is no ratio, and nothing is divided by."""
+    Path("quiet.csv").write_text("t_seconds,requests\n" + "".join(f"{1800 * half},0\n" for half in range(3)))
+    found = simulated("--plot", "quiet.png", trace="quiet.csv")
+    assert {p["cloud_usd"] for p in found["policies"].values()} == {0.0}
+    assert {p["ratio_to_clairvoyant"] for p in found["policies"].values()} == {None}
+    assert {p["late_share"] for p in found["policies"].values()} == {0.0}
+    assert found["clairvoyant"] == {"cloud_usd": 0.0, "late_share": 0.0, "gap": 0.0}
+    assert found["world"]["private_replicas"] == 1
+
+
+def test_no_private_replicas_means_all_in_the_cloud() -> None:
+    """Zero is taken as it is: what serves is rented, from the first second."""
+    found = simulated("--private-replicas", "0", "--policy", "hpa", "--policy", "threshold", "--decisions", "out.csv")
+    assert found["world"]["private_replicas"] == 0
+    first = Path("out-hpa.csv").read_text().splitlines()[1]
+    assert first == "0,0,2,0"  # the warm start: 4 requests/s at 70 % use
+    assert found["clairvoyant"]["cloud_usd"] > 0
+
+
+def test_a_lead_time_longer_than_the_trace_is_told() -> None:
+    """Nothing that is launched gets ready; the run goes on with what was warm."""
+    result = hcctl(
+        "simulate", "--trace", "burst.csv", "--lead-time-s", "2000", "--policy", "hpa", "--decisions", "out.csv"
+    )
+    assert result.exit_code == 0
+    assert "nothing that is launched gets ready" in result.stderr
+    assert {row.split(",")[2] for row in Path("out.csv").read_text().splitlines()[1:]} == {"0"}
+
+
+def test_a_trace_of_two_seconds() -> None:
+    """Shorter than every window, and still simulated."""
+    Path("two.csv").write_text("t_seconds,requests\n0,9\n1,0\n")
+    found = simulated(trace="two.csv")
+    assert found["trace"]["seconds"] == 2
+    assert all(p["late_share"] <= 1 for p in found["policies"].values())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("", ["line 1", "empty"], id="empty"),
+        pytest.param("t_seconds,requests\n", ["fewer than two rows"], id="header alone"),
+        pytest.param("t_seconds,requests\n0,1\n", ["fewer than two rows", "add the row"], id="one row"),
+        pytest.param("t_seconds,requests\n0,1\n1,1\n3,1\n", ["line 4", "missing rows"], id="gap"),
+        pytest.param("t_seconds,requests\n0,1\n1,-1\n", ["line 3, column requests", "'-1'"], id="negative"),
+        pytest.param("t_seconds,requests\n0,1\n2,1\n1,1\n", ["line 4", "sort the rows"], id="unsorted"),
+        pytest.param("t_seconds,requests\n0,1\n1,1\n1,1\n", ["line 4", "was there before"], id="duplicate"),
+        pytest.param("t_seconds,requests\n0,inf\n1,1\n", ["line 2, column requests", "'inf'"], id="infinite"),
+        pytest.param("seconds,n\n0,1\n1,1\n", ["line 1", "t_seconds,requests"], id="header"),
+        pytest.param("t_seconds,requests\n0,1\n20000000,1\n", ["cannot be simulated"], id="too long"),
+        pytest.param("t_seconds,requests\n0,900000000\n1,1\n", ["too large", "--rate-scale"], id="too much"),
+    ],
+)
+def test_bad_traces(text: str, says: list[str]) -> None:
+    """The error names the line and the fix."""
+    Path("bad.csv").write_text(text)
+    result = hcctl("simulate", "--trace", "bad.csv")
+    assert result.exit_code == 2, result.output
+    for word in says:
+        assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], ["--trace, --from-log", "neither"]),
+        (["--trace", "burst.csv", "--from-log"], ["both"]),
+        (["--trace", "gone.csv"], ["gone.csv"]),
+        (["--trace", "."], ["no regular file"]),
+        (["--trace", "burst.csv", "--service", "shop"], ["--service"]),
+        (["--trace", "burst.csv", "--days", "2"], ["--days"]),
+        (["--trace", "burst.csv", "--policy", "guess"], ["--policy guess", "hpa"]),
+        (["--trace", "burst.csv", "--policy", "../../x", "--decisions", "o.csv"], ["--policy ../../x"]),
+        (["--trace", "burst.csv", "--slo-latency-s", "0.4"], ["--slo-latency-s 0.4", "--service-time-s"]),
+        (["--trace", "burst.csv", "--service-time-s", "1.5"], ["--slo-latency-s", "1.5 s"]),
+        (["--trace", "burst.csv", "--from-s", "900"], ["--from-s 900", "900 s"]),
+        (["--trace", "burst.csv", "--from-s", "800", "--for-s", "200"], ["--for-s 200"]),
+        (["--trace", "burst.csv", "--from-s", "0.5"], ["--from-s 0.5", "multiple of 1"]),
+        (["--trace", "burst.csv", "--decisions", "."], ["--decisions .", "folder"]),
+        (["--trace", "burst.csv", "--decisions", "none/o.csv"], ["--decisions none/o.csv"]),
+        (["--trace", "burst.csv", "--decisions", "burst.csv/o.csv"], ["--decisions burst.csv/o.csv"]),
+        (["--trace", "burst.csv", "--decisions", "/proc/o.csv"], ["--decisions /proc/o.csv"]),
+        (["--trace", "burst.csv", "--decisions", "/dev/null"], ["--decisions /dev/null", "no regular file"]),
+        (["--trace", "burst.csv", "--plot", "p.jpg"], ["--plot p.jpg", ".png"]),
+        (["--trace", "burst.csv", "--plot", "none/p.png"], ["--plot none/p.png"]),
+        (["--from-log"], ["hcctl.yaml"]),
+    ],
+)
+def test_bad_requests(args: list[str], says: list[str]) -> None:
+    """The error names the option and the fix, before anything runs."""
+    told = refused(*args)
+    for word in says:
+        assert word in told
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "x", "1e400"])
+@pytest.mark.parametrize(
+    "option",
+    ["--rate-scale", "--lead-time-s", "--service-time-s", "--slo-latency-s", "--price-usd-per-hour", "--min-billing-s",
+     "--from-s", "--for-s"],
+)  # fmt: skip
+def test_numbers_are_finite_and_in_range(option: str, value: str) -> None:
+    """What is no number, or none that makes sense, is refused by the option's name."""
+    assert option in refused("--trace", "burst.csv", f"{option}={value}")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--price-usd-per-hour=0", "--slots=0", "--max-cloud-replicas=0", "--private-replicas=-1", "--rate-scale=0",
+     "--service-time-s=0", "--slo-latency-s=0", "--for-s=0", "--private-replicas=1.5", "--seed=-1"],
+)  # fmt: skip
+def test_zero_is_refused_where_it_makes_no_sense(option: str) -> None:
+    """A price of nothing, a replica without slots, an empty part."""
+    assert option.partition("=")[0] in refused("--trace", "burst.csv", option)
+
+
+def test_a_long_trace_is_read_and_its_limits_are_told() -> None:
+    """A million rows are taken (here: the part that is asked for); two million and one are refused by line."""
+    Path("long.csv").write_text("t_seconds,requests\n" + "".join(f"{second},1\n" for second in range(1_000_000)))
+    begun_s = time.monotonic()
+    assert (
+        simulated("--from-s", "900000", "--for-s", "600", "--policy", "hpa", trace="long.csv")["trace"]["seconds"]
+        == 600
+    )
+    assert time.monotonic() - begun_s < 60
+    with Path("long.csv").open("a") as file:
+        file.writelines(f"{second},1\n" for second in range(1_000_000, 2_000_001))
+    assert "line 2000002" in refused("--trace", "long.csv")
+
+
+class Page(HTMLParser):
+    """Tags and addresses of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_needs_nothing_else() -> None:
+    """No script, nothing loaded; a file's name is shown, not obeyed."""
+    name = "<script>alert(1)<&>.csv"
+    Path(name.replace("/", "")).write_text(Path("burst.csv").read_text())
+    simulated("--policy", "hpa", "--plot", "p.html", trace=name.replace("/", ""))
+    text = Path("p.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
+    assert len(page.addresses) == 1
+    assert "&lt;script&gt;" in text
+
+
+class Served:
+    """A project with a deployed service and a day of recorded traffic."""
+
+    def __init__(self, folder: Path) -> None:
+        assert hcctl("init", "--name", "shop").exit_code == 0
+        project = open_project()
+        spec = load_service(folder / "service.yaml", project=project.spec)
+        self.now_s = int(time.time())
+        with store(project.paths) as opened:
+            body = {"spec": spec.model_dump(mode="json", by_alias=True), "wanted": None}
+            opened.put_intent("service", spec.name, body, expected_revision=0, at_s=self.now_s)
+            self.name = spec.name
+        self.spec, self.project = spec, project
+
+    def record(self, hours: int, *, per_step: int) -> None:
+        """Traffic until now, without a gap, at 0.2 s a request."""
+        with store(self.project.paths) as opened:
+            log = TrafficLog(opened)
+            first_s = self.now_s // 10 * 10 - hours * 3_600
+            for at_s in range(first_s, self.now_s, 10):
+                log.record({(self.name, at_s): Counts(per_step, per_step, 0.2 * per_step, 0)}, [self.name], at_s + 9.0)
+                if at_s % 3_600 == 3_590:
+                    log.store(at_s)
+            log.store(self.now_s)
+
+
+def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
+    """Slots, SLO and pools are declared, the service time was measured; options win; a gap would be told."""
+    served = Served(folder)
+    assert "no traffic" in refused("--from-log")
+    served.record(2, per_step=40)
+    result = hcctl("simulate", "--from-log", "--days", "1", "--policy", "hpa", "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    declared = served.project.spec.sites["cloud"].pools[0]
+    pool = found["world"]["pools"][0]
+    assert found["trace"]["mean_rps"] == pytest.approx(4.0, rel=0.05)
+    assert found["trace"]["unwatched_s"] == 0
+    assert found["world"]["service_time_s"] == pytest.approx(0.2)
+    assert found["world"]["slots_per_replica"] == served.spec.model.slots_per_replica
+    assert found["world"]["slo_latency_s"] == served.spec.slo.latency_p99_s
+    assert (pool["price_usd_per_hour"], pool["lead_s"]) == (declared.price_usd_per_hour, declared.lead_time_s)
+    other = hcctl("simulate", "--from-log", "--service", served.name, "--policy", "threshold", "--lead-time-s", "7",
+                  "--price-usd-per-hour", "9", "--private-replicas", "1", "-o", "json")  # fmt: skip
+    world = json.loads(other.stdout)["world"]
+    assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
+    assert world["pools"][0]["price_usd_per_hour"] == 9
+    assert "no such service" in refused("--from-log", "--service", "other")

@@ -1,0 +1,99 @@
+"""The aggregate queue against closed forms, against every request by itself, and against what any queue must obey."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.queueing import Floats, Ints, late_shares, waiting_shares
+from autoscaler.simulation.exact import simulate_exact
+from autoscaler.simulation.lateness import SMOOTH_S, backlogs, lateness, smoothed_rps
+
+SERVICE_S, PATIENCE_S = 0.4, 0.6
+
+
+def judged(arrivals: Floats, slots: Ints) -> float:
+    """Share of the requests that the aggregate finds late."""
+    return lateness(arrivals, slots, service_s=SERVICE_S, patience_s=PATIENCE_S).total / float(arrivals.sum())
+
+
+def played(arrivals: Ints, slots: Ints, seed: int, repeats: int = 4) -> float:
+    """The same of single requests, at random moments of their second; the mean of several service times."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(np.repeat(np.arange(len(arrivals)), arrivals) + rng.uniform(size=int(arrivals.sum())))
+    shares = [np.mean(simulate_exact(times, slots, SERVICE_S, seed + k) > PATIENCE_S) for k in range(repeats)]
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_hour_with_a_burst_is_judged_within_5_percent(seed: int) -> None:
+    """Compared is the share of requests that wait longer than the patience: it is what policies are ranked by.
+
+    An hour at 67 % use, a doubling for five minutes, and capacity that comes three minutes late.
+    """
+    rate, slots = np.full(3_600, 20.0), np.full(3_600, 12)
+    rate[600:900], slots[780:1_500] = 40.0, 24
+    arrivals = np.random.default_rng(seed).poisson(rate)
+    share = played(arrivals, slots, seed)
+    assert share > 0.1, "there must be real waiting"
+    assert judged(arrivals.astype(float), slots) == pytest.approx(share, rel=0.05)
+
+
+@pytest.mark.parametrize(("slots", "use"), [(10, 0.8), (24, 0.9)])
+def test_noise_at_a_steady_load_is_judged_too_hard_not_too_softly(slots: int, use: float) -> None:
+    """The tail is taken at a rate that still has noise in it, so near saturation up to three times as many are late."""
+    capacity = np.full(3_600, slots)
+    arrivals = np.random.default_rng(5).poisson(np.full(3_600, use * slots / SERVICE_S))
+    share = played(arrivals, capacity, seed=5)
+    assert 0.9 * share <= judged(arrivals.astype(float), capacity) <= 3.0 * share
+
+
+def test_a_constant_rate_is_the_closed_form() -> None:
+    """Without noise each second has the stationary tail of M/M/c, also at the ends."""
+    found = lateness(np.full(100, 20.0), np.full(100, 10), service_s=SERVICE_S, patience_s=PATIENCE_S)
+    share = waiting_shares(10, np.array([8.0]))[10]
+    expected = late_shares(share, 10.0, np.array([20.0]), PATIENCE_S, SERVICE_S) * 20.0
+    assert found.late == pytest.approx(np.full(100, expected[0]))
+    assert found.backlog == pytest.approx(0.0)
+
+
+def test_overload_piles_up_and_is_worked_off() -> None:
+    """30/s before 25/s of capacity for 60 s leave 300; at 5/s they are gone 15 s later."""
+    arrivals = np.concatenate((np.full(60, 30.0), np.full(60, 5.0)))
+    found = backlogs(arrivals, np.full(120, 10), SERVICE_S)
+    assert found[59] == pytest.approx(300)
+    assert found[73] == pytest.approx(20)
+    assert found[74] == pytest.approx(0)
+
+
+def test_without_slots_all_are_late_and_without_requests_none() -> None:
+    """Zero capacity divides by nothing."""
+    found = lateness(np.array([3.0, 0.0, 2.0]), np.zeros(3, dtype=np.int64), service_s=SERVICE_S, patience_s=PATIENCE_S)
+    assert found.late.tolist() == [3, 0, 2]
+    assert lateness(np.zeros(30), np.full(30, 2), service_s=SERVICE_S, patience_s=PATIENCE_S).total == 0
+
+
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=60))
+def test_smoothing_is_a_mean_of_neighbours(arrivals: list[float]) -> None:
+    """As long as the trace, however short that is; never outside of what it has seen."""
+    values = np.array(arrivals)
+    found = smoothed_rps(values)
+    half = SMOOTH_S // 2
+    assert found == pytest.approx(
+        [values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))], abs=1e-9
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), min_size=1, max_size=80))
+def test_late_requests_are_requests_and_fewer_with_more_slots(seconds: list[tuple[int, int]]) -> None:
+    """Each second between none and all; one slot more in every second makes no second worse."""
+    arrivals = np.array([requests for requests, _ in seconds], dtype=float)
+    slots = np.array([count for _, count in seconds], dtype=np.int64)
+    found = lateness(arrivals, slots, service_s=SERVICE_S, patience_s=PATIENCE_S)
+    more = lateness(arrivals, slots + 1, service_s=SERVICE_S, patience_s=PATIENCE_S)
+    assert (found.late >= 0).all()
+    assert (found.late <= arrivals + 1e-9).all()
+    assert (more.late <= found.late + 1e-9).all()
+    assert (more.backlog <= found.backlog + 1e-9).all()
