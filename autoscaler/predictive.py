@@ -19,15 +19,15 @@ from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
 
-LATE_PRICE = 125.0
+LATE_PRICE = 160.0
 """A late request costs as much as a replica that answers so many."""
-LEAST_PRICE, MOST_PRICE = 5.0, 10_000.0
+LEAST_PRICE, MOST_PRICE = 5.0, 480.0
 PROMISE_MEMORY_S = 86_400.0
-AIM_SHARE = 0.63
+AIM_SHARE = 0.65
 """So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
-SLACK_PULL, DEBT_PULL = 1.0, 2.5
+SLACK_PULL, DEBT_PULL = 1.2, 2.0
 """How strongly the price of a late request follows what is left of a day's late requests, and what was overdrawn."""
-LAUNCH_FACTOR, KEEP_FACTOR = 5.8, 1.8
+LAUNCH_FACTOR, KEEP_FACTOR = 5.0, 2.0
 """How much dearer than its price a replica is taken for: what is launched pays its lead time and may be needed only
 for a moment; what is there would have to be launched anew. Between the two lies what is left alone."""
 NEAR_SHARE = 0.25

@@ -83,7 +83,7 @@ def test_a_new_horizon_begins_with_what_the_nearest_has_learned():
     longer = observe(history, 301 * STEP_S, 60.0, (30.0, 200.0))
     near, far = longer.horizons
     assert near.scored == history.horizons[0].scored + 1
-    assert (far.steps, far.losses, far.spreads) == (40, history.horizons[1].losses, history.horizons[1].spreads)
+    assert (far.steps, far.losses, far.spread) == (40, history.horizons[1].losses, history.horizons[1].spread)
     assert len(far.mixes) == 1
 
 
