@@ -42,7 +42,7 @@ class Counts:
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
         self.requests += 1
-        if record.site:
+        if record.site and not record.relief:
             self.answered += 1
             self.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
             self.bytes_out += record.bytes_out
@@ -53,7 +53,9 @@ Counted = dict[tuple[str, int], Counts]
 
 
 def count(counted: Counted, record: RequestRecord) -> None:
-    """Count one finished request in the step in which it arrived."""
+    """Count one finished request in the step in which it arrived; one that was passed on has a record of its own."""
+    if record.relief == "passed":
+        return
     key = (record.service, int(record.at_s) // STEP_S * STEP_S)
     if key not in counted and len(counted) >= MOST_UNTAKEN:
         del counted[next(iter(counted))]

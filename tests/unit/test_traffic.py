@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoscaler import traffic
@@ -45,6 +47,15 @@ def test_requests_are_counted_when_they_arrived() -> None:
     assert taken["shop", NOW_S].bytes_out == 400
     assert taken["shop", NOW_S + 10].answered == 0
     assert log.take_counts() == {}
+
+
+def test_light_answers_are_traffic_and_no_work_of_a_replica() -> None:
+    """A request that relief answered came; it held no slot. One that it passed on is counted by its own record."""
+    counted: dict[tuple[str, int], Counts] = {}
+    for relief in ("light", "shed_low", "passed", ""):
+        count(counted, replace(request(NOW_S + 1), relief=relief))  # type: ignore[arg-type]
+    assert counted["shop", NOW_S].requests == 3
+    assert counted["shop", NOW_S].answered == 1
 
 
 def test_counts_that_nobody_takes_are_bounded() -> None:
