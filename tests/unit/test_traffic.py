@@ -80,6 +80,20 @@ def test_the_record_is_read_as_it_came() -> None:
     assert found.service_s is None
 
 
+def test_a_line_that_is_half_an_hour_late_finds_its_step() -> None:
+    """A request may be held for long: its hour is over, and read again."""
+    store = MemoryStore()
+    log = TrafficLog(store)
+    for minute in range(0, 91, 10):
+        kept(log, NOW_S + minute * 60 + 1)
+    kept(log, NOW_S + 5_410, _3000=4)
+    found = recorded(store, "shop", since_s=NOW_S, now_s=NOW_S + 5_410)
+    assert found is not None
+    assert found.unwatched_s == 0
+    assert found.curve.rate_rps[300] * 10 == 4
+    assert found.curve.expected_requests == 4
+
+
 def test_what_nobody_watched_is_unknown() -> None:
     """A daemon that was away leaves a gap that is told, and the service time of what it saw."""
     store = MemoryStore()
