@@ -7,6 +7,7 @@ before what it replaces leaves. One arbiter for the whole fleet; pure.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -71,25 +72,24 @@ def allocate(demands: Sequence[Demand], snapshot: Snapshot) -> Targets:
     fit it at every moment, however slowly some of them come into force.
     """
     reserved = {d.spec.name: {site: _reserved(d, site) for site in d.spec.sites} for d in demands}
+    full = Counter[str]()
+    for sites in reserved.values():
+        full.update(sites)
     targets: Targets = {}
     for demand in demands:
         name = demand.spec.name
         room = {
-            site: min(share.max_replicas, snapshot.sites[site].spec.max_nodes - _others(reserved, name, site))
+            site: min(share.max_replicas, snapshot.sites[site].spec.max_nodes - (full[site] - reserved[name][site]))
             for site, share in demand.spec.sites.items()
         }
         targets[name] = _allocate_one(demand, snapshot, {site: max(0, count) for site, count in room.items()})
         for site, target in targets[name].items():
-            reserved[name][site] = max(target.replicas, demand.current.get(site, 0))
+            full[site] += max(target.replicas, demand.current.get(site, 0)) - reserved[name][site]
     return targets
 
 
 def _reserved(demand: Demand, site: str) -> int:
     return max(demand.spec.sites[site].min_replicas, demand.current.get(site, 0))
-
-
-def _others(reserved: Mapping[str, Mapping[str, int]], name: str, site: str) -> int:
-    return sum(sites.get(site, 0) for other, sites in reserved.items() if other != name)
 
 
 def _allocate_one(demand: Demand, snapshot: Snapshot, room: Mapping[str, int]) -> dict[str, Target]:

@@ -25,9 +25,8 @@ TRENDS = ((0, 1, 0.5), (0, 1, 1.0), (1, 2, 0.5), (1, 2, 1.0), (2, 3, 0.5), (2, 3
 """(fast average, slow average, damping) of the forecasters with a trend."""
 SHARPNESS = 2.0
 """How fast a forecaster loses its say when it does worse than the best one."""
-LOSS_MEMORY_S = 1_200.0
-SPREAD_MEMORY_S = (600.0, 14_400.0)
-SPREAD_SHARES = (0.2, 0.8)
+LOSS_MEMORY_S = 900.0
+SPREAD_MEMORY_S = 14_400.0
 LEAST_SPREAD = 0.08
 """The spread is at least this; the mean of a Poisson count over 15 s has 1/15."""
 DRIFT_PER_S = 2.8e-4
@@ -46,8 +45,8 @@ class Horizon:
     """Steps ahead."""
     losses: tuple[float, ...] = ()
     """Mean squared error of each forecaster, in units of `_size`."""
-    spreads: tuple[float, ...] = ()
-    """The same of the mix, over a short and a long memory."""
+    spread: float = LEAST_SPREAD
+    """The same of the mix, over a long memory."""
     mixes: tuple[float, ...] = ()
     """What the mix said at the last steps, oldest first; the first is due next."""
     scored: int = 0
@@ -88,18 +87,17 @@ def horizon_steps(horizon_s: float) -> int:
 
 
 def observe(history: History, end_s: int, requests: float, horizons_s: tuple[float, ...]) -> History:
-    """Count one step. Horizons that were not asked for before begin anew."""
+    """Count one step. A horizon that was not asked for before begins with what the nearest one has learned."""
     rate_rps = requests / STEP_S
-    steps = [horizon_steps(horizon_s) for horizon_s in horizons_s]
+    steps = sorted({horizon_steps(horizon_s) for horizon_s in horizons_s})
     recent = (*history.recent, rate_rps)[-OBSERVED_STEPS:]
     averages = history.averages or (rate_rps,) * len(SPANS_S)
     averages = tuple(
         average + (1.0 - math.exp(-STEP_S / span_s)) * (rate_rps - average)
         for average, span_s in zip(averages, SPANS_S, strict=True)
     )
-    known = {horizon.steps: horizon for horizon in history.horizons}
     observed_rps = sum(recent) / len(recent)
-    scored = tuple(_advance(known.get(n, Horizon(n)), history.past, averages, observed_rps) for n in steps)
+    scored = tuple(_advance(_horizon(history.horizons, n), history.past, averages, observed_rps) for n in steps)
     past = (*history.past, averages)[-max(steps) :]
     return replace(history, until_s=end_s, recent=recent, averages=averages, past=past, horizons=scored)
 
@@ -120,6 +118,14 @@ def _size(mean_rps: float, steps: int) -> float:
     return (mean_rps + 1.0 / counted_s) * (1.0 + DRIFT_PER_S * steps * STEP_S * mean_rps)
 
 
+def _horizon(known: tuple[Horizon, ...], steps: int) -> Horizon:
+    """The horizon of so many steps, or a new one that begins with the scores of the nearest."""
+    if not known:
+        return Horizon(steps)
+    nearest = min(known, key=lambda horizon: abs(math.log(horizon.steps / steps)))
+    return nearest if nearest.steps == steps else replace(nearest, steps=steps, mixes=())
+
+
 def _advance(
     horizon: Horizon, past: tuple[tuple[float, ...], ...], averages: tuple[float, ...], observed_rps: float
 ) -> Horizon:
@@ -132,13 +138,8 @@ def _advance(
         before = np.maximum(bank @ np.array(past[-horizon.steps]), 0.0)
         losses = _learned(horizon.losses, (before - observed_rps) ** 2 / size, LOSS_MEMORY_S, scored)
         surprise = min((observed_rps - due_rps) ** 2 / size, MOST_SURPRISE * _spread(horizon))
-        spreads = tuple(
-            float(_learned((old,), np.array([surprise]), memory_s, scored)[0])
-            for old, memory_s in zip(horizon.spreads or (LEAST_SPREAD,) * 2, SPREAD_MEMORY_S, strict=True)
-        )
-        horizon = replace(
-            horizon, losses=tuple(losses.tolist()), spreads=spreads, mixes=horizon.mixes[1:], scored=scored
-        )
+        spread = float(_learned((horizon.spread,), np.array([surprise]), SPREAD_MEMORY_S, scored)[0])
+        horizon = replace(horizon, losses=tuple(losses.tolist()), spread=spread, mixes=horizon.mixes[1:], scored=scored)
     said = np.maximum(bank @ np.array(averages), 0.0)
     return replace(horizon, mixes=(*horizon.mixes, float(_say(horizon.losses, len(said)) @ said))[-horizon.steps :])
 
@@ -160,8 +161,7 @@ def _learned(old: tuple[float, ...], new: Floats, memory_s: float, scored: int) 
 
 def _spread(horizon: Horizon) -> float:
     """Variance of the error over the size of the forecast."""
-    learned = sum(share * spread for share, spread in zip(SPREAD_SHARES, horizon.spreads, strict=False))
-    return max(LEAST_SPREAD, learned)
+    return max(LEAST_SPREAD, horizon.spread)
 
 
 @lru_cache(maxsize=64)
@@ -178,13 +178,19 @@ def _bank(steps: int) -> Floats:
 
 
 TAIL_SHARE, TAIL_POINTS, BODY_POINTS = 0.02, 8, 24
+FREEDOM = 20.0
 
 
 @lru_cache(maxsize=1)
 def _points() -> tuple[Floats, Floats]:
-    """A normal distribution as points and weights, finer in its upper tail: there late requests are decided."""
-    normal = NormalDist()
+    """Student's t with 20 degrees of freedom, of variance 1, as points and weights.
+
+    Finer in its upper tail: there late requests are decided. Its quantiles by their expansion in those of the normal
+    distribution (Abramowitz and Stegun, 26.7.5, first terms).
+    """
     body = [(index + 0.5) / BODY_POINTS * (1.0 - TAIL_SHARE) for index in range(BODY_POINTS)]
     tail = [1.0 - TAIL_SHARE * (1.0 - (index + 0.5) / TAIL_POINTS) for index in range(TAIL_POINTS)]
     weights = [(1.0 - TAIL_SHARE) / BODY_POINTS] * BODY_POINTS + [TAIL_SHARE / TAIL_POINTS] * TAIL_POINTS
-    return np.array([normal.inv_cdf(share) for share in (*body, *tail)]), np.array(weights)
+    normal = np.array([NormalDist().inv_cdf(share) for share in (*body, *tail)])
+    points = normal + (normal**3 + normal) / (4.0 * FREEDOM)
+    return points * math.sqrt((FREEDOM - 2.0) / FREEDOM), np.array(weights)

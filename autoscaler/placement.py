@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,9 @@ def all_rooms(daemon: DaemonState, snapshot: Snapshot) -> Rooms:
     and no release gets more than its budget pays for.
     """
     held = {s.spec.name: dict(daemon.services[s.spec.name].targets) for s in snapshot.services}
+    full = Counter[str]()
+    for sites in held.values():
+        full.update(sites)
     rooms: dict[str, dict[str, int]] = {}
     for service in sorted(snapshot.services, key=lambda s: _release_age(daemon.services[s.spec.name])):
         name, mine = service.spec.name, daemon.services[service.spec.name]
@@ -123,14 +127,14 @@ def all_rooms(daemon: DaemonState, snapshot: Snapshot) -> Rooms:
                 min(
                     share.max_replicas,
                     mine.affordable.get(site, share.max_replicas),
-                    snapshot.sites[site].spec.max_nodes
-                    - sum(sites.get(site, 0) for other, sites in held.items() if other != name),
+                    snapshot.sites[site].spec.max_nodes - (full[site] - held[name].get(site, 0)),
                 ),
             )
             for site, share in service.spec.sites.items()
         }
         placed = placements(service, mine, snapshot, rooms[name])
-        held[name] = {site: max(held[name].get(site, 0), p.stable + p.candidate) for site, p in placed.items()}
+        full.subtract(held[name])
+        full.update({site: max(held[name].get(site, 0), p.stable + p.candidate) for site, p in placed.items()})
     return rooms
 
 
@@ -180,8 +184,7 @@ def routes(
 
 def status_of(snapshot: Snapshot, site: str, application: str) -> ApplicationStatus | None:
     """What a site says about one application; None if it says nothing."""
-    observed = snapshot.sites[site].observation.applications or ()
-    return next((status for status in observed if status.name == application), None)
+    return snapshot.sites[site].statuses.get(application)
 
 
 def seen_ready(state: ServiceState, snapshot: Snapshot, application: str, site: str) -> int:

@@ -19,26 +19,27 @@ from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
 
-LATE_PRICE = 125.0
+LATE_PRICE = 160.0
 """A late request costs as much as a replica that answers so many."""
-LEAST_PRICE, MOST_PRICE = 5.0, 10_000.0
+LEAST_PRICE, MOST_PRICE = 5.0, 480.0
 PROMISE_MEMORY_S = 86_400.0
-AIM_SHARE = 0.63
+AIM_SHARE = 0.65
 """So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
-SLACK_PULL, DEBT_PULL = 1.0, 2.5
+SLACK_PULL, DEBT_PULL = 1.2, 2.0
 """How strongly the price of a late request follows what is left of a day's late requests, and what was overdrawn."""
-LAUNCH_FACTOR, KEEP_FACTOR = 5.8, 1.8
+LAUNCH_FACTOR, KEEP_FACTOR = 5.0, 2.0
 """How much dearer than its price a replica is taken for: what is launched pays its lead time and may be needed only
 for a moment; what is there would have to be launched anew. Between the two lies what is left alone."""
 NEAR_SHARE = 0.25
-"""What is there is also kept for the rate at this share of the lead time: a fall is not believed before it comes."""
+"""What is there is also kept for the rate at this share of the lead time: a fall is not believed before it comes.
+And for the rate by when it could be back: what is given back entirely takes longest to return."""
 OWNED_SHARE = 0.02
 """An owned replica costs at least this share of a rented one: what is not needed is left to others."""
 SERVICE_MEMORY_S = 300.0
 
 
 def predictive(
-    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, *, lead_s: float
+    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, *, lead_s: float, anew_s: float | None = None
 ) -> tuple[Bid, PolicyState]:
     """One service's bid.
 
@@ -46,18 +47,22 @@ def predictive(
         service: the service and its signals.
         snapshot: the moment.
         state: what the last tick returned.
-        lead_s: seconds from the decision to the first request on rented capacity.
+        lead_s: seconds from the decision to the first request on rented capacity, as things are now.
+        anew_s: the same when all that is rented was given back before; `lead_s` if None.
     """
     spec = service.spec
-    horizons_s = (NEAR_SHARE * lead_s, lead_s)
+    back_s = max(lead_s, lead_s if anew_s is None else anew_s)
+    horizons_s = (NEAR_SHARE * back_s, lead_s, back_s)
     state = _back_home(spec, _take_in(service, state, horizons_s), snapshot.now_s)
-    ahead, near = (forecast(state.history, horizon_s) for horizon_s in reversed(horizons_s))
-    if ahead is None or near is None or state.service_s is None:
+    near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in horizons_s)
+    if near is None or ahead is None or back is None or state.service_s is None:
         return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
     supply = supply_of(spec, snapshot, state.service_s)
     late_usd = late_price_usd(spec, supply, state.promise)
     launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
-    keep = max(launch, *(cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in (ahead, near)))
+    keep = max(
+        launch, *(cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in (near, ahead, back))
+    )
     wanted = max(launch, min(state.level, keep), 1)
     text = _reason(ahead, lead_s, launch, keep)
     kind: Kind = "grow" if wanted > state.level else "shrink" if wanted < state.level else "keep"

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from autoscaler.bill import bill
 from autoscaler.placement import SitePlacement
-from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import DaemonState, RentedNode
-from serving.sites.site import SiteObservation
 from serving.state import LedgerEntry
 
 
@@ -27,7 +26,7 @@ def rent(
                 continue
             key = f"{site}/{service.spec.name}"
             known = state.nodes.get(key, ())
-            there = _there(service, snapshot.sites[site].observation, len(known), used=site in used)
+            there = _there(service, snapshot.sites[site], len(known), used=site in used)
             count = min(max(_wanted(placement), there), spec.max_nodes)
             result = bill(site, spec, service.spec.name, known, count=count, now_s=snapshot.now_s)
             nodes[key] = result.nodes
@@ -39,13 +38,13 @@ def _wanted(placement: SitePlacement) -> int:
     return placement.stable + placement.candidate
 
 
-def _there(service: ServiceSnapshot, seen: SiteObservation, known: int, *, used: bool) -> int:
+def _there(service: ServiceSnapshot, seen: SiteSnapshot, known: int, *, used: bool) -> int:
     """Nodes that a service has on a site, as far as one can tell."""
-    if not used and seen.phase in ("opening", "open", "closing"):
+    phase = seen.observation.phase
+    if not used and phase in ("opening", "open", "closing"):
         return known  # everybody has left, but until it is closed its nodes are paid for
-    if seen.applications is None:
-        return known if seen.phase in ("open", "closing") else 0
-    mine = [status for status in seen.applications if status.name.rpartition("-")[0] == service.spec.name]
-    replicas = sum(max(status.replicas_ready, status.replicas_target) for status in mine)
+    if seen.observation.applications is None:
+        return known if phase in ("open", "closing") else 0
+    replicas = seen.replicas.get(service.spec.name, 0)
     # One that leaves and one that comes in its place are two replicas for a while, but one node.
     return min(replicas, known) if known else replicas

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
-from serving.gateway.gateway import GatewayObservation
+from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.gateway.routes import Track
 from serving.project import SiteSpec
-from serving.sites.site import SiteObservation
+from serving.sites.site import ApplicationStatus, SiteObservation
 from serving.spec import HybridService, ReliefLevel
 
 
@@ -137,6 +139,19 @@ class SiteSnapshot:
     busy: bool = False
     """An action on this site is still running."""
 
+    @cached_property
+    def statuses(self) -> Mapping[str, ApplicationStatus]:
+        """What the site says, by application; empty also when it says nothing."""
+        return {status.name: status for status in self.observation.applications or ()}
+
+    @cached_property
+    def replicas(self) -> Mapping[str, int]:
+        """Replicas by service, of all its applications: those that are there or are to come."""
+        found = Counter[str]()
+        for status in self.statuses.values():
+            found[status.name.rpartition("-")[0]] += max(status.replicas_ready, status.replicas_target)
+        return found
+
 
 @dataclass(frozen=True)
 class Spend:
@@ -179,7 +194,7 @@ class Snapshot:
     scaling: Literal["active", "paused", "shadow"] = "active"
     """`paused` by an operator, or `shadow`: decide and record, change nothing."""
 
-    @property
+    @cached_property
     def private_site(self) -> str:
         """Name of the home site."""
         return next(name for name, site in self.sites.items() if site.spec.role == "private")
@@ -198,11 +213,8 @@ class Snapshot:
         """Requests a site holds for a service; None if the gateway does not say."""
         if self.stale_reason is not None or self.gateway is None:
             return None
-        return sum(
-            server.in_use
-            for server in self.gateway.servers
-            if server.service == service and server.site == site and track in (None, server.track)
-        )
+        servers = self._servers.get(service, ())
+        return sum(server.in_use for server in servers if server.site == site and track in (None, server.track))
 
     def queued(self, service: str) -> int | None:
         """Requests of a service that wait at the gateway; None if it does not say."""
@@ -214,16 +226,24 @@ class Snapshot:
         """Requests that all sites together may hold for a service; None if the gateway does not say."""
         if self.stale_reason is not None or self.gateway is None:
             return None
-        return sum(server.limit for server in self.gateway.servers if server.service == service and server.up)
+        return sum(server.limit for server in self._servers.get(service, ()) if server.up)
 
     def server_up(self, service: str, site: str, track: Track) -> bool | None:
         """Whether the gateway sends to this server; None if it does not say."""
         if self.stale_reason is not None or self.gateway is None:
             return None
-        for server in self.gateway.servers:
-            if (server.service, server.site, server.track) == (service, site, track):
+        for server in self._servers.get(service, ()):
+            if (server.site, server.track) == (site, track):
                 return server.up
         return None
+
+    @cached_property
+    def _servers(self) -> Mapping[str, list[ServerObservation]]:
+        """The gateway's servers, by service."""
+        found: dict[str, list[ServerObservation]] = {}
+        for server in self.gateway.servers if self.gateway else ():
+            found.setdefault(server.service, []).append(server)
+        return found
 
 
 OUTLIER_WINDOW_S = 2.0

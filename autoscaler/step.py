@@ -45,9 +45,9 @@ class Step:
 def step(snapshot: Snapshot, state: DaemonState) -> Step:
     """Decide everything for this moment."""
     state, notes = follow_clock(state, snapshot.now_s)
-    for service in snapshot.services:
-        mine = state.services.get(service.spec.name, ServiceState())
-        state = _with(state, service, _observe(service, mine, snapshot))
+    known = state.services
+    seen = {s.spec.name: _observe(s, known.get(s.spec.name, ServiceState()), snapshot) for s in snapshot.services}
+    state = _with(state, seen)
     state, bids, decisions = _targets(snapshot, state)
     state, finished, events = _releases(snapshot, state)
     state, reliefs = _relief(snapshot, state)
@@ -89,18 +89,17 @@ def _leads(
 def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple[Bid, ...], list[Decision]]:
     """Bids of all services, arbitrated, guarded and put in force."""
     demands, decisions = [], []
+    mine: dict[str, ServiceState] = {}
     rooms = all_rooms(state, snapshot)
     for service in _staying(snapshot):
-        found, mine = demand(service, state, snapshot, rooms[service.spec.name])
+        found, mine[service.spec.name] = demand(service, state, snapshot, rooms[service.spec.name])
         demands.append(found)
-        state = _with(state, service, mine)
     proposed = allocate(demands, snapshot)
     for service in _staying(snapshot):
         name = service.spec.name
-        mine, notes = set_targets(service, state.services[name], proposed[name], snapshot)
+        mine[name], notes = set_targets(service, mine[name], proposed[name], snapshot)
         decisions += notes
-        state = _with(state, service, mine)
-    return state, tuple(found.bid for found in demands), decisions
+    return _with(state, mine), tuple(found.bid for found in demands), decisions
 
 
 def _releases(
@@ -108,29 +107,30 @@ def _releases(
 ) -> tuple[DaemonState, tuple[tuple[str, Release], ...], list[Decision]]:
     """Releases moved on, and sites that fail fast taken out."""
     finished, decisions = [], []
+    mine: dict[str, ServiceState] = {}
     rooms = all_rooms(state, snapshot)
     for service in snapshot.services:
-        name, mine = service.spec.name, state.services[service.spec.name]
+        name = service.spec.name
         ejections: list[Decision] = []
         if service.leaving:
-            mine, ended, events = leave(service, mine, snapshot.now_s)
+            mine[name], ended, events = leave(service, state.services[name], snapshot.now_s)
         else:
-            mine, ended, events = roll(service, mine, snapshot, rooms[name])
-            mine, ejections = eject_failing(service, mine, snapshot)
+            mine[name], ended, events = roll(service, state.services[name], snapshot, rooms[name])
+            mine[name], ejections = eject_failing(service, mine[name], snapshot)
         finished += [(name, ended)] if ended else []
         decisions += [*events, *ejections]
-        state = _with(state, service, mine)
-    return state, tuple(finished), decisions
+    return _with(state, mine), tuple(finished), decisions
 
 
 def _relief(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Decision]]:
     """What the gateway does for requests that wait, as the services declare it."""
     decisions = []
+    mine: dict[str, ServiceState] = {}
     for service in _staying(snapshot):
-        mine, notes = relieve_service(service, state.services[service.spec.name], snapshot)
+        name = service.spec.name
+        mine[name], notes = relieve_service(service, state.services[name], snapshot)
         decisions += notes
-        state = _with(state, service, mine)
-    return state, decisions
+    return _with(state, mine), decisions
 
 
 def _plan(
@@ -153,8 +153,9 @@ def _plan(
         probe for s in _staying(snapshot) for probe in probes(s, mine[s.spec.name], snapshot, rooms[s.spec.name])
     )
     state, ledger = rent(snapshot, state, placed)
-    for service in snapshot.services:
-        state = _with(state, service, _expected(service, mine[service.spec.name], snapshot, placed[service.spec.name]))
+    state = _with(
+        state, {s.spec.name: _expected(s, mine[s.spec.name], snapshot, placed[s.spec.name]) for s in snapshot.services}
+    )
     removed = tuple(s.spec.name for s in snapshot.services if s.leaving and gone(s, mine[s.spec.name], snapshot, state))
     all_routes = tuple(route for route in all_routes if route.service.name not in removed)
     notes = tuple(Decision(name, "removed", "nothing of it is left") for name in removed)
@@ -178,5 +179,5 @@ def _expected(
     return replace(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
 
 
-def _with(state: DaemonState, service: ServiceSnapshot, mine: ServiceState) -> DaemonState:
-    return replace(state, services={**state.services, service.spec.name: mine})
+def _with(state: DaemonState, services: Mapping[str, ServiceState]) -> DaemonState:
+    return replace(state, services={**state.services, **services})

@@ -51,15 +51,16 @@ def _ask(
     blind = snapshot.stale_reason is not None or capacity.private_down is not None
     if service.spec.burst.policy == "threshold" or blind:
         return threshold(service, snapshot, capacity, mine.policy)
-    return predictive(service, snapshot, mine.policy, lead_s=_lead_s(service, snapshot, mine))
+    lead_s, anew_s = _lead_s(service, snapshot, mine), _lead_s(service, snapshot, mine, closed=True)
+    return predictive(service, snapshot, mine.policy, lead_s=lead_s, anew_s=anew_s)
 
 
-def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState) -> float:
-    """From the decision to the first request on rented capacity; the longest, where there are several sites."""
+def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState, *, closed: bool = False) -> float:
+    """From the decision to the first request on rented capacity, as it is or if all was closed; of the slowest site."""
     sites = [s for s, share in service.spec.sites.items() if share.max_replicas > 0 and s != snapshot.private_site]
     found = [
         mine.leads.get(site, Lead()).expected_s(
-            site_open=snapshot.sites[site].observation.phase == "open",
+            site_open=not closed and snapshot.sites[site].observation.phase == "open",
             declared_s=max(pool.lead_time_s for pool in snapshot.sites[site].spec.pools),
         )
         for site in sites

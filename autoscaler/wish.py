@@ -28,9 +28,7 @@ def site_actions(
         if snapshot.now_s < state.retry_at_s.get(site, 0.0):
             continue
         wish = _wish(site, snapshot, state, placed)
-        doubt = any(
-            doubted(mine, snapshot, app.name, site) for app in wish.applications for mine in state.services.values()
-        )
+        doubt = any(doubted(state.services[app.service], snapshot, app.name, site) for app in wish.applications)
         action = None if doubt else site_action(site, seen, wish)
         if action is None:
             continue

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -57,10 +59,14 @@ def _live(shop: RayFreeProject, load: OpenLoad, versions: list[str]) -> Iterator
 
 
 def _kib(shop: RayFreeProject, part: str) -> int:
-    """Memory of its own that a process has; of the gateway, its master and its worker."""
-    process = psutil.Process(shop.pid(part))
-    workers = process.children() if part == "gateway" else []
-    return sum(one.memory_full_info().uss for one in (process, *workers)) >> 10
+    """Anonymous memory of a process; of the gateway, of its master and its worker.
+
+    Pages of files count for nobody: whether they are a process's own depends on who else runs the same program.
+    """
+    pid = shop.pid(part)
+    pids = [pid, *(child.pid for child in psutil.Process(pid).children())] if part == "gateway" else [pid]
+    statuses = (Path(f"/proc/{one}/status").read_text() for one in pids)
+    return sum(int(found[1]) for status in statuses if (found := re.search(r"^RssAnon:\s+(\d+) kB$", status, re.M)))
 
 
 def _growth_kib(samples: list[dict[str, int]], part: str) -> float:
@@ -75,7 +81,7 @@ def _report(samples: list[dict[str, int]], growth: dict[str, float], load: OpenL
         f"{DURATION_S:.0f} s; {load.outcomes.total():,} requests: {dict(load.outcomes)}, by site {dict(load.sites)};"
         f" {released} releases",
         "growth in the second half, KiB per hour: " + ", ".join(f"{part} {growth[part]:+.0f}" for part in PARTS),
-        "unshared memory in KiB after each 60th of the time:",
+        "anonymous memory in KiB after each 60th of the time:",
         f"{'':>4}" + "".join(f"{part:>12}" for part in PARTS),
         *(
             f"{number:>4}" + "".join(f"{sample[part]:>12,}" for part in PARTS)

@@ -143,3 +143,45 @@ def test_a_scaling_is_told_with_the_reason_that_caused_it():
     opened = world.reasons("open site", since_s=60)
     assert len(opened) == 1
     assert "queue p99" in opened[0]
+
+
+def predictive() -> World:
+    """A world whose service forecasts: 40 requests/s, and from the tenth minute on up to 220 in ten minutes."""
+    rate = ramp(180, start_s=600, length_s=600)
+    return World(service(burst={"policy": "predictive"}), rate_rps=lambda at_s: 40 + rate(at_s), lead_s=40.0)
+
+
+def test_a_forecast_rents_before_anybody_waits():
+    """On a ramp the predictive policy has the cloud ready before the private site is full; and it comes home."""
+    world = served(predictive(), warm_s=120.0)
+    waits = []
+    while world.at_s < 1_400:
+        world.tick()
+        waits.append(world.shop.ticks[-1].wait_s)
+    assert world.ready("cloud") > 0
+    assert max(waits) < world.shop.spec.slo.latency_p99_s
+    world.shop.rate_rps = lambda _: 20.0
+    world.run(900)
+    assert world.targets["cloud"] == 0
+    assert world.violations == []
+    assert any("forecast in" in reason for reason in world.reasons("scale"))
+
+
+def test_lead_times_are_learned_where_capacity_starts():
+    """After the first burst the daemon knows how long opening and loading took, and foresees so far."""
+    world = served(predictive(), warm_s=120.0)
+    world.run(1_200)
+    lead = world.mine.leads["cloud"]
+    assert abs(lead.seen_s["open"][0] - 40.0) <= 2 * world.tick_s
+    assert world.load_s <= lead.seen_s["load"][0] <= world.load_s + 3 * world.tick_s
+
+
+def test_a_lost_private_site_is_a_failover_under_any_policy():
+    """The predictive policy gives way to failover, and takes over again when the private site is back."""
+    world = served(World(service(burst={"policy": "predictive"}), rate_rps=lambda _: 60.0))
+    world.sites["private"].lose()
+    assert world.run(10, until=lambda: world.targets["cloud"] > 0)
+    assert any("failover" in reason for reason in world.reasons("scale"))
+    world.run(300)
+    assert world.targets["cloud"] == 0
+    assert world.ready("private") >= 2

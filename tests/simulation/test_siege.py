@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,8 +101,8 @@ def test_a_seed_replays_identically(tmp_path: Path) -> None:
 def test_promises_hold_in_a_thousand_worlds(tmp_path: Path) -> None:
     """Seeds up to HCCTL_SIEGE_SEEDS, on all processors."""
     seeds = range(int(os.environ.get("HCCTL_SIEGE_SEEDS", "1000")))
-    with multiprocessing.Pool() as pool:
-        results = pool.starmap(_summary, [(seed, tmp_path / str(seed)) for seed in seeds], chunksize=5)
+    with ProcessPoolExecutor() as pool:
+        results = list(pool.map(_summary, seeds, [tmp_path / str(seed) for seed in seeds], chunksize=5))
     bad = [(seed, broken) for seed, (_, broken) in zip(seeds, results, strict=True) if broken]
     totals = sum((Counter(counts) for counts, _ in results), Counter())
     lines = [
@@ -121,8 +121,8 @@ def test_promises_hold_in_a_thousand_worlds(tmp_path: Path) -> None:
 def test_a_crash_at_every_write_breaks_no_promise(tmp_path: Path) -> None:
     """The life of `STORY`, with a crash at each pass of each place in the daemon."""
     cases = [(name, number) for name in IN_DAEMON for number in range(1, _passes(name, tmp_path) + 1)]
-    with multiprocessing.Pool() as pool:
-        broken = pool.starmap(_crashed, [(*case, tmp_path) for case in cases], chunksize=5)
+    with ProcessPoolExecutor() as pool:
+        broken = list(pool.map(_crashed, *zip(*cases, strict=True), [tmp_path] * len(cases), chunksize=5))
     bad = [(case, found) for case, found in zip(cases, broken, strict=True) if found]
     by_name = Counter(name for name, _ in cases)
     counts = [f"  {name}: {count}" for name, count in sorted(by_name.items())]

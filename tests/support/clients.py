@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from autoscaler.snapshot import OUTLIER_WINDOW_S, Hold, Signals, TrackSignals, Wanted
+from autoscaler.snapshot import OUTLIER_WINDOW_S, STEP_S, Hold, Signals, Step, TrackSignals, Wanted
 from serving.gateway.gateway import ServerObservation
 from serving.gateway.routes import TRACKS, ServiceRoutes, Track
 from serving.spec import HybridService
@@ -55,6 +55,11 @@ class Clients:
     """Answers that were errors."""
     cut: float = 0.0
     """Requests in flight on a replica that was taken away."""
+    epoch_s: float = 0.0
+    """Wall clock at the start of the world."""
+    steps: deque[Step] = field(default_factory=lambda: deque(maxlen=6))
+    arrived: float = 0.0
+    """Since the last step ended."""
 
     def deploy(self, version: str, *, deployment: str | None = None, rollback: bool = False) -> None:
         """Ask for a version."""
@@ -85,8 +90,17 @@ class Clients:
         held = sum(min(self.in_use[key], self.limits[key]) for key in private)
         in_use = held / sum(self.limits[key] for key in private) if private else None
         self.ticks.append(Tick(rate * dt_s, wait_s, refused, in_use, answered, errors))
+        self._count_step(at_s, rate * dt_s, late=rate * dt_s if wait_s > self.spec.slo.latency_p99_s else 0.0)
         while len(self.ticks) > max(1, round(self.spec.burst.latency.window_s / dt_s)):
             self.ticks.popleft()
+
+    def _count_step(self, at_s: float, arrived: float, late: float) -> None:
+        """Close a step when its end is reached."""
+        self.arrived += arrived
+        if at_s % STEP_S < 1e-6:
+            share = late / arrived if arrived else 0.0
+            self.steps.append(Step(int(self.epoch_s + at_s), self.arrived, self.arrived * share))
+            self.arrived = 0.0
 
     def _track(
         self, track: Track, rate: float, dt_s: float, answered: dict[tuple[Track, str], float]
@@ -145,6 +159,7 @@ class Clients:
             private_in_use=sum(use) / len(use) if use else None,
             queued=round(sum(self.queue.values())),
             in_use=round(sum(self.in_use.values())),
+            steps=tuple(self.steps),
             by_site=self._by_site(window[-max(1, round(OUTLIER_WINDOW_S / dt_s)) :]),
         )
 

@@ -29,17 +29,13 @@ from tests.support.declared import project, service
 from tests.support.fake_gateway import FakeGateway
 from tests.support.fake_site import FakeClock
 from tests.support.lying_site import LyingSite
-from tests.support.siege_script import Happening
+from tests.support.siege_script import Crash, Happening
 
 TICK_S = 1.0
 START_S = 1_800_000_000.0
 CALM_RPS = 10.0
 REST_S = 400.0
 QUIET_S = 60.0
-
-
-class Crash(BaseException):
-    """The daemon's process is gone: nothing catches it."""
 
 
 class LateExecutor:

@@ -18,6 +18,10 @@ IN_DAEMON = ("store.before-commit", "store.after-commit", "daemon.after-journal"
 SITES = ("private", "cloud")
 
 
+class Crash(BaseException):
+    """A process is gone, the daemon or a command: nothing catches it."""
+
+
 @dataclass(frozen=True)
 class Happening:
     """Something done to the world; then so much time passes."""
@@ -28,11 +32,13 @@ class Happening:
     lasts_s: float
 
     def befall(self, siege: Siege) -> None:
-        """Do it. A command that the daemon's state refuses has no effect."""
+        """Do it. A command that the daemon's state refuses has no effect; one may run into a crash that waits."""
         try:
             KINDS[self.kind](siege, self)
         except HcctlError:
             return
+        except Crash:
+            siege.crashes += 1
 
 
 def script(seed: int) -> list[Happening]:
@@ -101,8 +107,6 @@ def crash_at(name: str, passes: int) -> Callable[[], int]:
         nonlocal passed
         passed += 1
         if passed == passes:
-            from tests.support.siege import Crash
-
             raise Crash
 
     failpoints.arm(name, die)

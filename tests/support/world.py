@@ -49,6 +49,8 @@ class World:
     ) -> None:
         self.project = fleet or project()
         self.clients = (Clients(spec or service(), rate_rps, service_s), *others)
+        for clients in self.clients:
+            clients.epoch_s = start_s
         self.lead_s, self.load_s, self.tick_s = lead_s, load_s, tick_s
         self.start_s = self.now_s = start_s
         self.state = DaemonState()

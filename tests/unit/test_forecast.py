@@ -77,13 +77,14 @@ def test_it_is_stored_and_read_back_without_a_difference():
     assert len(text) < 8_000
 
 
-def test_a_new_horizon_begins_anew_and_the_other_stays():
-    """A lead time that was learned anew costs only what was learned for it."""
+def test_a_new_horizon_begins_with_what_the_nearest_has_learned():
+    """A lead time that was learned anew costs nothing of what is known of the service."""
     history, _ = watched(np.full(300, 12.0))
     longer = observe(history, 301 * STEP_S, 60.0, (30.0, 200.0))
-    near = next(h for h in longer.horizons if h.steps == 6)
-    assert near.scored == next(h for h in history.horizons if h.steps == 6).scored + 1
-    assert next(h for h in longer.horizons if h.steps == 40).scored == 0
+    near, far = longer.horizons
+    assert near.scored == history.horizons[0].scored + 1
+    assert (far.steps, far.losses, far.spread) == (40, history.horizons[1].losses, history.horizons[1].spread)
+    assert len(far.mixes) == 1
 
 
 @given(st.lists(st.floats(0, 1e7), min_size=1, max_size=120))

@@ -84,10 +84,10 @@ def test_the_price_of_a_late_request_follows_what_was_late():
     snapshot = moment(asked(SPEC))
     supply = supply_of(SPEC, snapshot, 0.1)
     day = Promise(requests=1e6, late=0.0, seconds=86_400.0)
-    prices = [late_price_usd(SPEC, supply, replace(day, late=late)) for late in (0.0, 630.0, 1_200.0, 1e6)]
+    prices = [late_price_usd(SPEC, supply, replace(day, late=late)) for late in (0.0, 650.0, 1_200.0, 1e6)]
     assert prices == sorted(prices)
     assert prices[0] < prices[1] < prices[2]
-    assert prices[3] <= 2_000 * prices[0]
+    assert prices[3] == pytest.approx(3.0 * prices[1])
     assert late_price_usd(SPEC, supply, Promise()) == pytest.approx(prices[1])
 
 
