@@ -24,6 +24,8 @@ STEP_S, HOUR_S = 10, 3_600
 STEPS = HOUR_S // STEP_S
 HOURS_KEPT = 5 * 7 * 24
 """Of each service: five weeks, so that every hour of the week is there some times."""
+HELD_S = 120
+"""An hour that is over is written for so much longer: late lines, or a transaction that failed."""
 MOST_UNTAKEN = 100_000
 """Steps that are counted while the daemon takes none, over all services; the oldest beyond are dropped."""
 
@@ -42,7 +44,7 @@ class Counts:
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
         self.requests += 1
-        if record.site:
+        if record.site and not record.relief:
             self.answered += 1
             self.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
             self.bytes_out += record.bytes_out
@@ -53,7 +55,9 @@ Counted = dict[tuple[str, int], Counts]
 
 
 def count(counted: Counted, record: RequestRecord) -> None:
-    """Count one finished request in the step in which it arrived."""
+    """Count one finished request in the step in which it arrived; one that was passed on has a record of its own."""
+    if record.relief == "passed":
+        return
     key = (record.service, int(record.at_s) // STEP_S * STEP_S)
     if key not in counted and len(counted) >= MOST_UNTAKEN:
         del counted[next(iter(counted))]
@@ -92,7 +96,7 @@ class TrafficLog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._hours: dict[tuple[str, int], Hour] = {}
-        """Those that may still change: this hour and the one before."""
+        """Those that change: this hour, and one that is just over or had a late line; read again when needed."""
         self._watched_s: dict[str, int] = {}
         """By service, the end of the last step that is known."""
 
@@ -112,10 +116,10 @@ class TrafficLog:
 
     def store(self, now_s: float) -> None:
         """Put what may have changed on disk, in the caller's transaction; if that fails, the next call does it."""
-        over_s = now_s - 2 * HOUR_S
-        self._hours = {key: hour for key, hour in self._hours.items() if over_s < hour.start_s <= now_s}
         for (service, start_s), hour in self._hours.items():
             self._store.put_observation(KIND, _name(service, start_s), _HOUR.dump_python(hour), at_s=now_s)
+        over_s = now_s - HOUR_S - HELD_S
+        self._hours = {key: hour for key, hour in self._hours.items() if over_s < hour.start_s <= now_s}
 
     def forget(self, service: str) -> None:
         """Drop the record of a service that was removed."""

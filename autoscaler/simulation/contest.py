@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
-from autoscaler.simulation.controllers import PeerController
+from autoscaler.simulation.controllers import PeerController, fill
 from autoscaler.simulation.fleet import HOUR_S
 from autoscaler.simulation.lateness import Lateness, lateness
 from autoscaler.simulation.own import OwnController
@@ -77,8 +77,13 @@ def contest(
     """
     policies = chosen(policies)
     watch("clairvoyant")
+    most = _most_replicas(arrivals, world)
+    sizes = fill(world.pools, most)  # a pool that is larger than any need would only make tables larger
+    world = replace(
+        world, pools=tuple(replace(p, max_replicas=n) for p, n in zip(world.pools, sizes, strict=True) if n)
+    )
     table = LateTable(
-        replicas=_most_replicas(arrivals, world),
+        replicas=most,
         slots_per_replica=world.slots_per_replica,
         service_s=world.service_s,
         patience_s=world.patience_s,

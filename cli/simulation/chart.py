@@ -94,6 +94,7 @@ def render(picture: _Picture, kind: Literal["png", "svg"], *, titled: bool = Tru
 def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Picture:
     import numpy as np
 
+    from autoscaler.simulation.contest import POLICIES
     from autoscaler.simulation.fleet import HOUR_S
 
     seconds, world = len(scene.arrivals), scene.world
@@ -117,8 +118,7 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
     usd = np.cumsum(paid)[ends - 1] * world.pools[0].price_usd_per_hour / HOUR_S
     usd += found.best_usd - usd[-1]  # what it launched before the trace began
     series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None)
-    names = [row["policy"] for row in report.rows(figures)]
-    palette = dict(zip([n for n in names if n != report.CLAIRVOYANT], _cycle(len(names)), strict=False))
+    palette = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(POLICIES)}  # the same in every picture
     lines = []
     for row in report.rows(figures):
         ready, launching, usd, late = series[row["policy"]]
@@ -147,10 +147,6 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         slo_s=world.slo_latency_s,
         lines=lines,
     )
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
 def _draw(picture: _Picture, *, titled: bool) -> Figure:

@@ -14,8 +14,10 @@ from click.testing import CliRunner, Result
 
 from autoscaler.simulation.contest import POLICIES
 from autoscaler.traffic import Counts, TrafficLog
+from cli.canvas import clock
 from cli.context import open_project
 from cli.main import app
+from cli.simulation.report import percent
 from cli.wiring import store
 from serving.loading import load_service
 
@@ -338,3 +340,27 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
     assert world["pools"][0]["price_usd_per_hour"] == 9
     assert "no such service" in refused("--from-log", "--service", "other")
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0.00 %"),
+        (0.000_004, "<0.01 %"),
+        (0.0005, "0.05 %"),
+        (0.0484, "4.84 %"),
+        (0.1, "10.0 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_small_shares_can_be_read(share: float, text: str) -> None:
+    """Hundredths of a percent decide who kept the SLO: none is rounded to nothing."""
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("at_s", "end_s", "text"), [(90, 600, "1:30"), (5_400, 86_400, "1:30"), (129_600, 500_000, "1.5")]
+)
+def test_a_time_axis_counts_in_what_fits(at_s: float, end_s: float, text: str) -> None:
+    """Minutes and seconds, hours and minutes, or days."""
+    assert clock(at_s, end_s) == text

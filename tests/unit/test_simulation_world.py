@@ -179,3 +179,10 @@ def test_what_does_not_fit_is_refused(peak_rps: float, seconds: int, says: str) 
     arrivals[:9] = peak_rps
     with pytest.raises(InvalidInput, match=says):
         contest(arrivals, WORLD, ["hpa"], seed=0)
+
+
+def test_a_pool_larger_than_any_need_costs_no_memory() -> None:
+    """Ten thousand replicas that nobody will ask for are as good as twice what the busiest seconds need."""
+    endless = replace(WORLD, pools=(replace(POOL, max_replicas=10_000), replace(POOL, name="more")))
+    found = contest(RATE, endless, POLICIES, seed=0)
+    assert sum(pool.max_replicas for pool in found.world.pools) == 1 + 2 * 16 / 5 // 1 + 1 + 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoscaler import traffic
@@ -47,6 +49,15 @@ def test_requests_are_counted_when_they_arrived() -> None:
     assert log.take_counts() == {}
 
 
+def test_light_answers_are_traffic_and_no_work_of_a_replica() -> None:
+    """A request that relief answered came; it held no slot. One that it passed on is counted by its own record."""
+    counted: dict[tuple[str, int], Counts] = {}
+    for relief in ("light", "shed_low", "passed", ""):
+        count(counted, replace(request(NOW_S + 1), relief=relief))  # type: ignore[arg-type]
+    assert counted["shop", NOW_S].requests == 3
+    assert counted["shop", NOW_S].answered == 1
+
+
 def test_counts_that_nobody_takes_are_bounded() -> None:
     """While the daemon stands still the oldest steps go."""
     counted: dict[tuple[str, int], Counts] = {}
@@ -67,6 +78,20 @@ def test_the_record_is_read_as_it_came() -> None:
     assert (found.curve.rate_rps * 10).tolist() == [6, 0, 9]
     assert (found.start_s, found.unwatched_s) == (NOW_S, 0)
     assert found.service_s is None
+
+
+def test_a_line_that_is_half_an_hour_late_finds_its_step() -> None:
+    """A request may be held for long: its hour is over, and read again."""
+    store = MemoryStore()
+    log = TrafficLog(store)
+    for minute in range(0, 91, 10):
+        kept(log, NOW_S + minute * 60 + 1)
+    kept(log, NOW_S + 5_410, _3000=4)
+    found = recorded(store, "shop", since_s=NOW_S, now_s=NOW_S + 5_410)
+    assert found is not None
+    assert found.unwatched_s == 0
+    assert found.curve.rate_rps[300] * 10 == 4
+    assert found.curve.expected_requests == 4
 
 
 def test_what_nobody_watched_is_unknown() -> None:
