@@ -64,7 +64,7 @@ def clairvoyant(
     while problem.late_of(path) > allowed and dear < MAX_LATE_PRICE_S:
         cheap, dear = dear, dear * 8.0
         path = problem.solve(dear)
-    best, bound = path, problem.bound(path, dear, allowed)
+    best, bound = path, max(0.0, problem.bound(path, dear, allowed))  # no bill is below nothing
     for _ in range(BISECTIONS):
         price = (cheap * dear) ** 0.5 if cheap > 0 else dear / 8.0
         path = problem.solve(price)
