@@ -49,6 +49,19 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What pays at the forecast rate, until the next step of arrivals."""
+
+    lead_s: float
+    """Lead time that it was made for."""
+    launch: int
+    """Replicas up to which it pays to launch."""
+    keep: int
+    """Replicas up to which it pays to keep what is there."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class PolicyState:
     """What a policy remembers between ticks. Plain values: it is stored."""
 
@@ -74,3 +87,4 @@ class PolicyState:
     service_s: float | None = None
     """Mean time a request holds a slot, as learned; None: no request was answered yet."""
     promise: Promise = field(default_factory=Promise)
+    advice: Advice | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from autoscaler.bids import Bid, Kind, PolicyState, Promise
+from autoscaler.bids import Advice, Bid, Kind, PolicyState, Promise
 from autoscaler.cost import node_usd_per_hour
 from autoscaler.forecast import Forecast, forecast, observe
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
@@ -53,21 +53,32 @@ def predictive(
     spec = service.spec
     back_s = max(lead_s, lead_s if anew_s is None else anew_s)
     horizons_s = (NEAR_SHARE * back_s, lead_s, back_s)
+    before = state
     state = _back_home(spec, _take_in(service, state, horizons_s), snapshot.now_s)
+    if state.advice is None or state.advice.lead_s != lead_s or state.history is not before.history:
+        state = replace(state, advice=_advice(spec, snapshot, state, horizons_s))
+    advice = state.advice
+    if advice is None:
+        return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
+    wanted = max(advice.launch, min(state.level, advice.keep), 1)
+    kind: Kind = "grow" if wanted > state.level else "shrink" if wanted < state.level else "keep"
+    bid = _bid(spec, state, wanted, kind, advice.reason)
+    return bid, state if kind == "keep" else replace(state, level=wanted, because=advice.reason)
+
+
+def _advice(
+    spec: HybridService, snapshot: Snapshot, state: PolicyState, horizons_s: tuple[float, float, float]
+) -> Advice | None:
+    """What pays now; None before there is a forecast."""
     near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in horizons_s)
     if near is None or ahead is None or back is None or state.service_s is None:
-        return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
+        return None
     supply = supply_of(spec, snapshot, state.service_s)
     late_usd = late_price_usd(spec, supply, state.promise)
     launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
-    keep = max(
-        launch, *(cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in (near, ahead, back))
-    )
-    wanted = max(launch, min(state.level, keep), 1)
-    text = _reason(ahead, lead_s, launch, keep)
-    kind: Kind = "grow" if wanted > state.level else "shrink" if wanted < state.level else "keep"
-    bid = _bid(spec, state, wanted, kind, text)
-    return bid, state if kind == "keep" else replace(state, level=wanted, because=text)
+    kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
+    keep = max(launch, *kept)
+    return Advice(horizons_s[1], launch, keep, _reason(ahead, horizons_s[1], launch, keep))
 
 
 def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:

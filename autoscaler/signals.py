@@ -217,7 +217,12 @@ class SignalWindow:
             return self._cells[-1]
         if second < self._cells[0].second:
             return None
-        return next(cell for cell in self._cells if cell.second >= second)
+        found = self._cells[-1]
+        for cell in reversed(self._cells):  # nearly every line is of the last seconds
+            if cell.second < second:
+                break
+            found = cell
+        return found
 
     def _by_site(self, cells: Iterable[_Cell], since_s: float) -> dict[tuple[Track, str], TrackSignals]:
         merged: dict[tuple[Track, str], list[int]] = {}

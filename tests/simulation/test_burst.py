@@ -148,7 +148,9 @@ def test_a_scaling_is_told_with_the_reason_that_caused_it():
 def predictive() -> World:
     """A world whose service forecasts: 40 requests/s, and from the tenth minute on up to 220 in ten minutes."""
     rate = ramp(180, start_s=600, length_s=600)
-    return World(service(burst={"policy": "predictive"}), rate_rps=lambda at_s: 40 + rate(at_s), lead_s=40.0)
+    return World(
+        service(burst={"policy": "predictive"}), rate_rps=lambda at_s: 40 + rate(at_s), lead_s=40.0, tick_s=1.0
+    )
 
 
 def test_a_forecast_rents_before_anybody_waits():

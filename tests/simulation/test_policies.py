@@ -89,13 +89,13 @@ def test_a_spend_cap_is_never_passed(policy: str):
         assert hour.sum() <= 0.5 + 1e-6
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.floats(3.0, 90.0), st.integers(0, 1_000))
 def test_a_steady_load_does_not_flap(rate_rps: float, seed: int):
-    """An hour of the same rate: after half of it, few changes, each by a replica."""
-    arrivals = poisson(np.full(3_600, rate_rps), seed)
+    """Three quarters of an hour of the same rate: in the last quarter few changes, each by a replica."""
+    arrivals = poisson(np.full(2_700, rate_rps), seed)
     spec = world(arrivals)
     run = simulate(arrivals, spec, controller("predictive", spec), seed=seed)
     asked = (run.ready + run.launching)[1_800:]
-    assert np.count_nonzero(np.diff(asked)) <= 12
+    assert np.count_nonzero(np.diff(asked)) <= 6
     assert np.abs(np.diff(asked)).max() <= 1

@@ -105,7 +105,7 @@ SPECS = st.builds(
     policy=st.sampled_from(["threshold", "predictive"]),
 )
 FEW = settings(
-    max_examples=16,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # a world is slow to shrink, and its story says where to look
@@ -174,7 +174,7 @@ def test_a_steady_world_comes_to_rest(spec, happenings):
     Happening.end_all(world)
     world.shop.rate_rps = lambda _: 10.0
     world.shop.spec = world.shop.spec.model_copy(update={"budget": service().budget})
-    world.run(300 if spec.burst.policy == "threshold" else 1_800)  # a forecaster forgets slowly
+    world.run(300 if spec.burst.policy == "threshold" else 1_200)  # a forecaster forgets slowly
     actions = len(world.actions)
     world.run(120)
     assert len(world.actions) == actions
