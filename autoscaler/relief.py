@@ -13,7 +13,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from serving.spec import RELIEF_LEVELS, Priority, Relief, ReliefLevel
+from serving.spec import Priority
+from serving.spec_relief import RELIEF_LEVELS, Relief, ReliefLevel
 
 FITS_SHARE = 0.9
 """What a level kept away comes back only if then at most this share of the slots is in use: at all of them

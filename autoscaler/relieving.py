@@ -10,7 +10,7 @@ from autoscaler.relief import ReliefState, ReliefView, relieve
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import ServiceState
 from serving.gateway.routes import ReliefRoute
-from serving.spec import RELIEF_LEVELS, ReliefLevel
+from serving.spec_relief import RELIEF_LEVELS, ReliefLevel
 
 
 def relieve_service(

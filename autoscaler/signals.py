@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from autoscaler.snapshot import OUTLIER_WINDOW_S, STEP_S, Signals, Step, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.routes import Track
-from serving.spec import ReliefLevel
+from serving.spec_relief import ReliefLevel
 
 BUCKETS_PER_DECADE = 20  # a bucket is 12 % wide: p99 within 12 % of the truth
 _SMALLEST_S, _DECADES = 0.001, 5

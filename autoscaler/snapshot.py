@@ -12,7 +12,8 @@ from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.gateway.routes import Track
 from serving.project import SiteSpec
 from serving.sites.site import ApplicationStatus, SiteObservation
-from serving.spec import HybridService, ReliefLevel
+from serving.spec import HybridService
+from serving.spec_relief import ReliefLevel
 
 
 @dataclass(frozen=True)

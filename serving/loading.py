@@ -16,11 +16,12 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import JsonValue, ValidationError
 
 from serving import strict_yaml
+from serving.declared import Model
 from serving.errors import InvalidInput
 from serving.paths import PROJECT_FILE, SERVICE_FILE
 from serving.project import HybridProject, conflicts
 from serving.schema_words import explain
-from serving.spec import HybridService, Model
+from serving.spec import HybridService
 
 Kind = Literal["HybridService", "HybridProject"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from serving.spec import Name
+from serving.declared import Name
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_LIMIT_BYTES = 1 << 20

@@ -10,7 +10,8 @@ from pydantic import JsonValue
 from serving.errors import InvalidInput
 from serving.model import Predictor, import_target
 from serving.registry import verify_version
-from serving.spec import ModelSpec, ReliefVariant
+from serving.spec import ModelSpec
+from serving.spec_relief import ReliefVariant
 
 
 def load(spec: ModelSpec | ReliefVariant, directory: Path) -> Predictor:

@@ -13,8 +13,8 @@ from typing import Any, get_args
 from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
+from serving.declared import ImportPath, Name, UrlPath
 from serving.project import ClockTime
-from serving.spec import ImportPath, Name, UrlPath
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]

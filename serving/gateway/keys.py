@@ -14,9 +14,9 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError
 
+from serving.declared import Model, Name
 from serving.errors import HcctlError, InvalidInput
 from serving.files import disk_errors, exclusive, write_atomic
-from serving.spec import Model, Name
 
 MOST_KEYS = 1_000
 

@@ -29,7 +29,7 @@ from serving.gateway.values import (
     milliseconds,
     refused,
 )
-from serving.spec import RELIEF_LEVELS, ReliefLevel, ReliefLight
+from serving.spec_relief import RELIEF_LEVELS, ReliefLevel, ReliefLight
 
 RELIEF_SOCKET, AGAIN_SOCKET = "relief.sock", "again.sock"
 RELIEF_SERVICES = "relief.json"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.sites.site import Endpoint
-from serving.spec import HybridService, ReliefLevel
+from serving.spec import HybridService
+from serving.spec_relief import ReliefLevel
 
 Track = Literal["stable", "candidate"]
 TRACKS: tuple[Track, Track] = ("stable", "candidate")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from serving.declared import Model, Name, UrlPath
 from serving.errors import InvalidInput
 from serving.files import disk_errors
-from serving.spec import Model, Name, ReliefLight, UrlPath
+from serving.spec_relief import ReliefLight
 
 MOST_BYTES = 1 << 20
 

@@ -17,7 +17,8 @@ import pytest
 from autoscaler.relief import refuses
 from serving.gateway.keys import KeyFile
 from serving.gateway.routes import ReliefRoute
-from serving.spec import RELIEF_LEVELS, HybridService, Priority, ReliefLevel
+from serving.spec import HybridService, Priority
+from serving.spec_relief import RELIEF_LEVELS, ReliefLevel
 from tests.support.gateway_routes import routes, service
 from tests.support.running_gateway import World, failures, load, world
 from tests.support.running_relief import running_relief

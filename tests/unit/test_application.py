@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.application import application_for, application_name
-from serving.spec import HybridService, ModelSpec, Name
+from serving.declared import Name
+from serving.spec import HybridService, ModelSpec
 from tests.support.versions import echo_service
 
 VERSION = "a" * 64

@@ -24,7 +24,8 @@ from serving.gateway.routes import ReliefRoute, ServerRoute, ServiceRoutes, Trac
 from serving.gateway.values import KEYS, PATHS, RELIEF, RULES, SERVICES, SHARE
 from serving.project import GatewaySpec
 from serving.sites.site import Endpoint
-from serving.spec import RELIEF_LEVELS, HybridService, RouteRule, Routing, SiteShare
+from serving.spec import HybridService, RouteRule, Routing, SiteShare
+from serving.spec_relief import RELIEF_LEVELS
 from tests.support.gateway_routes import LISTEN, empty, routes, service, track
 
 HERE = Endpoint("127.0.0.1", 8001)

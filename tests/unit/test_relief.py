@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.relief import ReliefState, ReliefView, expected_wait_s, queue_from, refuses, relieve
-from serving.spec import RELIEF_LEVELS, Relief, ReliefLevel
+from serving.spec_relief import RELIEF_LEVELS, Relief, ReliefLevel
 
 SLO_S = 1.0
 SETTINGS = Relief.model_validate({"light": {"over": 0.5}, "shed": {"low_over": 1.0, "normal_over": 4.0}})

@@ -18,7 +18,8 @@ from autoscaler.step import step
 from autoscaler.targets import demand
 from autoscaler.threshold import breaches
 from serving.gateway.routes import ReliefRoute
-from serving.spec import RELIEF_LEVELS, HybridService, ReliefLevel
+from serving.spec import HybridService
+from serving.spec_relief import RELIEF_LEVELS, ReliefLevel
 from tests.support.declared import service
 from tests.support.moments import NOW_S, app, asked, deployed, gateway, moment, serving, signals, site
 
