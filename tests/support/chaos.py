@@ -9,13 +9,13 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from dataclasses import dataclass, field
 
 import psutil
 
 from serving.sites.processes import ProcessRecord, is_alive, members, read_record
+from tests.support.background import Background
 from tests.support.running_project import OpenLoad, Problem, RunningProject
 
 SITES = ("private", "cloud")
@@ -41,38 +41,20 @@ class Kill:
 
 
 @dataclass
-class Killer:
+class Killer(Background):
     """A thread that kills until it is stopped; a context manager."""
 
     shop: RunningProject
     seed: int
     every_s: float
     kills: list[Kill] = field(default_factory=list)
-    failure: BaseException | None = None
-    """What ended the killer before its time."""
 
-    def __enter__(self) -> Killer:
+    ends_within_s = 120.0
+
+    def work(self) -> None:
         self._random = random.Random(self.seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(120)
-        assert not self._thread.is_alive(), "the killer did not end"
-        assert self.failure is None, self.failure
-
-    def _run(self) -> None:
-        try:
-            self._kill_all()
-        except Exception as failure:  # told by `__exit__`, in the thread of the test
-            self.failure = failure
-
-    def _kill_all(self) -> None:
         victims: list[str] = []
-        while not self._stop.wait(self.every_s * self._random.uniform(0.5, 1.5)):
+        while not self.stopping.wait(self.every_s * self._random.uniform(0.5, 1.5)):
             if not victims:  # each once, in a new order, again and again
                 victims = self._random.sample(VICTIMS, len(VICTIMS))
             for victim in victims:  # the first that is there; the others stay for later turns

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from cli.context import Project
 from serving.loading import load_project
 from serving.paths import ProjectPaths
 from serving.sites.processes import read_record
+from tests.support.background import Background
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -205,7 +205,7 @@ class Problem:
 
 
 @dataclass
-class OpenLoad:
+class OpenLoad(Background):
     """Requests at a fixed rate in a thread, whatever the answers do; a context manager."""
 
     url: str
@@ -219,16 +219,9 @@ class OpenLoad:
     problems: list[Problem] = field(default_factory=list)
     """Each request that was not answered 200."""
 
-    def __enter__(self) -> OpenLoad:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "the load did not end"
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
+        assert self.outcomes, "no request was sent: nothing is proved"
 
     @property
     def lost(self) -> int:
@@ -240,7 +233,7 @@ class OpenLoad:
         """Requests answered with 429 or 503 and Retry-After."""
         return self.outcomes["429"] + self.outcomes["503"]
 
-    def _run(self) -> None:
+    def work(self) -> None:
         import asyncio
 
         asyncio.run(self._send_all())
@@ -250,21 +243,21 @@ class OpenLoad:
 
         import aiohttp
 
-        tasks = set()
         before_s, due = time.monotonic(), 0.0
         # Shorter than the gateway's, so that no connection is closed under a request.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5.0)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
-            while not self._stop.is_set():
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as requests,
+        ):
+            while not self.stopping.is_set():
                 now_s = time.monotonic()
                 before_s, due = now_s, due + (now_s - before_s) * self.rate_rps
                 while due >= 1:
-                    task = asyncio.create_task(self._send(session))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                    requests.create_task(self._send(session))
                     due -= 1
                 await asyncio.sleep(0.005)
-            await asyncio.gather(*tasks)
 
     def _note(self, begun_s: float, outcome: str, site: str = "") -> None:
         self.outcomes[outcome] += 1
