@@ -35,7 +35,7 @@ class Result:
     run: Run
     lateness: Lateness
     ratio: float | None
-    """Cloud bill over the clairvoyant's; None where that rents nothing."""
+    """Rent of the cloud, so without egress, over the clairvoyant's; None where that rents nothing."""
 
     @property
     def late_share(self) -> float:
@@ -49,6 +49,8 @@ class Contest:
 
     world: WorldSpec
     best: Clairvoyant
+    best_price_usd_per_hour: float
+    """What the clairvoyant pays for a replica."""
     best_usd: float
     results: Sequence[Result]
 
@@ -62,7 +64,7 @@ def contest(
     declared: Mapping[str, Any] | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Contest:
-    """Run each policy in the same world, and the clairvoyant at the price of the first pool.
+    """Run each policy in the same world, and the clairvoyant at the least price and lead time of all pools.
 
     Args:
         arrivals: requests in each second.
@@ -88,23 +90,24 @@ def contest(
         service_s=world.service_s,
         patience_s=world.patience_s,
     )
-    pool = world.pools[0]
+    lead_s = min(pool.lead_s for pool in world.pools)
+    price_usd = min(pool.price_usd_per_hour for pool in world.pools)
     best = clairvoyant(
         arrivals,
         table,
         private_replicas=world.private_replicas,
-        lead_s=round(pool.lead_s),
+        lead_s=round(lead_s),
         late_share=LATE_SHARE,
         warm=warm_replicas(arrivals, world),
     )
-    best_usd = best.replica_s * pool.price_usd_per_hour / HOUR_S
+    best_usd = best.replica_s * price_usd / HOUR_S
     results = []
     for name in policies:
         watch(name)
         run = simulate(arrivals, world, controller(name, world, declared), seed=seed)
-        judged = judge(run, world)
-        results.append(Result(name, run, judged, run.cloud_usd / best_usd if best_usd > 0 else None))
-    return Contest(world, best, best_usd, results)
+        ratio = (run.cloud_usd - run.egress_usd) / best_usd if best_usd > 0 else None
+        results.append(Result(name, run, judge(run, world), ratio))
+    return Contest(world, best, price_usd, best_usd, results)
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ def summary(found: Contest) -> Mapping[str, Mapping[str, float | int | None]]:
             "actions": result.run.actions,
             "cloud_replica_hours": result.run.replica_s / HOUR_S,
             "most_cloud_replicas": int((result.run.ready + result.run.launching).max(initial=0)),
-            "egress_usd": float(result.run.egress_usd),
+            "egress_usd": result.run.egress_usd,
             "reclaimed": result.run.reclaimed,
             "failed_launches": result.run.failed_launches,
         }

@@ -146,7 +146,8 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
         egress_usd += moved_usd
         usd[now_s] = fleet.pay() + moved_usd
     private = np.full(seconds, world.private_replicas, dtype=np.int64)
-    return Run(arrivals, private, ready, launching, usd, actions, fleet.reclaimed, fleet.failed_launches, egress_usd)
+    counts = (actions, fleet.reclaimed, fleet.failed_launches)
+    return Run(arrivals, private, ready, launching, usd, *counts, float(egress_usd))
 
 
 def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:

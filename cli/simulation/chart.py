@@ -115,7 +115,7 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         for result in found.results
     }
     paid = found.best.ready + found.best.launching
-    usd = np.cumsum(paid)[ends - 1] * world.pools[0].price_usd_per_hour / HOUR_S
+    usd = np.cumsum(paid)[ends - 1] * found.best_price_usd_per_hour / HOUR_S
     usd += found.best_usd - usd[-1]  # what it launched before the trace began
     series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None)
     palette = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(POLICIES)}  # the same in every picture
@@ -134,12 +134,14 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
                 told=f"{output.usd(row['cloud_usd'])}, {report.percent(row['late_share'])} late",
             )
         )
-    pool, plural = world.pools[0], "" if world.private_replicas == 1 else "s"
+    plural = "" if world.private_replicas == 1 else "s"
+    lead_s = _range([pool.lead_s for pool in found.world.pools])
+    price = _range([pool.price_usd_per_hour for pool in found.world.pools])
     return _Picture(
         title=f"{scene.name}: {output.seconds(seconds)}, {float(scene.arrivals.sum()):,.0f} requests",
         subtitle=f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
-        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {pool.lead_s:g} s "
-        f"and costs ${pool.price_usd_per_hour:g}/h from its launch",
+        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {lead_s} s "
+        f"and costs ${price}/h from its launch",
         end_s=float(seconds),
         times_s=ends.astype(float),
         rate_rps=mean(scene.arrivals),
@@ -147,6 +149,10 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         slo_s=world.slo_latency_s,
         lines=lines,
     )
+
+
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(f"{value:g}" for value in sorted({min(values), max(values)}))
 
 
 def _draw(picture: _Picture, *, titled: bool) -> Figure:

@@ -8,15 +8,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from autoscaler.simulation.contest import POLICIES
+from autoscaler.simulation.contest import POLICIES, contest
+from autoscaler.simulation.fleet import CloudPool
+from autoscaler.simulation.world import WorldSpec
 from autoscaler.traffic import Counts, TrafficLog
 from cli.canvas import clock
 from cli.context import open_project
 from cli.main import app
+from cli.simulation import chart, report
+from cli.simulation.inputs import Choices, Scene
 from cli.simulation.report import percent
 from cli.wiring import store
 from serving.loading import load_service
@@ -133,6 +138,20 @@ def test_a_part_of_a_trace_is_simulated() -> None:
     assert part["trace"]["requests"] == 34 * 120
     assert len(Path("out.csv").read_text().splitlines()) == 121
     assert simulated("--from-s", "600", "--policy", "hpa")["trace"]["seconds"] == 300
+
+
+def test_the_picture_pays_what_the_clairvoyant_pays() -> None:
+    """With several pools its line rises by the least price; the subtitle has the range of prices and lead times."""
+    pools = (CloudPool("dear", 4.0, 30.0, 3), CloudPool("slow", 1.0, 90.0, 3))
+    arrivals = np.repeat([4.0, 30.0, 4.0], 200)
+    scene = Scene("x.csv", arrivals, 1.0, WorldSpec(1, 2, 0.4, 1.0, pools))
+    found = contest(arrivals, scene.world, ["hpa"], seed=0)
+    picture = chart._picture(scene, found, report.as_json(scene, found, Choices()))
+    best = next(line for line in picture.lines if line.dashed)
+    paid = found.best.ready + found.best.launching
+    assert np.diff(best.usd) == pytest.approx(paid[1:] / 3_600)
+    assert best.usd[-1] == pytest.approx(found.best_usd)
+    assert "ready after 30 to 90 s and costs $1 to 4/h" in picture.subtitle
 
 
 def test_no_traffic_costs_nothing() -> None:

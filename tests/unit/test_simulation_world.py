@@ -143,6 +143,22 @@ def test_a_contest_judges_all_alike() -> None:
     assert set(summary(found)) == {"hpa", "kpa"}
 
 
+def test_the_clairvoyant_rents_where_it_is_best() -> None:
+    """Of several pools it takes the least price and the shortest lead time: none that is as punctual beats it."""
+    dear, slow = replace(POOL, price_usd_per_hour=4.0), replace(POOL, name="slow", lead_s=90.0)
+    alone, both = (contest(RATE, replace(WORLD, pools=p), ["hpa"], seed=0) for p in ((POOL,), (dear, slow)))
+    assert both.best_usd == pytest.approx(alone.best_usd)
+    assert both.best_usd == pytest.approx(both.best.replica_s * both.best_price_usd_per_hour / HOUR_S)
+
+
+def test_the_ratio_is_of_rent() -> None:
+    """Egress is in the bill and not in the ratio, as the clairvoyant's bill has none."""
+    moving = replace(WORLD, pools=(replace(POOL, egress_usd_per_gb=0.1),), answer_bytes=1e9)
+    plain, moved = (contest(RATE, world, ["hpa"], seed=0).results[0] for world in (WORLD, moving))
+    assert moved.run.cloud_usd > plain.run.cloud_usd
+    assert moved.ratio == pytest.approx(plain.ratio)
+
+
 def test_a_declared_section_reaches_the_products_own_policy() -> None:
     """A trigger that is never crossed rents nothing, where the default one does."""
     deaf = {"burst": {"latency": {"p99_over_s": 9_999.0, "queue_p99_over_s": 9_999.0, "slots_in_use_over": 1.0,
