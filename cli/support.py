@@ -99,9 +99,9 @@ def parts(paths: ProjectPaths) -> Iterator[Part]:
 def known_secrets(paths: ProjectPaths) -> list[str]:
     """Secrets of this project and this environment by value: tokens of its sites, variables with a secret's name."""
     found = [value for name, value in os.environ.items() if is_secret_name(name)]
-    for file in (paths.run_dir / "s").glob("*/token"):
+    for file in paths.sites_dir.glob("*/token"):
         try:
-            found.append(file.read_text().strip())
+            found.append(file.read_text(errors="replace").strip())
         except OSError:
             continue  # a site that closes this moment: its token is worth nothing any more
     return found

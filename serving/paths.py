@@ -101,9 +101,14 @@ class ProjectPaths:
         """Held by the one running daemon."""
         return self.state_dir / "daemon.lock"
 
+    @property
+    def sites_dir(self) -> Path:
+        """Run-time folders of the local sites."""
+        return self.run_dir / "s"
+
     def site_dir(self, site: str) -> Path:
         """Run-time folder of a local site: process record, token, lock."""
-        return self.run_dir / "s" / site
+        return self.sites_dir / site
 
     def ray_dir(self, site: str) -> Path:
         """Folder of a local site for the files of Ray and its HAProxy.

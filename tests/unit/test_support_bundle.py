@@ -129,6 +129,7 @@ def test_a_broken_project_still_gives_a_bundle(project: ProjectPaths) -> None:
     project.database.write_bytes(b"no database" * 1_000)
     project.project_file.write_text(": {")
     (project.gateway_dir / "haproxy.cfg").unlink()
+    (project.site_dir("private") / "token").write_bytes(b"\xff\xfe\x80")
     found = bundle_of(project)
     assert "damaged" in found["state/decisions.json.error.txt"]
     assert "FileNotFoundError" in found["gateway/haproxy.cfg.error.txt"]
