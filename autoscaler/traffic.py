@@ -17,6 +17,9 @@ from serving.gateway.gateway import RequestRecord
 from serving.state import Document, Store
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autoscaler.simulation.trace import RateCurve
 
 KIND = "traffic"
@@ -143,12 +146,17 @@ class Record:
     """From the first step that is known to the last; unknown ones between are without requests."""
     start_s: float
     """Seconds since the epoch."""
-    unwatched_s: float
-    """Time that is unknown."""
+    unwatched: NDArray[np.bool_]
+    """Whether a step of the curve is unknown."""
     service_s: float | None
     """Mean time that an answered request held a slot; None if none was answered."""
     bytes_mean: float | None
     """Mean size of an answer."""
+
+    @property
+    def unwatched_s(self) -> float:
+        """Time that is unknown."""
+        return float(self.unwatched.sum()) * self.curve.step_s
 
 
 def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Record | None:
@@ -172,7 +180,7 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
     return Record(
         curve=RateCurve(float(STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / STEP_S),
         start_s=float(first_s + known[0] * STEP_S),
-        unwatched_s=float(steps.count(None) * STEP_S),
+        unwatched=np.array([step is None for step in steps]),
         service_s=sum(hour.held_s for hour in hours) / answered if answered else None,
         bytes_mean=sum(hour.bytes_out for hour in hours) / answered if answered else None,
     )

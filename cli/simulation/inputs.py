@@ -55,7 +55,7 @@ class Scene:
     declared: Mapping[str, Any] = field(default_factory=dict)
     """Sections of the service's declaration."""
     unwatched_s: float = 0.0
-    """Seconds of the recording in which nobody looked; simulated without requests."""
+    """Seconds of what is simulated in which nobody looked; without requests."""
 
 
 def of_trace(path: Path, choices: Choices) -> Scene:
@@ -114,9 +114,11 @@ def of_log(
         service_s=record.service_s or SERVICE_S,
         private=spec.sites[home].max_replicas,
     )
+    first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
+    unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
     world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0)
     burst = spec.burst.model_dump(mode="json", exclude={"policy", "cost"})
-    return replace(scene, world=world, declared={"burst": burst}, unwatched_s=record.unwatched_s)
+    return replace(scene, world=world, declared={"burst": burst}, unwatched_s=unwatched_s)
 
 
 def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:

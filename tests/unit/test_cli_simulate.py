@@ -326,12 +326,16 @@ class Served:
             self.name = spec.name
         self.spec, self.project = spec, project
 
-    def record(self, hours: int, *, per_step: int) -> None:
-        """Traffic until now, without a gap, at 0.2 s a request."""
+    def record(self, hours: int, *, per_step: int, away_s: range = range(0)) -> None:
+        """Traffic until now at 0.2 s a request; nobody looks in seconds `away_s` since its beginning."""
         with store(self.project.paths) as opened:
             log = TrafficLog(opened)
             first_s = self.now_s // 10 * 10 - hours * 3_600
             for at_s in range(first_s, self.now_s, 10):
+                if at_s - first_s in away_s:
+                    log.store(at_s)
+                    log = TrafficLog(opened)  # another daemon, which knows nothing of the one before
+                    continue
                 log.record({(self.name, at_s): Counts(per_step, per_step, 0.2 * per_step, 0)}, [self.name], at_s + 9.0)
                 if at_s % 3_600 == 3_590:
                     log.store(at_s)
@@ -360,6 +364,15 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
     assert world["pools"][0]["price_usd_per_hour"] == 9
     assert "no such service" in refused("--from-log", "--service", "other")
+
+
+def test_what_nobody_watched_is_told_of_the_part_that_is_simulated(folder: Path) -> None:
+    """Ten minutes of the record are unknown: the whole has them all, a part what lies in it, another none."""
+    Served(folder).record(2, per_step=40, away_s=range(3_000, 3_600))
+    for part, unwatched_s in ((["--from-s", "0"], 600), (["--for-s", "3200"], 200), (["--from-s", "3600"], 0)):
+        result = hcctl("simulate", "--from-log", "--policy", "hpa", *part, "-o", "json")
+        assert json.loads(result.stdout)["trace"]["unwatched_s"] == unwatched_s
+        assert ("nobody looked" in result.stderr) == (unwatched_s > 0)
 
 
 @pytest.mark.parametrize(
