@@ -102,6 +102,8 @@ def command(
         report.check_writable("--decisions", path)
     if plot is not None:
         _check_plot(plot)
+    written = [("--plot", plot), *(("--decisions", path) for path in files.values())]
+    report.check_apart((option, path) for option, path in (("--trace", trace), *written) if path is not None)
     scene = _scene(trace, from_log, service, days, choices)
     _warn(scene)
     found = contest.contest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +119,25 @@ def check_writable(option: str, path: Path) -> None:
             why=why,
             next_step="name a file in a folder that exists and that you may write to",
         )
+
+
+def check_apart(named: Iterable[tuple[str, Path]]) -> None:
+    """Refuse two options that name the same file: what one reads or writes the other would overwrite.
+
+    Raises:
+        InvalidInput: two do; names both.
+    """
+    taken: dict[str, str] = {}
+    for option, path in named:
+        file = os.path.realpath(path)
+        if file in taken:
+            raise InvalidInput(
+                "two options name the same file",
+                where=f"{taken[file]}, {option} {path}",
+                why="one would overwrite the other",
+                next_step="give each a file of its own",
+            )
+        taken[file] = f"{option} {path}"
 
 
 def write_decisions(path: Path, result: Result) -> None:

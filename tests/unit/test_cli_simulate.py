@@ -240,11 +240,17 @@ def test_bad_traces(text: str, says: list[str]) -> None:
         (["--trace", "burst.csv", "--decisions", "/dev/null"], ["--decisions /dev/null", "no regular file"]),
         (["--trace", "burst.csv", "--plot", "p.jpg"], ["--plot p.jpg", ".png"]),
         (["--trace", "burst.csv", "--plot", "none/p.png"], ["--plot none/p.png"]),
+        (["--trace", "burst.csv", "--policy", "hpa", "--decisions", "burst.csv"], ["--trace burst.csv", "--decisions"]),
+        (["--trace", "burst.csv", "--policy", "hpa", "--decisions", "./link.csv"], ["--trace burst.csv", "link.csv"]),
+        (["--trace", "t-hpa.csv", "--decisions", "t.csv"], ["--trace t-hpa.csv", "--decisions t-hpa.csv"]),
+        (["--trace", "burst.png", "--plot", "burst.png"], ["--trace burst.png", "--plot burst.png"]),
+        (["--trace", "burst.csv", "--policy", "hpa", "--decisions", "p.png", "--plot", "./p.png"], ["--plot p.png"]),
         (["--from-log"], ["hcctl.yaml"]),
     ],
 )
 def test_bad_requests(args: list[str], says: list[str]) -> None:
     """The error names the option and the fix, before anything runs."""
+    Path("link.csv").symlink_to("burst.csv")
     told = refused(*args)
     for word in says:
         assert word in told
