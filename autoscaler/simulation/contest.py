@@ -144,9 +144,13 @@ def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None =
 
 def cloud_size(arrivals: Floats, *, private_replicas: int, replica_rps: float) -> int:
     """Most cloud replicas that an operator would allow: the busiest minute at 70 % use, beside the private ones."""
+    return max(1, int(np.ceil(busiest_minute_rps(arrivals) / (0.7 * replica_rps))) - private_replicas)
+
+
+def busiest_minute_rps(arrivals: Floats) -> float:
+    """Mean rate of the busiest minute, wherever it begins; of all there is, where that is shorter."""
     minute = np.full(min(60, len(arrivals)), 1.0 / min(60, len(arrivals)))
-    peak_rps = float(np.convolve(arrivals, minute, "valid").max())
-    return max(1, int(np.ceil(peak_rps / (0.7 * replica_rps))) - private_replicas)
+    return float(np.convolve(arrivals, minute, "valid").max())
 
 
 def _most_replicas(arrivals: Floats, world: WorldSpec) -> int:

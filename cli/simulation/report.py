@@ -23,11 +23,9 @@ HEADER = "t_s,private_replicas,cloud_ready,cloud_launching"
 
 def as_json(scene: Scene, found: Contest, choices: Choices) -> dict[str, Any]:
     """The comparison as one object."""
-    from autoscaler.simulation.contest import summary
+    from autoscaler.simulation.contest import busiest_minute_rps, summary
 
-    arrivals, world = scene.arrivals, scene.world
-    minute = min(60, len(arrivals))
-    whole = arrivals[: len(arrivals) // minute * minute].reshape(-1, minute)
+    arrivals, world = scene.arrivals, found.world
     return {
         "trace": {
             "source": scene.name,
@@ -38,7 +36,7 @@ def as_json(scene: Scene, found: Contest, choices: Choices) -> dict[str, Any]:
             "rate_scale": choices.rate_scale,
             "requests": float(arrivals.sum()),
             "mean_rps": float(arrivals.mean()),
-            "busiest_minute_rps": float(whole.mean(axis=1).max()),
+            "busiest_minute_rps": busiest_minute_rps(arrivals),
         },
         "world": {
             "private_replicas": world.private_replicas,

@@ -79,6 +79,20 @@ def test_figures_of_every_policy() -> None:
         )
 
 
+def test_the_busiest_minute_begins_anywhere() -> None:
+    """A burst of a minute counts whole, also where it begins within a minute of the trace."""
+    Path("astride.csv").write_text(
+        "t_seconds,requests\n" + "".join(f"{s},{1 + 9 * (30 <= s < 90)}\n" for s in range(120))
+    )
+    assert simulated("--policy", "hpa", trace="astride.csv")["trace"]["busiest_minute_rps"] == pytest.approx(10)
+
+
+def test_the_pools_are_those_in_force() -> None:
+    """What no policy could ask for is not told as if it could."""
+    told = simulated("--policy", "hpa", "--max-cloud-replicas", "10000")["world"]["pools"]
+    assert [pool["max_replicas"] for pool in told] == [2 + 14 + 2]  # private, for twice the 34 requests/s, and two
+
+
 def test_policies_are_chosen_by_name() -> None:
     """Several, each once, in the order given; progress goes to stderr, data to stdout."""
     result = hcctl(
