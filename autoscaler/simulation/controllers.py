@@ -1,4 +1,4 @@
-"""Who may decide in a world: today's autoscalers, the clairvoyant's schedule, and this product's own step."""
+"""A peer as a controller, and replicas spread over pools."""
 
 from __future__ import annotations
 

@@ -57,7 +57,6 @@ class Fleet:
         self._rng = rng
         self._wanted = [0] * len(self.pools)
         self._owed_usd = 0.0
-        self._due_s = math.inf
         for index, pool in enumerate(self.pools):
             count = min(warm, pool.max_replicas)
             warm -= count
@@ -73,7 +72,6 @@ class Fleet:
         fails = not warm and pool.failed_launch_share > 0 and self._rng.random() < pool.failed_launch_share
         rate = pool.reclaims_per_hour / HOUR_S
         noticed_s = ready_s + self._rng.exponential(1.0 / rate) if rate else math.inf
-        self._due_s = min(self._due_s, ready_s)
         return Node(now_s, ready_s, fails, noticed_s)
 
     def advance(self, now_s: int) -> None:
@@ -123,7 +121,6 @@ class Fleet:
         nodes = [node for pool in self.nodes for node in pool]
         self.ready = sum(node.serving for node in nodes)
         self.launching = len(nodes) - self.ready
-        self.reclaiming = sum(node.noticed for node in nodes)
         self.asked = sum(self._wanted)
         self._usd_per_s = sum(
             len(mine) * pool.price_usd_per_hour / HOUR_S for pool, mine in zip(self.pools, self.nodes, strict=True)

@@ -15,7 +15,6 @@ import numpy as np
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
-from autoscaler.plan import Plan
 from autoscaler.queueing import LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import HOUR_S, CloudPool
@@ -74,8 +73,6 @@ class OwnController:
         self._application = application_name(self._spec, VERSION)
         self._probes: tuple[ProbeResult, ...] = ()
         self._ledger: dict[tuple[str, float], LedgerEntry] = {}
-        self.plans: list[tuple[int, Plan]] = []
-        """What was decided, with the second, where anything was."""
 
     def decide(self, view: View) -> Sequence[int]:
         state = self._state or _found(self._spec, self._world, view.asked)
@@ -83,8 +80,6 @@ class OwnController:
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
-        if done.plan.decisions:
-            self.plans.append((view.now_s, done.plan))
         return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:

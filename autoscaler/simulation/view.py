@@ -30,5 +30,3 @@ class View:
     slots_per_replica: int
     service_s: float
     """Mean time a request holds a slot."""
-    reclaiming: int = 0
-    """Cloud replicas whose end was announced."""

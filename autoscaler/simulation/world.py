@@ -161,5 +161,4 @@ def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:
         asked=world.private_replicas + fleet.asked,
         slots_per_replica=world.slots_per_replica,
         service_s=world.service_s,
-        reclaiming=fleet.reclaiming,
     )

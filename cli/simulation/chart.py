@@ -66,7 +66,6 @@ class _Picture:
     """Where bins end."""
     rate_rps: NDArray[np.float64]
     private_rps: float
-    slo_s: float
     lines: Sequence[_Line]
     """In the order of the table."""
 
@@ -146,7 +145,6 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         times_s=ends.astype(float),
         rate_rps=mean(scene.arrivals),
         private_rps=world.private_replicas * world.replica_rps,
-        slo_s=world.slo_latency_s,
         lines=lines,
     )
 
