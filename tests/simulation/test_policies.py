@@ -44,7 +44,7 @@ def test_an_evening_costs_less_than_with_reactive_scaling():
     for name in ("predictive", "threshold", "hpa"):
         run = simulate(arrivals, spec, controller(name, spec), seed=1)
         usd[name] = run.cloud_usd
-        assert name != "predictive" or late_share(run, spec) < 0.003
+        assert name != "predictive" or late_share(run, spec) < 0.001
     assert usd["predictive"] < 0.9 * usd["hpa"]
     assert usd["predictive"] < 0.9 * usd["threshold"]
 
@@ -62,7 +62,7 @@ def test_the_same_seed_is_the_same_run():
 
 @pytest.mark.parametrize("policy", ["predictive", "threshold"])
 def test_no_traffic_rents_nothing(policy: str):
-    """Hours of silence cost nothing, and the first request finds the private site."""
+    """Hours of silence cost nothing."""
     arrivals = np.zeros(7_200)
     spec = world(arrivals)
     assert simulate(arrivals, spec, controller(policy, spec), seed=1).cloud_usd == 0.0
