@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.queueing import Floats, Ints
+from autoscaler.queueing import Floats, Ints, waiting_shares
 from autoscaler.simulation.exact import simulate_exact
 
 MEAN_S = 0.4
@@ -26,29 +26,12 @@ def capacity(*spans: tuple[int, int]) -> Ints:
     return np.repeat([slots for slots, _ in spans], [seconds for _, seconds in spans])
 
 
-def erlang_c(servers: int, offered: float) -> float:
-    """Share of requests that wait in M/M/c with `offered` erlangs (Kleinrock, Queueing Systems I, 1975, 3.5).
-
-    From Erlang's loss formula (3.7) by its recursion B(n) = aB(n - 1) / (n + aB(n - 1)).
-    """
-    blocked = 1.0
-    for n in range(1, servers + 1):
-        blocked = offered * blocked / (n + offered * blocked)
-    return servers * blocked / (servers - offered * (1 - blocked))
-
-
-def test_erlang_c_of_a_textbook() -> None:
-    """One server: the share that waits is the load; two at 1 erlang: one third."""
-    assert erlang_c(1, 0.7) == pytest.approx(0.7)
-    assert erlang_c(2, 1.0) == pytest.approx(1 / 3)
-
-
 @pytest.mark.parametrize(("slots", "use"), [(1, 0.6), (4, 0.8), (24, 0.9)])
 def test_waits_are_those_of_mmc(slots: int, use: float) -> None:
     """C of the requests wait, those that do exponentially with rate c mu - lambda."""
     rate_rps = use * slots / MEAN_S
     waits = simulate_exact(poisson(rate_rps, 20_000, seed=1), capacity((slots, 1)), MEAN_S, seed=2)
-    share, spare_rps = erlang_c(slots, use * slots), slots / MEAN_S - rate_rps
+    share, spare_rps = waiting_shares(slots, np.array([use * slots]))[slots, 0], slots / MEAN_S - rate_rps
     assert np.mean(waits > 0) == pytest.approx(share, rel=0.05)
     assert waits.mean() == pytest.approx(share / spare_rps, rel=0.1)
     for t_s in (0.5 / spare_rps, 1.0 / spare_rps):

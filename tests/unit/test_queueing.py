@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.queueing import LateTable, late_shares, waiting_shares
+from autoscaler.queueing import EXACT_SLOTS, LateTable, late_shares, many_waiting_shares, waiting_shares
 
 
 def erlang_c(servers: int, offered: float) -> float:
@@ -38,6 +38,14 @@ def test_erlang_c_is_its_definition(servers: int, use: float) -> None:
     """At any size and load below one, the recursion is the sum of states."""
     found = waiting_shares(servers, np.array([use * servers]))[servers, 0]
     assert found == pytest.approx(erlang_c(servers, use * servers), rel=1e-9)
+
+
+def test_the_limit_for_many_slots_is_near_erlang_c() -> None:
+    """Where `LateTable` changes over, at any load from light to too much, shares differ by at most 0.004."""
+    for count in (3 * EXACT_SLOTS // 4, EXACT_SLOTS):
+        offered = np.linspace(0.8, 1.01, 500) * count
+        exact = waiting_shares(count, offered)[count]
+        assert many_waiting_shares(np.array([count]), offered)[0] == pytest.approx(exact, abs=0.004)
 
 
 def test_wait_of_a_textbook() -> None:
