@@ -139,7 +139,10 @@ def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None =
     if name in PEERS:
         return PeerController(PEERS[name], world)
     sections = dict(declared or {})
-    return OwnController(world, {**sections, "burst": {**sections.get("burst", {}), "policy": name}})
+    burst = {**sections.get("burst", {}), "policy": name}
+    if name == "predictive":
+        burst.pop("cost", None)  # a trigger of the threshold policy; declared beside this one it is an error
+    return OwnController(world, {**sections, "burst": burst})
 
 
 def cloud_size(arrivals: Floats, *, private_replicas: int, replica_rps: float) -> int:

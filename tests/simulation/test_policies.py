@@ -89,6 +89,18 @@ def test_a_spend_cap_is_never_passed(policy: str):
         assert hour.sum() <= 0.5 + 1e-6
 
 
+@pytest.mark.parametrize("policy", ["predictive", "threshold"])
+def test_a_declared_cost_trigger_moves_nothing(policy: str):
+    """The predictive policy takes none and runs without it; for the other one private replicas are free here."""
+    arrivals = evening()[:1_800]
+    spec = world(arrivals)
+    declared = {"burst": {"cost": {}, "max_step": 2}}
+    without = {"burst": {"max_step": 2}}
+    runs = [simulate(arrivals, spec, controller(policy, spec, each), seed=1) for each in (declared, without)]
+    assert runs[0].usd.tobytes() == runs[1].usd.tobytes()
+    assert declared["burst"]["cost"] == {}
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.floats(3.0, 90.0), st.integers(0, 1_000))
 def test_a_steady_load_does_not_flap(rate_rps: float, seed: int):
