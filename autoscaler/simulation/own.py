@@ -17,7 +17,7 @@ from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.queueing import LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
-from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import SMOOTH_S
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import WorldSpec
@@ -42,8 +42,6 @@ from serving.spec import Budget, HybridService
 from serving.state import LedgerEntry
 
 TICK_S = 5
-START_S = 1_800_000_000.0
-"""Wall clock of the first second: a full hour (UTC), so that budget windows begin with the run."""
 PRIVATE, CLOUD, SERVICE, VERSION = "private", "cloud", "simulated", "v1"
 NO_MORE_THAN = 10_000
 """Pools of this size are as good as endless; the project file allows no more."""
@@ -83,7 +81,7 @@ class OwnController:
         return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
-        now_s = START_S + view.now_s
+        now_s = self._world.start_s + view.now_s
         ready = int(view.ready[-1]) if len(view.ready) else view.asked
         counts = {PRIVATE: self._world.private_replicas, CLOUD: ready - self._world.private_replicas}
         wanted = state.services[SERVICE].targets
@@ -156,7 +154,7 @@ def _steps(view: View, world: WorldSpec, table: LateTable) -> tuple[Step, ...]:
     overdue = piled > world.patience_s * ready * world.replica_rps
     late_rps = rate_rps if overdue else float(table.expected_late_rps(np.array([rate_rps]), np.ones(1))[ready])
     share = late_rps / rate_rps if rate_rps > 0 else 0.0
-    return (Step(int(START_S) + end, arrived, share * arrived),)
+    return (Step(int(world.start_s) + end, arrived, share * arrived),)
 
 
 def _wait_p99_s(rate_rps: float, slots: int, service_s: float) -> float:
@@ -228,6 +226,6 @@ def _found(spec: HybridService, world: WorldSpec, asked: int) -> DaemonState:
     pools = [
         pool.name for pool, count in zip(world.pools, fill(world.pools, rented), strict=True) for _ in range(count)
     ]
-    # Each at its own moment, as the bill tells nodes apart by it.
-    nodes = tuple(RentedNode(pool, START_S - HOUR_S + index * 1e-3) for index, pool in enumerate(pools))
+    # Paid from the first second, as in the world; each at its own moment, as the bill tells nodes apart by it.
+    nodes = tuple(RentedNode(pool, world.start_s + index * 1e-3) for index, pool in enumerate(pools))
     return DaemonState(services={SERVICE: mine}, nodes={f"{CLOUD}/{SERVICE}": nodes})

@@ -39,6 +39,8 @@ class WorldSpec:
     signal_loss_share: float = 0.0
     """Share of requests whose log lines are lost, at random."""
     answer_bytes: float = 0.0
+    start_s: float = 1_800_000_000.0
+    """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
 
     @property
     def patience_s(self) -> float:

@@ -116,9 +116,9 @@ def of_log(
     )
     first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
     unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
-    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0)
-    burst = spec.burst.model_dump(mode="json", exclude={"policy", "cost"})
-    return replace(scene, world=world, declared={"burst": burst}, unwatched_s=unwatched_s)
+    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=record.start_s + choices.from_s)
+    declared = spec.model_dump(mode="json", include={"burst", "budget"})
+    return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
 
 
 def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,6 +89,16 @@ def test_a_spend_cap_is_never_passed(policy: str):
     run = simulate(arrivals, spec, own, seed=1)
     for hour in (run.usd[:3_600], run.usd[3_600:]):
         assert hour.sum() <= 0.5 + 1e-6
+
+
+def test_the_hours_of_a_budget_are_those_of_the_wall_clock():
+    """Half an hour before the full hour has a whole hour's cap, what was warm included, the half after it another."""
+    arrivals = poisson(np.full(3_600, 60.0))
+    spec = world(arrivals, private=2)
+    spec = replace(spec, start_s=spec.start_s + 1_800)
+    run = simulate(arrivals, spec, OwnController(spec, {"budget": {"usd_per_hour": 5.0}}), seed=1)
+    for half in (run.usd[:1_800], run.usd[1_800:]):
+        assert 4.0 < half.sum() <= 5.0 + 1e-6
 
 
 @pytest.mark.parametrize("policy", ["predictive", "threshold"])

@@ -21,7 +21,7 @@ from cli.canvas import clock
 from cli.context import open_project
 from cli.main import app
 from cli.simulation import chart, report
-from cli.simulation.inputs import Choices, Scene
+from cli.simulation.inputs import Choices, Scene, of_log
 from cli.simulation.report import percent
 from cli.wiring import store
 from serving.loading import load_service
@@ -333,15 +333,15 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 class Served:
-    """A project with a deployed service and a day of recorded traffic."""
+    """A project with a deployed service, of the starting file but for what is `declared`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **declared: Any) -> None:
         assert hcctl("init", "--name", "shop").exit_code == 0
         project = open_project()
         spec = load_service(folder / "service.yaml", project=project.spec)
         self.now_s = int(time.time())
         with store(project.paths) as opened:
-            body = {"spec": spec.model_dump(mode="json", by_alias=True), "wanted": None}
+            body = {"spec": spec.model_dump(mode="json", by_alias=True) | declared, "wanted": None}
             opened.put_intent("service", spec.name, body, expected_revision=0, at_s=self.now_s)
             self.name = spec.name
         self.spec, self.project = spec, project
@@ -384,6 +384,37 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
     assert world["pools"][0]["price_usd_per_hour"] == 9
     assert "no such service" in refused("--from-log", "--service", "other")
+
+
+def test_the_declared_budget_holds_in_the_hours_of_the_record(folder: Path) -> None:
+    """The product's own policies keep its caps hour by hour of the wall clock; a peer knows of no budget."""
+    served = Served(folder, budget={"usd_per_hour": 0.5})
+    served.record(2, per_step=400)
+    names = ("predictive", "threshold", "hpa")
+    result = hcctl(
+        "simulate", "--from-log", "--private-replicas", "1", "--price-usd-per-hour", "1", "--min-billing-s", "0",
+        "--decisions", "o.csv", *(word for name in names for word in ("--policy", name)), "-o", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    start_s = served.now_s // 10 * 10 - 7_200
+    most_usd = {}
+    for name in names:
+        t_s, _, ready, launching = np.loadtxt(f"o-{name}.csv", delimiter=",", skiprows=1, unpack=True)
+        hour = ((t_s + start_s) // 3_600).astype(int)
+        most_usd[name] = np.bincount(hour - hour[0], (ready + launching) / 3_600).max()
+    assert 0 < most_usd["predictive"] <= 0.5 + 1e-6
+    assert 0 < most_usd["threshold"] <= 0.5 + 1e-6
+    assert most_usd["hpa"] > 0.5
+
+
+def test_a_part_of_the_record_keeps_its_wall_clock(folder: Path) -> None:
+    """The hours and days of a budget are those in which the requests came."""
+    served = Served(folder)
+    served.record(2, per_step=40)
+    with store(served.project.paths) as opened:
+        choices = Choices(from_s=600.0, for_s=1_200.0)
+        scene = of_log(served.project.spec, opened, None, days=1.0, now_s=served.now_s, choices=choices)
+    assert scene.world.start_s == served.now_s // 10 * 10 - 7_200 + 600
 
 
 def test_what_nobody_watched_is_told_of_the_part_that_is_simulated(folder: Path) -> None:
