@@ -1,7 +1,8 @@
 """Scaling policies over recorded days, beside the clairvoyant: bill and late requests, day by day.
 
 `python -m benchmarks.autoscaler TRACE` runs every policy on every day asked for, in the simulated world of
-`hcctl simulate`, writes one row each to a CSV file, and prints medians and worst days.
+`hcctl simulate`, writes one row each to a CSV file, and prints medians and worst days, and day by day whether the
+product's own policies are cheaper than each peer that is at most 0.1 % late.
 Days are cut from the trace at multiples of 86,400 s.
 """
 
@@ -17,8 +18,9 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from autoscaler.simulation.contest import POLICIES, cloud_size, contest
+from autoscaler.simulation.contest import LATE_SHARE, OWN, POLICIES, cloud_size, contest
 from autoscaler.simulation.fleet import CloudPool
+from autoscaler.simulation.peers import PEERS
 from autoscaler.simulation.trace import from_trace, per_second
 from autoscaler.simulation.world import WorldSpec
 
@@ -48,7 +50,10 @@ class Row:
     lead_s: float
     private_share: float
     policy: str
+    cloud_usd: float
+    """At 1 usd an hour."""
     ratio: float | None
+    """Over the clairvoyant; None where that rents nothing."""
     late_share: float
     actions: int
     gap: float
@@ -71,6 +76,7 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
             case.lead_s,
             case.private_share,
             result.policy,
+            result.run.cloud_usd,
             result.ratio,
             result.late_share,
             result.run.actions,
@@ -81,10 +87,10 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
 
 
 def table(found: Sequence[Row]) -> str:
-    """Median and worst by policy."""
+    """Median and worst by policy; bills of the days on which the clairvoyant rents."""
     lines = [
-        "| lead time | private | policy | bill: median | worst | late: median | worst |",
-        "|---|---|---|---|---|---|---|",
+        "| lead time | private | policy | days with rent | bill: median | worst | late: median | worst |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     keys = sorted({(row.lead_s, row.private_share, row.policy) for row in found})
     for lead_s, private_share, policy in keys:
@@ -92,10 +98,51 @@ def table(found: Sequence[Row]) -> str:
         ratios = [row.ratio for row in mine if row.ratio is not None]
         late = [row.late_share for row in mine]
         lines.append(
-            f"| {lead_s:g} s | {private_share:g} x mean | {policy} | {statistics.median(ratios):.2f} x | "
-            f"{max(ratios):.2f} x | {statistics.median(late):.3%} | {max(late):.3%} |"
+            f"| {lead_s:g} s | {private_share:g} x mean | {policy} | {len(ratios)} of {len(mine)} | "
+            f"{_times(statistics.median(ratios) if ratios else None)} | {_times(max(ratios, default=None))} | "
+            f"{statistics.median(late):.3%} | {max(late):.3%} |"
         )
     return "\n".join(lines)
+
+
+def duels(found: Sequence[Row]) -> str:
+    """Day by day, each of the product's own policies beside the cheapest peer that keeps the promise that day.
+
+    A day on which no peer keeps it, or on which both pay the same, is nobody's: `-`.
+    """
+    lines = [
+        "| lead time | private | seed | day | policy | bill | cheapest peer at most 0.1 % late | bill | cheaper |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    verdicts: dict[str, list[str]] = {}
+    for own in sorted((row for row in found if row.policy in OWN), key=lambda row: (row.policy, _case(row))):
+        peers = [row for row in found if _case(row) == _case(own) and row.policy in PEERS]
+        best = min((row for row in peers if row.late_share <= LATE_SHARE), key=lambda row: row.cloud_usd, default=None)
+        if best is None or best.cloud_usd == own.cloud_usd:
+            verdict = "-"
+        else:
+            verdict = "yes" if own.cloud_usd < best.cloud_usd else "no"
+        verdicts.setdefault(own.policy, []).append(verdict)
+        lead_s, private_share, seed, day = _case(own)
+        peer = "- | -" if best is None else f"{best.policy} | {best.cloud_usd:.2f} usd"
+        lines.append(
+            f"| {lead_s:g} s | {private_share:g} x mean | {seed} | {day} | {own.policy} | {own.cloud_usd:.2f} usd | "
+            f"{peer} | {verdict} |"
+        )
+    for policy, mine in verdicts.items():
+        decided = len(mine) - mine.count("-")
+        lines.append(
+            f"\n{policy}: cheaper than each peer that is at most 0.1 % late on {mine.count('yes')} of {decided} days"
+        )
+    return "\n".join(lines)
+
+
+def _case(row: Row) -> tuple[float, float, int, int]:
+    return row.lead_s, row.private_share, row.seed, row.day
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f} x"
 
 
 def main() -> None:
@@ -126,10 +173,10 @@ def main() -> None:
             writer.writerows(asdict(row) for row in done)
             file.flush()
             found += done
-            print(
-                " ".join(f"{row.policy} {row.ratio:.2f}/{row.late_share:.3%}" for row in done if row.ratio), flush=True
-            )
+            print(", ".join(f"{row.policy} {_times(row.ratio)} {row.late_share:.3%}" for row in done), flush=True)
     print(table(found))
+    print()
+    print(duels(found))
 
 
 if __name__ == "__main__":
