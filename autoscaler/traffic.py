@@ -153,11 +153,6 @@ class Record:
     bytes_mean: float | None
     """Mean size of an answer."""
 
-    @property
-    def unwatched_s(self) -> float:
-        """Time that is unknown."""
-        return float(self.unwatched.sum()) * self.curve.step_s
-
 
 def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Record | None:
     """The record of a service between two moments, by whole hours; None when nothing of it is known.

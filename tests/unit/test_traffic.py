@@ -76,7 +76,7 @@ def test_the_record_is_read_as_it_came() -> None:
     found = recorded(store, "shop", since_s=NOW_S - 7_200, now_s=NOW_S + 35)
     assert found is not None
     assert (found.curve.rate_rps * 10).tolist() == [6, 0, 9]
-    assert (found.start_s, found.unwatched_s) == (NOW_S, 0)
+    assert (found.start_s, found.unwatched.sum()) == (NOW_S, 0)
     assert found.service_s is None
 
 
@@ -89,7 +89,7 @@ def test_a_line_that_is_half_an_hour_late_finds_its_step() -> None:
     kept(log, NOW_S + 5_410, _3000=4)
     found = recorded(store, "shop", since_s=NOW_S, now_s=NOW_S + 5_410)
     assert found is not None
-    assert found.unwatched_s == 0
+    assert not found.unwatched.any()
     assert found.curve.rate_rps[300] * 10 == 4
     assert found.curve.expected_requests == 4
 
@@ -103,7 +103,7 @@ def test_what_nobody_watched_is_unknown() -> None:
     again.store(NOW_S + 7_205)
     found = recorded(store, "shop", since_s=NOW_S, now_s=NOW_S + 7_215)
     assert found is not None
-    assert found.unwatched_s == 7_190
+    assert found.unwatched.sum() * found.curve.step_s == 7_190
     assert found.curve.expected_requests == 7
     assert (found.service_s, found.bytes_mean) == (0.5, 250)
     assert recorded(store, "other", since_s=NOW_S, now_s=NOW_S + 7_215) is None
@@ -149,7 +149,7 @@ def test_a_clock_that_is_set_invents_nothing(jump_s: int) -> None:
     found = recorded(store, "shop", since_s=NOW_S - 90_000, now_s=NOW_S + 90_000)
     assert found is not None
     assert found.curve.expected_requests == 4
-    assert found.unwatched_s == 86_400 - 10
+    assert found.unwatched.sum() * found.curve.step_s == 86_400 - 10
 
 
 @pytest.mark.parametrize("body", [{}, {"start_s": NOW_S}, {"start_s": NOW_S, "requests": [-1] * 360}, {"start_s": "x"}])
