@@ -21,7 +21,7 @@ from serving.archive import DATABASE_NAME, ArchiveManifest, describe, unpack_arc
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
 from serving.files import atomic_file, disk_errors, exclusive, open_plain, sha256_copy, sync_dir
 from serving.paths import ProjectPaths, private_dir
-from serving.registry import Registry
+from serving.registry import Registry, verify_version
 from serving.sqlite_store import SqliteStore
 from serving.state import Body, Document
 
@@ -126,6 +126,7 @@ def _version_files(paths: ProjectPaths) -> dict[str, Path]:
     found = {}
     for manifest in registry.list():
         folder = registry.directory(manifest.version)
+        verify_version(folder)
         for file in sorted(folder.iterdir()):
             found[f"registry/{manifest.version}/{file.name}"] = file
     return found
