@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.files import atomic_file, open_plain, sha256_copy, sync_dir
+from serving.files import atomic_file, disk_errors, open_plain, sync_dir
 from serving.redact import redact
 
 FIELDS = ("service", "site", "deployment", "decision", "key", "request_id")
@@ -74,23 +75,25 @@ def rotate(log: Path) -> bool:
     the end of the copy and the truncation is lost. A crash leaves lines twice rather than not at all.
 
     Raises:
-        HcctlError: there is no room for the copy; the log and its pieces are as they were.
+        HcctlError: the disk is full or failing; the log is as it was. Without room for the copy its pieces are too.
     """
-    file = open_plain(log)
-    if file is None:
-        return False
-    with file:
-        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+    with disk_errors("the log was not rotated", log):
+        file = open_plain(log)
+        if file is None:
             return False
-        draft = log.with_name(f".{log.name}.rotated")
-        with atomic_file(draft) as copy:
-            sha256_copy(file, copy)
-        for number in range(KEPT - 1, 0, -1):
-            if piece(log, number).exists():
-                piece(log, number).replace(piece(log, number + 1))
-        with draft.open("ab") as copy:
-            draft.replace(piece(log, 1))
-            sha256_copy(file, copy)  # what was written meanwhile
-            os.truncate(log, 0)
-    sync_dir(log.parent)
+        with file:
+            if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+                return False
+            draft = log.with_name(f".{log.name}.rotated")
+            with atomic_file(draft) as copy:
+                shutil.copyfileobj(file, copy)
+            for number in range(KEPT - 1, 0, -1):
+                if piece(log, number).exists():
+                    piece(log, number).replace(piece(log, number + 1))
+            with draft.open("ab") as copy:
+                draft.replace(piece(log, 1))
+                shutil.copyfileobj(file, copy)  # what was written meanwhile
+                copy.flush()  # before the truncation: there may be no room for it
+                os.truncate(log, 0)
+        sync_dir(log.parent)
     return True
