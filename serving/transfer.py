@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from serving.archive import DATABASE_NAME, ArchiveManifest, describe, unpack_archive, write_archive
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
-from serving.files import atomic_file, disk_errors, exclusive, open_plain, sha256_copy, sync_dir
+from serving.files import atomic_file, disk_errors, exclusive, open_plain, sync_dir
 from serving.paths import ProjectPaths, private_dir
 from serving.registry import Registry, verify_version
 from serving.sqlite_store import SqliteStore
@@ -222,5 +222,5 @@ def _keep_former(database: Path, at_s: float) -> Path:
         file = open_plain(database.with_name(database.name + suffix))
         if file is not None:
             with file, atomic_file(former.with_name(former.name + suffix)) as copy:
-                sha256_copy(file, copy)
+                shutil.copyfileobj(file, copy)
     return former
