@@ -52,6 +52,8 @@ class Promise:
 class Advice:
     """What pays at the forecast rate, until the next step of arrivals."""
 
+    until_s: int
+    """End of the last step that it knows."""
     lead_s: float
     """Lead time that it was made for."""
     launch: int

@@ -69,8 +69,8 @@ def _release(release: Release, by_s: float) -> Release:
 
 
 def _lead(lead: Lead, by_s: float) -> Lead:
-    start = lead.going_on
-    return lead if start is None else replace(lead, going_on=replace(start, since_s=start.since_s + by_s))
+    start = lead.going_on and replace(lead.going_on, since_s=lead.going_on.since_s + by_s)
+    return replace(lead, at_s=_time(lead.at_s, by_s), going_on=start)
 
 
 def _policy(policy: PolicyState, by_s: float) -> PolicyState:
@@ -81,7 +81,7 @@ def _policy(policy: PolicyState, by_s: float) -> PolicyState:
         needs=tuple((at_s + by_s, need) for at_s, need in policy.needs),
         needs_since_s=_time(policy.needs_since_s, by_s),
         cost_since_s=_time(policy.cost_since_s, by_s),
-        history=replace(policy.history, until_s=min(policy.history.until_s, math.floor(policy.history.until_s + by_s))),
+        history=replace(policy.history, until_s=math.floor(policy.history.until_s + by_s)),
         failover_s=_time(policy.failover_s, by_s),
     )
 

@@ -27,7 +27,7 @@ from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import DaemonState, Release, stored_form, stored_state
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
-from autoscaler.traffic import STEP_S, TrafficLog
+from autoscaler.traffic import RECORD_STEP_S, TrafficLog
 from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
@@ -251,7 +251,7 @@ class Daemon:
             self._decisions.append(decisions, at_s=now_s)
         if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
             self._persist(snapshot, result, now_s)
-        if not 0 <= now_s - self._counted_s < STEP_S:
+        if not 0 <= now_s - self._counted_s < RECORD_STEP_S:
             self._counted_s = now_s
             self._traffic.record(self._requests.take_counts(), [s.spec.name for s in snapshot.services], now_s)
             self._traffic.store(now_s)

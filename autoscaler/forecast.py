@@ -33,6 +33,8 @@ DRIFT_PER_S = 2.8e-4
 """How fast the share by which a rate may drift grows with the horizon (variance, per second and req/s)."""
 MOST_SURPRISE = 60.0
 """A single error counts at most so many times the variance that was expected: an event is no new normal."""
+LONGEST_GAP_S = 30
+"""Steps that are missing for longer are not bridged: nobody looked, or the daemon was away."""
 OBSERVED_STEPS = 3
 """A forecast is compared with the mean of so many steps."""
 
@@ -88,6 +90,8 @@ def horizon_steps(horizon_s: float) -> int:
 
 def observe(history: History, end_s: int, requests: float, horizons_s: tuple[float, ...]) -> History:
     """Count one step. A horizon that was not asked for before begins with what the nearest one has learned."""
+    if end_s - history.until_s > LONGEST_GAP_S:
+        history = _after_a_gap(history)
     rate_rps = requests / STEP_S
     steps = sorted({horizon_steps(horizon_s) for horizon_s in horizons_s})
     recent = (*history.recent, rate_rps)[-OBSERVED_STEPS:]
@@ -116,6 +120,12 @@ def _size(mean_rps: float, steps: int) -> float:
     """The unit of squared errors at a rate and a horizon: that of a count, and of a drift in proportion."""
     counted_s = OBSERVED_STEPS * STEP_S
     return (mean_rps + 1.0 / counted_s) * (1.0 + DRIFT_PER_S * steps * STEP_S * mean_rps)
+
+
+def _after_a_gap(history: History) -> History:
+    """How well the forecasters do is still known, but where the rate was says nothing of where it is."""
+    horizons = tuple(replace(horizon, mixes=()) for horizon in history.horizons)
+    return History(until_s=history.until_s, horizons=horizons)
 
 
 def _horizon(known: tuple[Horizon, ...], steps: int) -> Horizon:

@@ -16,6 +16,8 @@ from serving.sites.site import Phase
 Stage = Literal["open", "load"]
 KEPT = 5
 """Starts of each stage that are remembered."""
+LONGEST_BLINK_S = 30.0
+"""If nobody looked for longer, the end of a start was not seen."""
 LONGEST_S = 3_600.0
 """A start that takes longer has failed; it says nothing about the next one."""
 
@@ -34,6 +36,10 @@ class Start:
 class Lead:
     """What is known about one site."""
 
+    target: int = 0
+    """Replicas that were wanted there at the last look."""
+    at_s: float | None = None
+    """When that was."""
     seen_s: Mapping[Stage, tuple[float, ...]] = field(default_factory=dict)
     """Durations of the last starts, oldest first."""
     going_on: Start | None = None
@@ -63,19 +69,20 @@ def follow(lead: Lead, *, phase: Phase, target: int, ready: int, now_s: float) -
         now_s: wall clock.
     """
     start = lead.going_on
+    if start is not None and (lead.at_s is None or now_s - lead.at_s > LONGEST_BLINK_S):
+        start = None  # when it ended, if it did, nobody saw
     ended = start is not None and (phase == "open" if start.stage == "open" else ready >= start.replicas)
     if start is not None and ended:
         lead = _noted(lead, start, now_s)
-    going_on: Start | None
-    if target <= ready:  # all there is wanted for: it came, or it is no longer waited for
-        going_on = None
-    elif phase != "open":
+    going_on: Start | None = None
+    if target > ready and phase != "open":
         going_on = start if start is not None and start.stage == "open" else Start("open", now_s, target)
-    elif start is None or ended:
-        going_on = Start("load", now_s, target)
-    else:
+    elif target > ready and start is not None and not ended:
         going_on = replace(start, replicas=min(start.replicas, target))
-    return replace(lead, going_on=going_on)
+    elif target > ready and (ended or target > lead.target):
+        # Asked for just now. What is missing for another reason, a replica that died, is no launch.
+        going_on = Start("load", now_s, target)
+    return replace(lead, going_on=going_on, target=target, at_s=now_s)
 
 
 def _noted(lead: Lead, start: Start, now_s: float) -> Lead:

@@ -10,7 +10,7 @@ Optimization, section 5.4).
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autoscaler.bids import Advice, Bid, Kind, PolicyState, Promise
 from autoscaler.cost import node_usd_per_hour
@@ -19,9 +19,9 @@ from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
 
-LATE_PRICE = 160.0
+LATE_PRICE = 320.0
 """A late request costs as much as a replica that answers so many."""
-LEAST_PRICE, MOST_PRICE = 5.0, 480.0
+LEAST_PRICE, MOST_PRICE = 5.0, 960.0
 PROMISE_MEMORY_S = 86_400.0
 AIM_SHARE = 0.65
 """So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
@@ -36,27 +36,35 @@ And for the rate by when it could be back: what is given back entirely takes lon
 OWNED_SHARE = 0.02
 """An owned replica costs at least this share of a rented one: what is not needed is left to others."""
 SERVICE_MEMORY_S = 300.0
+SHORTEST_S = 1e-3
+"""Times at the gateway are whole milliseconds: 0 means less than one."""
+
+
+@dataclass(frozen=True)
+class LeadTimes:
+    """Seconds from the decision to the first request on rented capacity."""
+
+    now_s: float
+    """As things are now."""
+    anew_s: float
+    """If all that is rented was given back before; at least `now_s`."""
+
+    @property
+    def horizons_s(self) -> tuple[float, float, float]:
+        """How far ahead the forecast looks: for what is kept, what is launched, what would have to come back."""
+        return (NEAR_SHARE * self.anew_s, self.now_s, self.anew_s)
 
 
 def predictive(
-    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, *, lead_s: float, anew_s: float | None = None
+    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, leads: LeadTimes
 ) -> tuple[Bid, PolicyState]:
-    """One service's bid.
-
-    Args:
-        service: the service and its signals.
-        snapshot: the moment.
-        state: what the last tick returned.
-        lead_s: seconds from the decision to the first request on rented capacity, as things are now.
-        anew_s: the same when all that is rented was given back before; `lead_s` if None.
-    """
+    """One service's bid, from what `take_in` has counted."""
     spec = service.spec
-    back_s = max(lead_s, lead_s if anew_s is None else anew_s)
-    horizons_s = (NEAR_SHARE * back_s, lead_s, back_s)
-    before = state
-    state = _back_home(spec, _take_in(service, state, horizons_s), snapshot.now_s)
-    if state.advice is None or state.advice.lead_s != lead_s or state.history is not before.history:
-        state = replace(state, advice=_advice(spec, snapshot, state, horizons_s))
+    state = _at_rest(spec, state, snapshot.now_s)
+    known = state.advice
+    if known is None or (known.until_s, known.lead_s) != (state.history.until_s, leads.now_s):
+        # A lead time that was just learned has no forecast before the next step: until then the last advice holds.
+        state = replace(state, advice=_advice(spec, snapshot, state, leads) or known)
     advice = state.advice
     if advice is None:
         return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
@@ -66,11 +74,24 @@ def predictive(
     return bid, state if kind == "keep" else replace(state, level=wanted, because=advice.reason)
 
 
-def _advice(
-    spec: HybridService, snapshot: Snapshot, state: PolicyState, horizons_s: tuple[float, float, float]
-) -> Advice | None:
+def take_in(service: ServiceSnapshot, state: PolicyState, leads: LeadTimes) -> PolicyState:
+    """Count the steps that are new, and what is known of the service time; whoever decides in this tick."""
+    seen_s = service.signals.service_mean_s
+    for step in service.signals.steps:
+        if step.end_s <= state.history.until_s:
+            continue
+        state = replace(
+            state,
+            history=observe(state.history, step.end_s, step.requests, leads.horizons_s),
+            promise=_counted(state.promise, step),
+            service_s=_followed(state.service_s, seen_s),
+        )
+    return state if state.service_s is not None else replace(state, service_s=seen_s)
+
+
+def _advice(spec: HybridService, snapshot: Snapshot, state: PolicyState, leads: LeadTimes) -> Advice | None:
     """What pays now; None before there is a forecast."""
-    near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in horizons_s)
+    near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in leads.horizons_s)
     if near is None or ahead is None or back is None or state.service_s is None:
         return None
     supply = supply_of(spec, snapshot, state.service_s)
@@ -78,7 +99,7 @@ def _advice(
     launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
     kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
     keep = max(launch, *kept)
-    return Advice(horizons_s[1], launch, keep, _reason(ahead, horizons_s[1], launch, keep))
+    return Advice(state.history.until_s, leads.now_s, launch, keep, _reason(ahead, leads.now_s, launch, keep))
 
 
 def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:
@@ -94,12 +115,15 @@ def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> flo
 
 def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float) -> Supply:
     """What could serve the service, in the order in which it is used, at its marginal price."""
-    rented = [
-        (min(pool.max_nodes, spec.sites[site].max_replicas), node_usd_per_hour(pool, snapshot.now_s))
-        for site in snapshot.sites
-        if site in spec.sites and site != snapshot.private_site
-        for pool in snapshot.sites[site].spec.pools
-    ]
+    service_s = max(service_s, SHORTEST_S)
+    rented = []
+    for site in snapshot.sites:
+        if site not in spec.sites or site == snapshot.private_site:
+            continue
+        left = spec.sites[site].max_replicas
+        for pool in snapshot.sites[site].spec.pools:
+            rented.append((min(pool.max_nodes, left), node_usd_per_hour(pool, snapshot.now_s)))
+            left -= rented[-1][0]
     rented = [(count, usd) for count, usd in rented if count > 0]
     home = snapshot.sites[snapshot.private_site].spec
     owned_usd = max(node_usd_per_hour(pool, snapshot.now_s) for pool in home.pools)
@@ -109,25 +133,20 @@ def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float) -> Supp
     return Supply(spec.model.slots_per_replica, service_s, patience_s, (owned, *rented))
 
 
-def _take_in(service: ServiceSnapshot, state: PolicyState, horizons_s: tuple[float, ...]) -> PolicyState:
-    """Count the steps that are new, and what is known of the service time."""
-    seen_s = service.signals.service_mean_s
-    for step in service.signals.steps:
-        if step.end_s <= state.history.until_s:
-            continue
-        state = replace(
-            state,
-            history=observe(state.history, step.end_s, step.requests, horizons_s),
-            promise=_counted(state.promise, step),
-            service_s=_followed(state.service_s, seen_s),
-        )
-    return state if state.service_s is not None else replace(state, service_s=seen_s)
+def _at_rest(spec: HybridService, state: PolicyState, now_s: float) -> PolicyState:
+    """What `threshold` remembers, as it would find it: a failover is sized by the level, and no cost has moved traffic.
 
-
-def _back_home(spec: HybridService, state: PolicyState, now_s: float) -> PolicyState:
-    """After a failover what the cloud has stays for the dwell time."""
+    After a failover what the cloud has stays for the dwell time.
+    """
     over = state.failover_s is not None and now_s - state.failover_s >= spec.burst.calm_s
-    return replace(state, failover_s=None) if over else state
+    return replace(
+        state,
+        needs=((now_s, state.level),),
+        needs_since_s=now_s,
+        shifted=False,
+        cost_since_s=None,
+        failover_s=None if over else state.failover_s,
+    )
 
 
 def _followed(known_s: float | None, seen_s: float | None) -> float | None:

@@ -167,7 +167,7 @@ class SignalWindow:
         )
 
     def _steps(self, now: int) -> tuple[Step, ...]:
-        """Complete steps since the window began. A second without a cell had no request and was not looked at."""
+        """Complete steps in which the gateway was looked at: of the others nobody knows what arrived."""
         if not self._cells:
             return ()
         # The current second and the one before may still get lines of what ended in them.
@@ -176,14 +176,17 @@ class SignalWindow:
         ends = range(last_end - (STEPS_KEPT - 1) * STEP_S, last_end + 1, STEP_S)
         finished: Counter[int] = Counter()
         late: Counter[int] = Counter()
+        watched = set()
         for cell in self._cells:
             end = (cell.second // STEP_S + 1) * STEP_S
             finished[end] += cell.requests
             late[end] += cell.late
+            if cell.unfinished is not None:
+                watched.add(end)
         return tuple(
             Step(end, float(max(0, finished[end] + self._grown(end))), float(late[end]))
             for end in ends
-            if end - STEP_S > begun
+            if end - STEP_S > begun and end in watched
         )
 
     def _grown(self, end: int) -> int:

@@ -12,7 +12,7 @@ from autoscaler.home import home_down
 from autoscaler.leads import Lead
 from autoscaler.placement import site_release, usable_ready
 from autoscaler.plan import Decision, Details
-from autoscaler.predictive import predictive
+from autoscaler.predictive import LeadTimes, predictive, take_in
 from autoscaler.release import needs_rent
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, ServiceState
@@ -48,11 +48,14 @@ def _ask(
     service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, mine: ServiceState
 ) -> tuple[Bid, PolicyState]:
     """The bid of the service's policy. What holds for all policies is in `threshold`: blindness and failover."""
-    blind = snapshot.stale_reason is not None or capacity.private_down is not None
-    if service.spec.burst.policy == "threshold" or blind:
+    if service.spec.burst.policy == "threshold":
         return threshold(service, snapshot, capacity, mine.policy)
-    lead_s, anew_s = _lead_s(service, snapshot, mine), _lead_s(service, snapshot, mine, closed=True)
-    return predictive(service, snapshot, mine.policy, lead_s=lead_s, anew_s=anew_s)
+    now_s = _lead_s(service, snapshot, mine)
+    leads = LeadTimes(now_s, max(now_s, _lead_s(service, snapshot, mine, closed=True)))
+    policy = take_in(service, mine.policy, leads)
+    if snapshot.stale_reason is not None or capacity.private_down is not None:
+        return threshold(service, snapshot, capacity, policy)
+    return predictive(service, snapshot, policy, leads)
 
 
 def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState, *, closed: bool = False) -> float:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from autoscaler.simulation.trace import RateCurve
 
 KIND = "traffic"
-STEP_S, HOUR_S = 10, 3_600
-STEPS = HOUR_S // STEP_S
+RECORD_STEP_S, HOUR_S = 10, 3_600
+STEPS = HOUR_S // RECORD_STEP_S
 HOURS_KEPT = 5 * 7 * 24
 """Of each service: five weeks, so that every hour of the week is there some times."""
 HELD_S = 120
@@ -58,7 +58,7 @@ def count(counted: Counted, record: RequestRecord) -> None:
     """Count one finished request in the step in which it arrived; one that was passed on has a record of its own."""
     if record.relief == "passed":
         return
-    key = (record.service, int(record.at_s) // STEP_S * STEP_S)
+    key = (record.service, int(record.at_s) // RECORD_STEP_S * RECORD_STEP_S)
     if key not in counted and len(counted) >= MOST_UNTAKEN:
         del counted[next(iter(counted))]
     counted.setdefault(key, Counts()).add(record)
@@ -80,7 +80,7 @@ class Hour:
 
     def add(self, at_s: int, counts: Counts) -> None:
         """Merge what was counted in the step that begins at `at_s`."""
-        step = (at_s - self.start_s) // STEP_S
+        step = (at_s - self.start_s) // RECORD_STEP_S
         self.requests[step] = (self.requests[step] or 0) + counts.requests
         self.answered += counts.answered
         self.held_s += counts.held_s
@@ -102,12 +102,12 @@ class TrafficLog:
 
     def record(self, counted: Mapping[tuple[str, int], Counts], services: Collection[str], now_s: float) -> None:
         """Merge what was counted since the last call; a step of that time in which nothing came is known as empty."""
-        step = int(now_s) // STEP_S * STEP_S
+        step = int(now_s) // RECORD_STEP_S * RECORD_STEP_S
         for service in services:
             first = self._watched_s.get(service, step)
             if not 0 <= step - first <= HOUR_S:
                 first = step  # the clock was set, or the daemon slept: nobody looked
-            for at_s in range(first, step, STEP_S):
+            for at_s in range(first, step, RECORD_STEP_S):
                 self._hour(service, at_s).add(at_s, Counts())
             self._watched_s[service] = step
         for (service, at_s), counts in counted.items():
@@ -163,16 +163,18 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
     first_s = max(int(since_s), int(now_s) - (HOURS_KEPT - 1) * HOUR_S) // HOUR_S * HOUR_S
     starts = range(first_s, int(now_s) + 1, HOUR_S)
     hours = [_stored(store.observation(KIND, _name(service, s)), s) or Hour(s) for s in starts]
-    steps = [step for hour in hours for step in hour.requests][: max(0, int(now_s) - first_s) // STEP_S]
+    steps = [step for hour in hours for step in hour.requests][: max(0, int(now_s) - first_s) // RECORD_STEP_S]
     known = [index for index, step in enumerate(steps) if step is not None]
     if not known:
         return None
     steps = steps[known[0] : known[-1] + 1]
     answered = sum(hour.answered for hour in hours)
     return Record(
-        curve=RateCurve(float(STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / STEP_S),
-        start_s=float(first_s + known[0] * STEP_S),
-        unwatched_s=float(steps.count(None) * STEP_S),
+        curve=RateCurve(
+            float(RECORD_STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / RECORD_STEP_S
+        ),
+        start_s=float(first_s + known[0] * RECORD_STEP_S),
+        unwatched_s=float(steps.count(None) * RECORD_STEP_S),
         service_s=sum(hour.held_s for hour in hours) / answered if answered else None,
         bytes_mean=sum(hour.bytes_out for hour in hours) / answered if answered else None,
     )

@@ -95,6 +95,8 @@ class SiteSpec(Model):
         return sum(pool.max_nodes for pool in self.pools)
 
 
+LONGEST_FORECAST_TICK_S = 5.0
+"""A step of arrivals that nobody looked at is unknown, so the daemon has to look in each."""
 FIXED_OF_SITE = ("role", "kind", "ingress", "cores")
 """What a site's processes are started with."""
 
@@ -206,6 +208,14 @@ def conflicts(service: HybridService, project: HybridProject) -> list[tuple[str,
             )
     if project.private_site not in service.sites:
         found.append(("sites", f"the private site {project.private_site!r} is missing; add it"))
+    if service.burst.policy == "predictive" and project.daemon.tick_s > LONGEST_FORECAST_TICK_S:
+        found.append(
+            (
+                "burst.policy",
+                f"predictive counts requests every {LONGEST_FORECAST_TICK_S:g} s, and the daemon looks every "
+                f"{project.daemon.tick_s:g} s; lower daemon.tick_s in the project file, or use threshold",
+            )
+        )
     cloud = [
         n
         for n, s in service.sites.items()

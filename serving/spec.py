@@ -196,6 +196,15 @@ class Burst(Model):
         default=0.7, gt=0, description="Share of the slots in use that capacity is sized for."
     )
 
+    @model_validator(mode="after")
+    def _cost_is_a_threshold(self) -> Self:
+        if self.policy == "predictive" and self.cost is not None:
+            raise ValueError(
+                "policy predictive has no cost trigger; leave cost out, or set policy: threshold. "
+                "It weighs the prices of all pools already"
+            )
+        return self
+
 
 class Budget(Model):
     """Spend caps on rented capacity. They win over every threshold."""

@@ -175,8 +175,8 @@ def summary(found: Contest) -> Mapping[str, Mapping[str, float | int | None]]:
             "cloud_usd": result.run.cloud_usd,
             "ratio_to_clairvoyant": result.ratio,
             "late_share": result.late_share,
-            "light_share": 0.0,
-            "shed_share": 0.0,
+            "light_share": None,  # the world has no relief yet: nothing is known of it
+            "shed_share": None,
             "actions": result.run.actions,
             "cloud_replica_hours": result.run.replica_s / HOUR_S,
             "most_cloud_replicas": int((result.run.ready + result.run.launching).max(initial=0)),

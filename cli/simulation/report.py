@@ -76,8 +76,6 @@ def columns() -> list[output.Column | str]:
         output.Column("cloud_usd", "cloud cost", output.usd, right=True),
         output.Column("ratio_to_clairvoyant", "over clairvoyant", lambda ratio: f"{ratio:.2f} x", right=True),
         output.Column("late_share", "late", percent, right=True),
-        output.Column("light_share", "light", percent, right=True),
-        output.Column("shed_share", "shed", percent, right=True),
         output.Column("actions", right=True),
         output.Column("cloud_replica_hours", "replica hours", lambda hours: f"{hours:,.1f}", right=True),
         output.Column("most_cloud_replicas", "most at once", right=True),

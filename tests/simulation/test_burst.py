@@ -187,3 +187,9 @@ def test_a_lost_private_site_is_a_failover_under_any_policy():
     world.run(300)
     assert world.targets["cloud"] == 0
     assert world.ready("private") >= 2
+    world.shop.rate_rps = lambda _: 8.0
+    world.run(600)
+    world.sites["private"].lose()
+    assert world.run(10, until=lambda: world.targets["cloud"] > 0)
+    world.run(20)
+    assert world.targets["cloud"] <= 2, "a later failover is sized by the load of its own day"

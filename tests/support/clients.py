@@ -59,6 +59,7 @@ class Clients:
     """Wall clock at the start of the world."""
     steps: deque[Step] = field(default_factory=lambda: deque(maxlen=6))
     arrived: float = 0.0
+    late: float = 0.0
     """Since the last step ended."""
 
     def deploy(self, version: str, *, deployment: str | None = None, rollback: bool = False) -> None:
@@ -97,10 +98,10 @@ class Clients:
     def _count_step(self, at_s: float, arrived: float, late: float) -> None:
         """Close a step when its end is reached."""
         self.arrived += arrived
+        self.late += late
         if at_s % STEP_S < 1e-6:
-            share = late / arrived if arrived else 0.0
-            self.steps.append(Step(int(self.epoch_s + at_s), self.arrived, self.arrived * share))
-            self.arrived = 0.0
+            self.steps.append(Step(int(self.epoch_s + at_s), self.arrived, self.late))
+            self.arrived = self.late = 0.0
 
     def _track(
         self, track: Track, rate: float, dt_s: float, answered: dict[tuple[Track, str], float]

@@ -68,6 +68,7 @@ def test_figures_of_every_policy() -> None:
         assert {"cloud_usd", "ratio_to_clairvoyant", "late_share", "light_share", "shed_share", "actions"} <= set(
             figures
         )
+        assert figures["light_share"] is figures["shed_share"] is None  # not simulated is not zero
         assert figures["ratio_to_clairvoyant"] == pytest.approx(
             figures["cloud_usd"] / found["clairvoyant"]["cloud_usd"]
         )

@@ -87,6 +87,18 @@ def test_a_new_horizon_begins_with_what_the_nearest_has_learned():
     assert len(far.mixes) == 1
 
 
+def test_a_gap_is_not_bridged():
+    """After hours without a look the rate is what is seen now; how sure a forecast is stays known."""
+    history, _ = watched(np.full(600, 10.0))
+    later = history.until_s + 8 * 3_600
+    after = observe(history, later, 500.0, HORIZONS_S)
+    found = forecast(after, 120.0)
+    assert found is not None
+    assert found.mean_rps == pytest.approx(100.0)
+    assert [h.spread for h in after.horizons] == [h.spread for h in history.horizons]
+    assert observe(history, history.until_s + 2 * STEP_S, 50.0, HORIZONS_S).past[:-1] == history.past[1:]
+
+
 @given(st.lists(st.floats(0, 1e7), min_size=1, max_size=120))
 def test_whatever_arrives_the_forecast_is_a_number(counts: list[float]):
     """Finite, not negative, with a spread above zero, from state that stays bounded."""

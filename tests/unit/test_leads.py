@@ -19,7 +19,7 @@ def play(*rows: tuple[float, str, int, int], lead: Lead | None = None) -> Lead:
 def test_the_declared_lead_time_holds_until_a_start_was_seen():
     """Nothing is known of a site that never opened."""
     assert Lead().expected_s(site_open=False, declared_s=90.0) == 90.0
-    assert Lead({"load": (4.0,)}).expected_s(site_open=False, declared_s=90.0) == 90.0
+    assert Lead(seen_s={"load": (4.0,)}).expected_s(site_open=False, declared_s=90.0) == 90.0
 
 
 def test_opening_and_loading_are_told_apart():
@@ -35,7 +35,8 @@ def test_the_longest_of_the_last_starts_is_expected():
     """One slow start counts until `KEPT` others were seen."""
     lead = Lead()
     for index, took_s in enumerate((30.0, *[5.0] * (KEPT - 1))):
-        lead = play((100.0 * index, "open", 1, 0), (100.0 * index + took_s, "open", 1, 1), lead=lead)
+        asked_s = 100.0 * index
+        lead = play((asked_s, "open", 1, 0), (asked_s + took_s, "open", 1, 1), (asked_s + 50, "open", 0, 0), lead=lead)
     assert lead.expected_s(site_open=True, declared_s=1.0) == 30.0
     lead = play((1_000.0, "open", 1, 0), (1_005.0, "open", 1, 1), lead=lead)
     assert lead.expected_s(site_open=True, declared_s=1.0) == 5.0
@@ -48,7 +49,19 @@ def test_a_start_that_was_given_up_says_nothing():
 
 def test_a_start_that_took_for_ever_says_nothing():
     """A site that could not start for hours is broken, not slow."""
-    assert play((0, "open", 1, 0), (LONGEST_S + 1, "open", 1, 1)).seen_s == {}
+    looks = [(20.0 * look, "open", 1, 0) for look in range(int(LONGEST_S / 20) + 2)]
+    assert play(*looks, (looks[-1][0] + 1, "open", 1, 1)).seen_s == {}
+    assert play(*looks[:100], (looks[100][0], "open", 1, 1)).seen_s == {"load": (2_000.0,)}
+
+
+def test_a_replica_that_died_is_no_launch():
+    """What comes back by itself took no lead time: five quick restarts would hide the long start of a node."""
+    assert play((0, "open", 3, 3), (1, "open", 3, 2), (5, "open", 3, 3)).seen_s == {}
+
+
+def test_a_start_whose_end_nobody_saw_says_nothing():
+    """The daemon was away: the time of its absence is no lead time."""
+    assert play((0, "open", 1, 0), (5, "open", 1, 0), (900, "open", 1, 1)).seen_s == {}
 
 
 def test_more_that_is_asked_for_meanwhile_does_not_prolong_the_start():

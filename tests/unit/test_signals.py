@@ -259,6 +259,14 @@ def test_what_waits_has_arrived_too():
     assert {step.requests for step in steps} == {2 * 5 + 3 * 5}
 
 
+def test_a_step_in_which_nobody_looked_is_unknown():
+    """The gateway was away for half a minute: that is no fall of the load to nothing."""
+    made = watched(23, 2)
+    assert made.signals(NOW_S + 30).steps == made.signals(NOW_S + 6).steps[-1:]
+    made.observe(seen(NOW_S + 29), "shop")
+    assert [step.end_s - NOW_S for step in made.signals(NOW_S + 31.5).steps][-1] == 30
+
+
 def test_silence_that_was_watched_is_a_step_of_nothing():
     """No request is known when the gateway was looked at: zero is then a value."""
     assert [step.requests for step in watched(12, 0).signals(NOW_S + 1).steps] == [0.0, 0.0]

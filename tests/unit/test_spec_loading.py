@@ -16,9 +16,11 @@ from serving.loading import (
     short_path,
     validate_pair,
 )
-from serving.project import HybridProject
+from serving.project import HybridProject, conflicts
 from serving.spec import HybridService
 from tests.support.broken_specs import valid_text
+from tests.support.declared import project as project_with
+from tests.support.declared import service as service_with
 
 
 @pytest.fixture
@@ -151,6 +153,14 @@ def test_stored_body_that_is_wrong_names_its_field(folder: Path) -> None:
             "return_ratio is larger than private_over_cloud_ratio, so traffic would flap",
             "lower it",
             id="own-rule",
+        ),
+        pytest.param(
+            "  policy: threshold ",
+            "  policy: predictive ",
+            "service.yaml:49 burst.policy",
+            "policy predictive has no cost trigger",
+            "leave cost out, or set policy: threshold",
+            id="cost-is-a-threshold",
         ),
         pytest.param(
             "      relief: null ",
@@ -288,6 +298,17 @@ def test_conflict_without_a_file_names_the_field(folder: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         validate_pair(service, project)
     assert caught.value.where == "sites.cloud.max_replicas"
+
+
+def test_a_forecast_needs_a_daemon_that_looks_often() -> None:
+    """Steps of arrivals in which nobody looked are unknown: such a pair is refused by field, with both fixes."""
+    service = service_with(burst={"policy": "predictive"})
+    slow = project_with(daemon={"tick_s": 10.0})
+    assert conflicts(service, project_with(daemon={"tick_s": 5.0})) == []
+    assert conflicts(service_with(), slow) == []
+    ((field, text),) = conflicts(service, slow)
+    assert field == "burst.policy"
+    assert "lower daemon.tick_s" in text
 
 
 @pytest.mark.parametrize("name", ["nothing.yaml", "sub", "nul\0"])
