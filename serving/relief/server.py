@@ -31,7 +31,7 @@ from yarl import URL
 from serving.errors import HcctlError
 from serving.gateway.config import BUFFER_BYTES
 from serving.gateway.relief import AGAIN_SOCKET, LONGEST_BODY_BYTES, RELIEF_SERVICES
-from serving.relief.kept import KEPT_HEADERS, LONGEST_KEPT_BYTES, Cache, Kept, Sharing, key, may_keep
+from serving.relief.kept import LONGEST_KEPT_BYTES, Cache, Kept, Sharing, headers_to_keep, key, may_keep
 from serving.relief.settings import ReliefService, read_services
 from serving.relief.variant import Variant
 
@@ -228,8 +228,7 @@ async def _passed_on(
         if keep:
             whole += chunk
     await told.write_eof()
-    said = tuple((name, head[name]) for name in KEPT_HEADERS if name in head)
-    return (Kept(bytes(whole), said, clock()) if keep else None), told
+    return (Kept(bytes(whole), headers_to_keep(head), clock()) if keep else None), told
 
 
 def below(target: str) -> str:
