@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from serving.gateway.answers import answer
+from serving.gateway.answers import PRIORITY_REFUSED, answer
 from serving.gateway.routes import ServiceRoutes, Track
 from serving.gateway.values import (
     RELIEF,
@@ -138,12 +138,7 @@ def backend_rules(service: ServiceRoutes, name: Track, *, depth: int, full: str,
     """
     light = _light(service) if name == "stable" else None
     not_light = " !{ var(txn.way) -m found }" if light else ""
-    refuse = answer(
-        429,
-        "relief",
-        "Requests of this priority are refused for the moment; try again later.",
-        f"Retry-After {retry_after_s}",
-    )
+    refuse = answer(429, *PRIORITY_REFUSED, f"Retry-After {retry_after_s}")
     return f"""\
   http-request set-var(txn.waiting) queue({backend(service, name)}),add(txn.waiting)
 {"".join(_shed(service))}\
