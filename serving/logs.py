@@ -22,6 +22,8 @@ FIELDS = ("service", "site", "deployment", "decision", "key", "request_id")
 of an action in the journal."""
 
 LONGEST_MESSAGE = 4_000
+LONGEST_TRACEBACK = 16_000
+"""Its end: there stands what went wrong."""
 LONGEST_TEXT = 64_000
 """What is looked through for secrets, so that none is cut before it is recognised."""
 MAX_BYTES = 10 << 20
@@ -45,7 +47,7 @@ class JsonLines(logging.Formatter):
         known = {field: getattr(record, field, None) for field in FIELDS}
         line |= {field: value for field, value in known.items() if value not in (None, "")}
         if record.exc_info:
-            line["exception"] = redact(self.formatException(record.exc_info))
+            line["exception"] = redact(self.formatException(record.exc_info)[-LONGEST_TEXT:])[-LONGEST_TRACEBACK:]
         return json.dumps(line, ensure_ascii=False, default=str)
 
 

@@ -70,6 +70,15 @@ def test_a_traceback_stays_in_its_line() -> None:
     assert str(found["exception"]).endswith("ValueError: no")
 
 
+def test_no_traceback_is_endless() -> None:
+    """Of a long one its end is logged, without secrets."""
+    problem = ValueError(f"{'x' * 100_000} Authorization: Bearer hunter22hunter22\nno")
+    said = str(line_of("failed", exc_info=(ValueError, problem, None))["exception"])
+    assert len(said) <= logs.LONGEST_TRACEBACK
+    assert said.endswith("\nno")
+    assert "hunter22" not in said
+
+
 @pytest.mark.parametrize("module", ["serving.supervisor", "autoscaler"])
 def test_a_process_logs_json_from_its_start(module: str) -> None:
     """Daemon and supervisor write JSON lines to stderr, whoever starts them; libraries' chatter stays out."""
