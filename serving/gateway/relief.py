@@ -29,7 +29,7 @@ from serving.gateway.values import (
     milliseconds,
     refused,
 )
-from serving.spec_relief import RELIEF_LEVELS, ReliefLevel, ReliefLight
+from serving.spec_relief import RELIEF_LEVELS, SHED, ReliefLevel, ReliefLight
 
 RELIEF_SOCKET, AGAIN_SOCKET = "relief.sock", "again.sock"
 RELIEF_SERVICES = "relief.json"
@@ -166,13 +166,12 @@ def backend_server(service: ServiceRoutes, name: Track) -> str:
 
 def _shed(service: ServiceRoutes) -> Iterator[str]:
     """`txn.shed` is the priority for whose sake a request is refused."""
-    priorities = {"shed_low": "low", "shed_normal": "normal"}
     for level in _levels(service):
-        if level in priorities:
+        if level in SHED:
             yield _from(service, level)
             yield (
-                f"  http-request set-var(txn.shed) str({priorities[level]}) "
-                f"if {{ var(txn.rule) -m end :{priorities[level]} }} {{ var(txn.waiting),sub(txn.from) ge 0 }}\n"
+                f"  http-request set-var(txn.shed) str({SHED[level]}) "
+                f"if {{ var(txn.rule) -m end :{SHED[level]} }} {{ var(txn.waiting),sub(txn.from) ge 0 }}\n"
             )
 
 
