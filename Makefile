@@ -24,7 +24,7 @@ setup: $(READY)
 
 $(READY): $(LOCK) requirements/torch.txt pyproject.toml
 	@test "$$(uname -sm)" = "Linux x86_64" || { echo "hcctl runs on Linux x86-64; this is $$(uname -sm)"; exit 2; }
-	@echo "setting up $(VENV) with Python $(MINOR): about 100 packages, a minute or two"
+	@echo "setting up $(VENV) with Python $(MINOR): $$(grep -c == $(LOCK)) packages and torch, one to three minutes"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement $(LOCK)
 	$(PIP) $(TORCH_FROM) --only-binary :all: --requirement requirements/torch.txt

@@ -31,6 +31,9 @@ LEAST_SPREAD = 0.08
 """The spread is at least this; the mean of a Poisson count over 15 s has 1/15."""
 DRIFT_PER_S = 2.8e-4
 """How fast the share by which a rate may drift grows with the horizon (variance, per second and req/s)."""
+PRIOR_STEPS = 60
+"""What is believed of the spread at first weighs as much as so many forecasts that came due: one jump in the first
+minutes of a service tells little of its nights."""
 MOST_SURPRISE = 60.0
 """A single error counts at most so many times the variance that was expected: an event is no new normal."""
 LONGEST_GAP_S = 30
@@ -64,6 +67,8 @@ class History:
     recent: tuple[float, ...] = ()
     """Rates of the last steps, in requests per second, newest last."""
     averages: tuple[float, ...] = ()
+    averaged: int = 0
+    """Steps in the averages, since the start or the last gap."""
     past: tuple[tuple[float, ...], ...] = ()
     """The averages at the last steps, oldest first, as far back as the longest horizon."""
     horizons: tuple[Horizon, ...] = ()
@@ -95,15 +100,17 @@ def observe(history: History, end_s: int, requests: float, horizons_s: tuple[flo
     rate_rps = requests / STEP_S
     steps = sorted({horizon_steps(horizon_s) for horizon_s in horizons_s})
     recent = (*history.recent, rate_rps)[-OBSERVED_STEPS:]
-    averages = history.averages or (rate_rps,) * len(SPANS_S)
     averages = tuple(
-        average + (1.0 - math.exp(-STEP_S / span_s)) * (rate_rps - average)
-        for average, span_s in zip(averages, SPANS_S, strict=True)
+        average + _share(span_s, history.averaged) * (rate_rps - average)
+        for average, span_s in zip(history.averages or (rate_rps,) * len(SPANS_S), SPANS_S, strict=True)
     )
     observed_rps = sum(recent) / len(recent)
     scored = tuple(_advance(_horizon(history.horizons, n), history.past, averages, observed_rps) for n in steps)
     past = (*history.past, averages)[-max(steps) :]
-    return replace(history, until_s=end_s, recent=recent, averages=averages, past=past, horizons=scored)
+    averaged = history.averaged + 1
+    return replace(
+        history, until_s=end_s, recent=recent, averages=averages, averaged=averaged, past=past, horizons=scored
+    )
 
 
 def forecast(history: History, horizon_s: float) -> Forecast | None:
@@ -146,9 +153,11 @@ def _advance(
         size = _size(due_rps, horizon.steps)
         scored = horizon.scored + 1
         before = np.maximum(bank @ np.array(past[-horizon.steps]), 0.0)
-        losses = _learned(horizon.losses, (before - observed_rps) ** 2 / size, LOSS_MEMORY_S, scored)
+        share = _share(LOSS_MEMORY_S, scored - 1)
+        losses = np.array(horizon.losses or (0.0,) * len(bank)) * (1.0 - share)
+        losses += share * (before - observed_rps) ** 2 / size
         surprise = min((observed_rps - due_rps) ** 2 / size, MOST_SURPRISE * _spread(horizon))
-        spread = float(_learned((horizon.spread,), np.array([surprise]), SPREAD_MEMORY_S, scored)[0])
+        spread = horizon.spread + _share(SPREAD_MEMORY_S, scored + PRIOR_STEPS) * (surprise - horizon.spread)
         horizon = replace(horizon, losses=tuple(losses.tolist()), spread=spread, mixes=horizon.mixes[1:], scored=scored)
     said = np.maximum(bank @ np.array(averages), 0.0)
     return replace(horizon, mixes=(*horizon.mixes, float(_say(horizon.losses, len(said)) @ said))[-horizon.steps :])
@@ -163,10 +172,9 @@ def _say(losses: tuple[float, ...], forecasters: int) -> Floats:
     return np.asarray(say / say.sum())
 
 
-def _learned(old: tuple[float, ...], new: Floats, memory_s: float, scored: int) -> Floats:
-    """An exponential average that begins as a plain one."""
-    share = max(1.0 - math.exp(-STEP_S / memory_s), 1.0 / (scored + 1))
-    return np.asarray((np.array(old) if old else new * 0.0) * (1.0 - share) + share * new)
+def _share(memory_s: float, counted: int) -> float:
+    """Weight of a new value in an exponential average that begins as a plain one."""
+    return max(1.0 - math.exp(-STEP_S / memory_s), 1.0 / (counted + 1))
 
 
 def _spread(horizon: Horizon) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from serving.spec import Priority
-from serving.spec_relief import RELIEF_LEVELS, Relief, ReliefLevel
+from serving.spec_relief import RELIEF_LEVELS, SHED, Relief, ReliefLevel
 
 FITS_SHARE = 0.9
 """What a level kept away comes back only if then at most this share of the slots is in use: at all of them
@@ -104,13 +104,18 @@ def expected_wait_s(queued: int | None, slots: int | None, service_mean_s: float
 
 
 def refuses(level: ReliefLevel | None, priority: Priority) -> bool:
-    """Whether requests of this priority are refused at a level, unless they get a light answer."""
-    first: dict[Priority, ReliefLevel] = {"low": "shed_low", "normal": "shed_normal"}
-    return priority in first and _rank(level) >= _rank(first[priority])
+    """Whether requests of this priority are refused at a level, unless they get a light answer.
+
+    HAProxy does this by rules of its own, which the tests hold against this; it is for whoever stands in for HAProxy.
+    """
+    return any(SHED.get(included) == priority for included in RELIEF_LEVELS[: _rank(level) + 1])
 
 
 def gateway_level(state: ReliefState, queued: int) -> ReliefLevel | None:
-    """The level that the gateway acts on between two decisions, with so many requests waiting."""
+    """The level that the gateway acts on between two decisions, with so many requests waiting.
+
+    For whoever stands in for HAProxy, like `refuses`.
+    """
     reached = [level for level, length in state.queue_from.items() if queued >= length]
     return max([state.level, *reached], key=_rank)
 

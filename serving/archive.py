@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from serving.artefact import first_problem
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
-from serving.files import CHUNK_BYTES, atomic_file, disk_errors, open_plain, sync_dir, sync_file
+from serving.files import atomic_file, disk_errors, open_plain, sha256_copy, sha256_of, sync_dir, sync_file
 from serving.manifest import FILE_NAME_PATTERN, Sha256
 
 FORMAT: Final = 1
@@ -84,8 +84,8 @@ def describe(path: str, file: Path) -> ArchivedFile:
         if opened is None:
             raise HcctlError("only plain files are archived", where=str(file), why="it is a link, a folder or missing")
         with opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            return ArchivedFile(path=path, sha256=digest, size_bytes=os.fstat(opened.fileno()).st_size)
+            size_bytes = os.fstat(opened.fileno()).st_size
+            return ArchivedFile(path=path, sha256=sha256_of(opened), size_bytes=size_bytes)
 
 
 def write_archive(target: Path, manifest: ArchiveManifest, sources: Mapping[str, Path]) -> None:
@@ -225,17 +225,14 @@ def _unpack(source: Path, archive: tarfile.TarFile, manifest: ArchiveManifest, f
 
 
 def _extract(content: IO[bytes], target: Path) -> str:
-    digest = hashlib.sha256()
     with disk_errors("the archive was not unpacked", target):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with target.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
-            while chunk := content.read(CHUNK_BYTES):
-                digest.update(chunk)
-                file.write(chunk)
+            sha256, _ = sha256_copy(content, file)
             sync_file(file)
         sync_dir(target.parent)
-    return digest.hexdigest()
+    return sha256
 
 
 def _contained(folder: Path, path: str) -> Path:

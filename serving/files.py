@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from serving.errors import HcctlError
 from serving.failpoints import failpoint
@@ -121,7 +121,7 @@ def open_plain(path: Path) -> BufferedReader | None:
     return os.fdopen(descriptor, "rb")
 
 
-def sha256_copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+def sha256_copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
     """Copy `source` to `target`; returns the hex SHA-256 and the number of bytes copied."""
     digest, size = hashlib.sha256(), 0
     while chunk := source.read(CHUNK_BYTES):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.files import atomic_file, open_plain, sha256_copy, sync_dir
+from serving.files import atomic_file, disk_errors, open_plain, sync_dir
 from serving.redact import redact
 
 FIELDS = ("service", "site", "deployment", "decision", "key", "request_id")
@@ -21,6 +22,8 @@ FIELDS = ("service", "site", "deployment", "decision", "key", "request_id")
 of an action in the journal."""
 
 LONGEST_MESSAGE = 4_000
+LONGEST_TRACEBACK = 16_000
+"""Its end: there stands what went wrong."""
 LONGEST_TEXT = 64_000
 """What is looked through for secrets, so that none is cut before it is recognised."""
 MAX_BYTES = 10 << 20
@@ -44,7 +47,7 @@ class JsonLines(logging.Formatter):
         known = {field: getattr(record, field, None) for field in FIELDS}
         line |= {field: value for field, value in known.items() if value not in (None, "")}
         if record.exc_info:
-            line["exception"] = redact(self.formatException(record.exc_info))
+            line["exception"] = redact(self.formatException(record.exc_info)[-LONGEST_TEXT:])[-LONGEST_TRACEBACK:]
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -74,23 +77,25 @@ def rotate(log: Path) -> bool:
     the end of the copy and the truncation is lost. A crash leaves lines twice rather than not at all.
 
     Raises:
-        HcctlError: there is no room for the copy; the log and its pieces are as they were.
+        HcctlError: the disk is full or failing; the log is as it was. Without room for the copy its pieces are too.
     """
-    file = open_plain(log)
-    if file is None:
-        return False
-    with file:
-        if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+    with disk_errors("the log was not rotated", log):
+        file = open_plain(log)
+        if file is None:
             return False
-        draft = log.with_name(f".{log.name}.rotated")
-        with atomic_file(draft) as copy:
-            sha256_copy(file, copy)
-        for number in range(KEPT - 1, 0, -1):
-            if piece(log, number).exists():
-                piece(log, number).replace(piece(log, number + 1))
-        with draft.open("ab") as copy:
-            draft.replace(piece(log, 1))
-            sha256_copy(file, copy)  # what was written meanwhile
-            os.truncate(log, 0)
-    sync_dir(log.parent)
+        with file:
+            if os.fstat(file.fileno()).st_size <= MAX_BYTES:
+                return False
+            draft = log.with_name(f".{log.name}.rotated")
+            with atomic_file(draft) as copy:
+                shutil.copyfileobj(file, copy)
+            for number in range(KEPT - 1, 0, -1):
+                if piece(log, number).exists():
+                    piece(log, number).replace(piece(log, number + 1))
+            with draft.open("ab") as copy:
+                draft.replace(piece(log, 1))
+                shutil.copyfileobj(file, copy)  # what was written meanwhile
+                copy.flush()  # before the truncation: there may be no room for it
+                os.truncate(log, 0)
+        sync_dir(log.parent)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -11,6 +12,8 @@ from serving.declared import ImportPath, Model, Seconds, Share
 ReliefLevel = Literal["light", "shed_low", "shed_normal"]
 RELIEF_LEVELS: tuple[ReliefLevel, ...] = ("light", "shed_low", "shed_normal")
 """In the order of their severity; each includes those before it."""
+SHED: Mapping[ReliefLevel, Literal["low", "normal"]] = {"shed_low": "low", "shed_normal": "normal"}
+"""The priority that a level refuses; high is refused at none."""
 
 
 class ReliefVariant(Model):

@@ -19,9 +19,9 @@ from pydantic import JsonValue
 
 from serving.archive import DATABASE_NAME, ArchiveManifest, describe, unpack_archive, write_archive
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
-from serving.files import atomic_file, disk_errors, exclusive, open_plain, sha256_copy, sync_dir
+from serving.files import atomic_file, disk_errors, exclusive, open_plain, sync_dir
 from serving.paths import ProjectPaths, private_dir
-from serving.registry import Registry
+from serving.registry import Registry, verify_version
 from serving.sqlite_store import SqliteStore
 from serving.state import Body, Document
 
@@ -126,6 +126,7 @@ def _version_files(paths: ProjectPaths) -> dict[str, Path]:
     found = {}
     for manifest in registry.list():
         folder = registry.directory(manifest.version)
+        verify_version(folder)
         for file in sorted(folder.iterdir()):
             found[f"registry/{manifest.version}/{file.name}"] = file
     return found
@@ -221,5 +222,5 @@ def _keep_former(database: Path, at_s: float) -> Path:
         file = open_plain(database.with_name(database.name + suffix))
         if file is not None:
             with file, atomic_file(former.with_name(former.name + suffix)) as copy:
-                sha256_copy(file, copy)
+                shutil.copyfileobj(file, copy)
     return former

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from serving.errors import InvalidInput
 from serving.gateway import framing, relief
-from serving.gateway.answers import answer
+from serving.gateway.answers import QUEUE_FULL, answer
 from serving.gateway.routes import TRACKS, Routes, ServerRoute, ServiceRoutes, Track, TrackRoute
 from serving.gateway.values import (
     KEYS,
@@ -288,7 +288,7 @@ def _backend(service: ServiceRoutes, name: Track) -> str:
     retry = f"Retry-After {retry_s}"
     body = integer(routing.max_body_bytes, "max_body_bytes", 1, 1 << 30)
     depth = integer(routing.max_queue, "max_queue", 1, 100_000)
-    full = answer(429, "queue_full", "Too many requests are waiting; try again later.", retry)
+    full = answer(429, *QUEUE_FULL, retry)
     if service.service.relief:
         refusals = relief.backend_rules(service, name, depth=depth, full=full, retry_after_s=retry_s)
     else:

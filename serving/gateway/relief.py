@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from serving.gateway.answers import answer
+from serving.gateway.answers import PRIORITY_REFUSED, answer
 from serving.gateway.routes import ServiceRoutes, Track
 from serving.gateway.values import (
     RELIEF,
@@ -29,7 +29,7 @@ from serving.gateway.values import (
     milliseconds,
     refused,
 )
-from serving.spec_relief import RELIEF_LEVELS, ReliefLevel, ReliefLight
+from serving.spec_relief import RELIEF_LEVELS, SHED, ReliefLevel, ReliefLight
 
 RELIEF_SOCKET, AGAIN_SOCKET = "relief.sock", "again.sock"
 RELIEF_SERVICES = "relief.json"
@@ -138,12 +138,7 @@ def backend_rules(service: ServiceRoutes, name: Track, *, depth: int, full: str,
     """
     light = _light(service) if name == "stable" else None
     not_light = " !{ var(txn.way) -m found }" if light else ""
-    refuse = answer(
-        429,
-        "relief",
-        "Requests of this priority are refused for the moment; try again later.",
-        f"Retry-After {retry_after_s}",
-    )
+    refuse = answer(429, *PRIORITY_REFUSED, f"Retry-After {retry_after_s}")
     return f"""\
   http-request set-var(txn.waiting) queue({backend(service, name)}),add(txn.waiting)
 {"".join(_shed(service))}\
@@ -171,13 +166,12 @@ def backend_server(service: ServiceRoutes, name: Track) -> str:
 
 def _shed(service: ServiceRoutes) -> Iterator[str]:
     """`txn.shed` is the priority for whose sake a request is refused."""
-    priorities = {"shed_low": "low", "shed_normal": "normal"}
     for level in _levels(service):
-        if level in priorities:
+        if level in SHED:
             yield _from(service, level)
             yield (
-                f"  http-request set-var(txn.shed) str({priorities[level]}) "
-                f"if {{ var(txn.rule) -m end :{priorities[level]} }} {{ var(txn.waiting),sub(txn.from) ge 0 }}\n"
+                f"  http-request set-var(txn.shed) str({SHED[level]}) "
+                f"if {{ var(txn.rule) -m end :{SHED[level]} }} {{ var(txn.waiting),sub(txn.from) ge 0 }}\n"
             )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from multidict import MultiMapping
 
 Sharing = Literal["shared", "per_caller"]
 
@@ -114,17 +116,23 @@ def key(
     return digest.digest()
 
 
-def may_keep(sharing: Sharing, status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer may be given again; `headers` finds names in any case.
+def may_keep(sharing: Sharing, status: int, headers: MultiMapping[str]) -> bool:
+    """Whether an answer may be given again; `headers` finds names in any case, and all lines of a name.
 
     Not if it sets a cookie, forbids it (RFC 9111, 5.2.2), or depends on what is not in the key.
     """
-    control = {word.strip().partition("=")[0].lower() for word in headers.get("Cache-Control", "").split(",")}
+    said = ",".join(headers.getall("Cache-Control", ()))
+    control = {word.strip().partition("=")[0].lower() for word in said.split(",")}
     if status != 200 or "Set-Cookie" in headers or "Content-Encoding" in headers:
         return False
     if control & {"no-store", "no-cache"}:
         return False
     return sharing == "per_caller" or ("private" not in control and "Vary" not in headers)
+
+
+def headers_to_keep(headers: MultiMapping[str]) -> tuple[tuple[str, str], ...]:
+    """What a client is told again with a kept answer: all lines of each name."""
+    return tuple((name, value) for name in KEPT_HEADERS for value in headers.getall(name, ()))
 
 
 def _size(answer: Kept) -> int:

@@ -29,9 +29,10 @@ from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
 from serving.errors import HcctlError
+from serving.gateway.answers import PRIORITY_REFUSED, QUEUE_FULL
 from serving.gateway.config import BUFFER_BYTES
 from serving.gateway.relief import AGAIN_SOCKET, LONGEST_BODY_BYTES, RELIEF_SERVICES
-from serving.relief.kept import KEPT_HEADERS, LONGEST_KEPT_BYTES, Cache, Kept, Sharing, key, may_keep
+from serving.relief.kept import LONGEST_KEPT_BYTES, Cache, Kept, Sharing, headers_to_keep, key, may_keep
 from serving.relief.settings import ReliefService, read_services
 from serving.relief.variant import Variant
 
@@ -228,8 +229,7 @@ async def _passed_on(
         if keep:
             whole += chunk
     await told.write_eof()
-    said = tuple((name, head[name]) for name in KEPT_HEADERS if name in head)
-    return (Kept(bytes(whole), said, clock()) if keep else None), told
+    return (Kept(bytes(whole), headers_to_keep(head), clock()) if keep else None), told
 
 
 def below(target: str) -> str:
@@ -269,11 +269,7 @@ def _kept_answer(found: Kept, now_s: float) -> web.Response:
 def _refused(refuse: str, request_id: str) -> web.Response:
     """What HAProxy would have said; it adds Retry-After."""
     full = refuse == "full"
-    error, message = (
-        ("queue_full", "Too many requests are waiting; try again later.")
-        if full
-        else ("relief", "Requests of this priority are refused for the moment; try again later.")
-    )
+    error, message = QUEUE_FULL if full else PRIORITY_REFUSED
     headers = {} if full else {RELIEF_HEADER: f"shed;priority={refuse}"}
     text = json.dumps({"error": error, "message": message, "request_id": request_id}, separators=(",", ":"))
     return web.Response(status=429, text=text, content_type="application/json", headers=headers)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
+from serving.artefact import first_problem
 from serving.declared import Model, Name, UrlPath
 from serving.errors import InvalidInput
 from serving.files import disk_errors
@@ -32,9 +33,6 @@ class ReliefServices(Model):
     services: list[ReliefService] = Field(max_length=10_000)
 
 
-_FILE = TypeAdapter(ReliefServices)
-
-
 def read_services(path: Path) -> dict[str, ReliefService]:
     """The services by name; none if the file is gone.
 
@@ -46,10 +44,14 @@ def read_services(path: Path) -> dict[str, ReliefService]:
     with disk_errors("the relief process cannot read its settings", path), path.open("rb") as file:
         content = file.read(MOST_BYTES)
     try:
-        found = _FILE.validate_json(content)
+        services = ReliefServices.model_validate_json(content).services
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidInput(
-            "the settings of the relief process are not valid", where=str(path), why=first["msg"]
-        ) from None
-    return {service.name: service for service in found.services}
+        raise _refused(path, ": ".join(filter(None, first_problem(error)))) from None
+    named = {service.name: service for service in services}
+    if len(named) < len(services):
+        raise _refused(path, "services: two have the same name")
+    return named
+
+
+def _refused(path: Path, why: str) -> InvalidInput:
+    return InvalidInput("the settings of the relief process are not valid", where=str(path), why=why)

@@ -25,6 +25,7 @@ class Variant:
     def __init__(self, service: ReliefService) -> None:
         self._service = service
         self._held = 0
+        self._warned = set[str]()
         self._model: Predictor | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"variant-{service.name}")
         if service.light.variant is not None and service.version:
@@ -81,7 +82,13 @@ class Variant:
         try:
             (result,) = predict(self._model, [parse_request(path, query, body)])
             answer = to_answer(result)
-        except Exception:
-            log.debug("the lighter variant gave no answer", exc_info=True)
+        except Exception as error:
+            self._warn(type(error).__name__)
             return None
         return answer.body if answer.status == 200 else None
+
+    def _warn(self, kind: str) -> None:
+        """Say once per kind of error that it fails, without its text, which may hold what was asked."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            log.warning("the lighter variant gives no answer: %s", kind, extra={"service": self._service.name})

@@ -267,7 +267,6 @@ def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: 
         for p in psutil.process_iter()
         if str(other.folder) in _of_process(p.pid, "cmdline").decode(errors="replace")
     ]
-    assert not other.folder.exists()
     calm(shop)
 
 

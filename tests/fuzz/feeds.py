@@ -35,7 +35,7 @@ from serving.manifest import MANIFEST_FILE, ArtefactFile, Manifest
 from serving.project import HybridProject
 from serving.recommender.data import INTERACTIONS, ITEMS, load_orders
 from serving.registry import _declare
-from serving.relief.settings import read_services
+from serving.relief.settings import ReliefServices, read_services
 from serving.sites.ports import claim_ports, recorded_ports
 from serving.sites.processes import is_alive, read_record, write_record
 from serving.sites.serve_api import (
@@ -222,12 +222,12 @@ def supervisor_plan(data: bytes, folder: Path) -> None:
 
 
 def relief_settings(data: bytes, folder: Path) -> None:
-    """Services are known by their own names, and no bound of the process is open."""
-    found = read_services(written(folder / "relief.json", data))
-    for name, one in found.items():
-        assert one.name == name
-        assert one.light.slots >= 2
-        assert one.light.cache_mib >= 1
+    """Each service of the file is found under its own name, and is the same after it was written again."""
+    file = folder / "relief.json"
+    found = read_services(written(file, data))
+    assert [service["name"] for service in json.loads(data)["services"]] == list(found)
+    written(file, ReliefServices(services=list(found.values())).model_dump_json().encode())
+    assert read_services(file) == found
 
 
 def ports_file(data: bytes, folder: Path) -> None:

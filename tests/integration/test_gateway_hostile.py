@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.support.gateway_routes import routes, service, track
-from tests.support.hostile_http import GET, POST, REFUSED, SERVED, generated, numbered
+from tests.support.hostile_http import GET, POST, REFUSED, SERVED, generated, length, numbered
 from tests.support.running_gateway import RunningGateway
 from tests.support.wire import WireSite, exchange, forwarded_request, requests_in, statuses
 
@@ -117,6 +117,18 @@ def test_what_has_one_meaning_is_served(outcomes: dict[str, Outcome], name: str,
     outcome = outcomes[name]
     assert statuses(outcome.answer) == [200] * count, outcome.answer
     assert forwarded(outcome.connections) == meant([outcome.data])
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_lengths_that_are_one_to_haproxy_are_one_to_the_site(here: Here, size: int) -> None:
+    """A second length, larger by 2^64, is dropped before any rule sees it; the site gets one, and the body it says."""
+    case = numbered(POST + length(size) + length(size + (1 << 64)) + b"\r\n" + b"abc"[:size], size)
+    (answer,) = here.send([case])
+    assert statuses(answer) == [200], answer
+    (connection,) = here.site.connections
+    request = forwarded_request(connection)
+    assert request.values(b"content-length") == [b"%d" % size]
+    assert request.body == b"abc"[:size]
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.campaign)])

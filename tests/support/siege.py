@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler.daemon import Daemon
-from autoscaler.plan import ProbeApplication
+from autoscaler.plan import ProbeApplication, ScaleApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from serving import failpoints
@@ -90,7 +90,7 @@ class Siege:
         """Spend cap per hour, by the time from which it was declared."""
         self.fleet = project()
         self.spec = service(
-            burst={"cost": None, "calm_s": 20.0},
+            burst={"policy": ("threshold", "predictive")[seed % 2], "cost": None, "calm_s": 20.0},
             release={"load_timeout_s": 40},
             relief={"shed": {"normal_over": 4.0}},
         )
@@ -113,6 +113,8 @@ class Siege:
         self.executor = LateExecutor(self.clock)
         self.daemon: Daemon | None = None
         self.store = SqliteStore(folder / "state.db")
+        self.sizes: dict[tuple[str, str], int] = {}
+        """What each application was scaled to last, by site."""
         self._remainders: Counter[tuple[Track, str]] = Counter()
         self.good = ""
         """The version that was asked for last and is sound."""
@@ -221,7 +223,8 @@ class Siege:
         for decision in step.plan.decisions:
             self._tell(f"{decision.service} {decision.action} {decision.reason}")
         for action in step.plan.site_actions:
-            self.last_action_s = self.clock()
+            if not self._lets_go(action):
+                self.last_action_s = self.clock()
             self._tell(repr(action))
         for name, release in step.finished:
             self.account.verdicts.setdefault(release.deployment, set()).add(str(release.verdict))
@@ -229,6 +232,14 @@ class Siege:
         if "shop" in step.removed:
             self.account.wanted, self.account.maybe = {}, []
         promises.watch(self, step)
+
+    def _lets_go(self, action: SiteAction) -> bool:
+        """A forecast grows surer for hours after wild times, and lets a replica go now and then: that is calm."""
+        if not isinstance(action, ScaleApplication):
+            return False
+        where = action.site, action.application
+        before, self.sizes[where] = self.sizes.get(where, 0), action.replicas
+        return self.spec.burst.policy == "predictive" and action.replicas < before
 
     def die(self) -> None:
         """kill -9 of the daemon; the supervisor starts it again in a moment."""

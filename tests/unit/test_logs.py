@@ -7,7 +7,10 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +19,9 @@ from cli.log_reader import LogReader, readable
 from cli.main import app
 from serving import logs
 from serving.errors import HcctlError
+from serving.files import atomic_file
 from serving.logs import KEPT, JsonLines, rotate
+from serving.supervisor import _rotate_logs
 from tests.support.daemon_rig import DaemonRig
 from tests.support.processes import in_child, limit_file_size
 
@@ -63,6 +68,15 @@ def test_a_traceback_stays_in_its_line() -> None:
     except ValueError as problem:
         found = line_of("failed", exc_info=(type(problem), problem, problem.__traceback__))
     assert str(found["exception"]).endswith("ValueError: no")
+
+
+def test_no_traceback_is_endless() -> None:
+    """Of a long one its end is logged, without secrets."""
+    problem = ValueError(f"{'x' * 100_000} Authorization: Bearer hunter22hunter22\nno")
+    said = str(line_of("failed", exc_info=(ValueError, problem, None))["exception"])
+    assert len(said) <= logs.LONGEST_TRACEBACK
+    assert said.endswith("\nno")
+    assert "hunter22" not in said
 
 
 @pytest.mark.parametrize("module", ["serving.supervisor", "autoscaler"])
@@ -153,6 +167,30 @@ def test_a_full_disk_costs_no_line(tmp_path: Path, small: None) -> None:
 
     assert in_child(work) == 0
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"daemon.log": 5_000, "daemon.log.1": 6}
+
+
+def test_a_disk_that_is_full_halfway_ends_nobody(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No room for what was written during the copy: the supervisor logs it and goes on, and the log has every line."""
+    log = tmp_path / "daemon.log"
+    log.write_bytes(b"x" * 5_000)
+
+    @contextmanager
+    def full_after(path: Path) -> Iterator[BinaryIO]:
+        with atomic_file(path) as copy:
+            yield copy
+        with log.open("ab") as writer:
+            writer.write(b"late\n")
+        limit_file_size(5_000)
+
+    def work() -> None:
+        monkeypatch.setattr(logs, "atomic_file", full_after)
+        assert not _rotate_logs({tmp_path})
+        assert "the log was not rotated" in caplog.text
+
+    assert in_child(work) == 0
+    assert log.read_bytes() == b"x" * 5_000 + b"late\n"
 
 
 def test_a_reader_that_follows_misses_nothing(tmp_path: Path, small: None) -> None:

@@ -1,5 +1,6 @@
 """What is packaged is what is in the tree."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def test_entry_point_exists() -> None:
     from cli.main import main
 
     assert callable(main)
+
+
+def test_the_readme_says_how_many_packages_a_setup_installs() -> None:
+    """Each lock pins as many as README and decision say."""
+    (said,) = re.findall(r"(\d+) packages and torch", (ROOT / "README.md").read_text())
+    decision = (ROOT / "docs/decisions/0001-dependencies-and-setup.md").read_text()
+    assert f"{said} in all, product and checks together" in decision
+    for lock in (ROOT / "requirements").glob("py3.*.txt"):
+        assert lock.read_text().count("==") == int(said), lock.name

@@ -7,8 +7,18 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from serving.relief.kept import ABOUT_THE_CONNECTION, OVERHEAD_BYTES, Cache, Kept, Sharing, key, may_keep
+from serving.relief.kept import (
+    ABOUT_THE_CONNECTION,
+    OVERHEAD_BYTES,
+    Cache,
+    Kept,
+    Sharing,
+    headers_to_keep,
+    key,
+    may_keep,
+)
 from serving.relief.server import below
 
 short = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), max_size=8)
@@ -70,7 +80,20 @@ def test_headers_of_the_connection_do_not_count() -> None:
 )
 def test_what_may_be_kept(sharing: Sharing, status: int, headers: Mapping[str, str], kept: bool) -> None:
     """Good answers only, and none that says itself that it is for one client or one time."""
-    assert may_keep(sharing, status, headers) is kept
+    assert may_keep(sharing, status, CIMultiDict(headers)) is kept
+
+
+@pytest.mark.parametrize("forbids", ["no-store", "private"])
+def test_every_line_of_a_header_counts(forbids: str) -> None:
+    """A list may come in several lines (RFC 9110, 5.3): what the second one forbids is not kept."""
+    lines = CIMultiDict([("Cache-Control", "max-age=60"), ("cache-control", forbids)])
+    assert not may_keep("shared", 200, lines)
+
+
+def test_a_kept_answer_says_all_that_it_said_of_caching() -> None:
+    """Every line is given again, and nothing that belongs to the one answer."""
+    lines = CIMultiDict([("cache-control", "max-age=60"), ("Date", "now"), ("Cache-Control", "must-revalidate")])
+    assert headers_to_keep(lines) == (("Cache-Control", "max-age=60"), ("Cache-Control", "must-revalidate"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3_000)), max_size=60), st.integers(2_000, 20_000))

@@ -81,7 +81,7 @@ def test_the_route_carries_levels_in_force_and_queue_lengths() -> None:
 def test_the_gateway_does_between_two_ticks_what_the_decision_says(
     level: ReliefLevel | None, light: int, more: int, queued: int
 ) -> None:
-    """The lengths that HAProxy compares with its queue give the level that `gateway_level` tells the simulator."""
+    """The lengths that HAProxy compares with its queue give the level that `gateway_level` says."""
     mine = serving(relief=ReliefState(level, queue_from={"light": light, "shed_low": light + more}))
     shop, snapshot = scene(queued)
     route = relief_route(shop, mine, snapshot)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from cli import wiring
 from cli.main import app
 from serving import sqlite_store
+from serving.archive import describe, unpack_archive, write_archive
 from serving.errors import CorruptArtefact, HcctlError, InvalidInput, UnsupportedState
 from serving.paths import ProjectPaths
 from serving.registry import verify_version
@@ -174,12 +175,28 @@ def test_a_damaged_version_does_not_leave_and_damaged_state_does_not_either(flee
     assert ".transfer" not in files_below(fleet.here.state_dir)
 
 
+def test_a_changed_file_of_a_version_does_not_leave(fleet: Fleet) -> None:
+    """An export reads each version as a whole: a backup of damage would be found when it is needed."""
+    items = fleet.here.registry_dir / fleet.version / "items.json"
+    items.chmod(0o600)
+    items.write_bytes(items.read_bytes() + b" ")
+    with pytest.raises(CorruptArtefact, match=fleet.version[:12]) as caught:
+        fleet.leave()
+    assert caught.value.where == "items.json"
+    assert not fleet.archive.exists()
+
+
 def test_a_changed_file_of_a_version_is_found_on_arrival(fleet: Fleet) -> None:
-    """A version is checked against its own manifest too: its id is the hash of its content."""
-    weights = next(path for path in (fleet.here.registry_dir / fleet.version).iterdir() if path.name == "items.json")
-    weights.chmod(0o600)
-    weights.write_bytes(weights.read_bytes() + b" ")
+    """In an archive that is whole a version is checked too: its id is the hash of its content."""
     fleet.leave()
+    unpacked = fleet.archive.with_name("unpacked")
+    unpacked.mkdir()
+    manifest = unpack_archive(fleet.archive, unpacked)
+    with (unpacked / "registry" / fleet.version / "items.json").open("ab") as items:
+        items.write(b" ")
+    sources = {file.path: unpacked / file.path for file in manifest.files}
+    files = tuple(describe(path, file) for path, file in sources.items())
+    write_archive(fleet.archive, manifest.model_copy(update={"files": files}), sources)
     with pytest.raises(CorruptArtefact) as caught:
         fleet.arrive()
     assert caught.value.where == f"{fleet.archive}: registry/{fleet.version}/items.json"
