@@ -11,6 +11,7 @@ TORCH_INDEX ?=
 TORCH_FROM := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
+REAL := --timeout 600 -p no:randomly
 SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 
 .PHONY: demo test lint sbom audit unit e2e campaign bench lock clean setup
@@ -49,11 +50,12 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
-unit: setup          ## everything without Ray, on two processes: minutes
-	$(BIN)/pytest -n 2 -m "not e2e and not campaign $(SHARED_TESTS)"
+unit: setup          ## everything without Ray, on three processes: minutes
+	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
 
-e2e: setup           ## real Ray clusters and HAProxy: minutes
-	$(BIN)/pytest -m "e2e and not campaign $(SHARED_TESTS)" --timeout 600 -p no:randomly
+e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
+	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign $(SHARED_TESTS)" $(REAL)
+	$(BIN)/pytest -m "alone and not campaign" $(REAL)
 
 campaign: setup      ## long runs; output goes to docs/campaigns
 	$(BIN)/pytest -m campaign --timeout 3600

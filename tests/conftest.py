@@ -16,6 +16,7 @@ OPT_IN = {
     "shared": "reads real data; set HCCTL_DATA or put the data folder beside the repository",
     "campaign": "long runs; `make campaign`",
     "e2e": "real Ray clusters; `make e2e`",
+    "alone": "measures what the whole machine does; `make e2e` runs it by itself",
     "root": "becomes another user, which only root can; run the tests as root",
 }
 
