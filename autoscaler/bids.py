@@ -64,6 +64,22 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Capacity that stands by for one occurrence of a declared event. Times in seconds since the epoch."""
+
+    name: str
+    starts_s: float
+    ends_s: float
+    since_s: float
+    """When it was asked for."""
+    declared: float
+    """The event's rate or factor as it was then."""
+    rate_rps: float
+    """What is expected."""
+    replicas: int
+
+
+@dataclass(frozen=True)
 class PolicyState:
     """What a policy remembers between ticks. Plain values: it is stored."""
 
@@ -90,3 +106,5 @@ class PolicyState:
     """Mean time a request holds a slot, as learned; None: no request was answered yet."""
     promise: Promise = field(default_factory=Promise)
     advice: Advice | None = None
+    standing: tuple[Standing, ...] = ()
+    """For declared events, until some minutes after their end."""

@@ -123,6 +123,11 @@ def forecast(history: History, horizon_s: float) -> Forecast | None:
     return Forecast(mean_rps, math.sqrt(_spread(found) * _size(mean_rps, steps)))
 
 
+def stated(rate_rps: float, horizon_s: float) -> Forecast:
+    """A rate that was told beforehand: as sure as the surest forecast of it."""
+    return Forecast(rate_rps, math.sqrt(LEAST_SPREAD * _size(rate_rps, horizon_steps(horizon_s))))
+
+
 def _size(mean_rps: float, steps: int) -> float:
     """The unit of squared errors at a rate and a horizon: that of a count, and of a drift in proportion."""
     counted_s = OBSERVED_STEPS * STEP_S

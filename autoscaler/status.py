@@ -47,6 +47,7 @@ def service_status(
             "window_s": signals.window_s,
         },
         "breaches": list(breaches(spec, signals)),
+        "standing": [asdict(each) for each in state.policy.standing if snapshot.now_s < each.ends_s],
         "relief": _relief(service, state, snapshot),
         "sites": {
             site: _site(service, state, snapshot, site, [s.limit for s in routes.stable.servers if s.site == site])

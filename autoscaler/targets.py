@@ -15,6 +15,7 @@ from autoscaler.plan import Decision, Details
 from autoscaler.predictive import LeadTimes, predictive, take_in
 from autoscaler.release import needs_rent
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot
+from autoscaler.standby import with_standby
 from autoscaler.state import DaemonState, ServiceState
 from autoscaler.threshold import Capacity, threshold
 
@@ -47,15 +48,21 @@ def demand(
 def _ask(
     service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, mine: ServiceState
 ) -> tuple[Bid, PolicyState]:
-    """The bid of the service's policy. What holds for all policies is in `threshold`: blindness and failover."""
-    if service.spec.burst.policy == "threshold":
-        return threshold(service, snapshot, capacity, mine.policy)
+    """The bid of the service's policy, raised by its events.
+
+    What holds for all policies is in `threshold`: blindness and failover.
+    """
+    reactive = service.spec.burst.policy == "threshold"
+    if reactive and not service.spec.events:
+        return threshold(service, snapshot, capacity, replace(mine.policy, standing=()))
     now_s = _lead_s(service, snapshot, mine)
     leads = LeadTimes(now_s, max(now_s, _lead_s(service, snapshot, mine, closed=True)))
     policy = take_in(service, mine.policy, leads)
-    if snapshot.stale_reason is not None or capacity.private_down is not None:
-        return threshold(service, snapshot, capacity, policy)
-    return predictive(service, snapshot, policy, leads)
+    if reactive or snapshot.stale_reason is not None or capacity.private_down is not None:
+        bid, policy = threshold(service, snapshot, capacity, policy)
+    else:
+        bid, policy = predictive(service, snapshot, policy, leads)
+    return with_standby(service.spec, snapshot, bid, policy, leads.anew_s)
 
 
 def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState, *, closed: bool = False) -> float:

@@ -91,6 +91,11 @@ def needed_replicas(spec: HybridService, signals: Signals) -> int | None:
         return None
     rate_rps = max(signals.rate_rps, signals.recent_rate_rps)
     slots = (rate_rps + signals.queued / BACKLOG_DRAIN_S) * signals.service_mean_s
+    return replicas_for(spec, slots)
+
+
+def replicas_for(spec: HybridService, slots: float) -> int:
+    """Replicas that hold so many requests at the target use."""
     return math.ceil(slots / (spec.model.slots_per_replica * spec.burst.target_slots_in_use) - 1e-9)
 
 

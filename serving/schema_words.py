@@ -13,8 +13,8 @@ from typing import Any, get_args
 from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.declared import ImportPath, Name, UrlPath
-from serving.project import ClockTime
+from serving.declared import ClockTime, ImportPath, Name, UrlPath
+from serving.spec_events import Moment, ZoneName
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
@@ -30,6 +30,8 @@ _PATTERN_WORDS = {
     _pattern(UrlPath): "a path that starts with /, of letters, digits and . _ ~ / -",
     _pattern(ImportPath): "an import path such as package.module:Class",
     _pattern(ClockTime): 'a time of day such as "06:30", in quotes',
+    _pattern(Moment): 'a moment with its distance from UTC, such as "2026-11-27T20:00+01:00", in quotes',
+    _pattern(ZoneName): "a time zone such as Europe/Berlin",
 }
 _TYPE_WORDS = {
     "boolean": "true or false",

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from serving.declared import ImportPath, Model, Name, Seconds, Share, UrlPath
+from serving.spec_events import Event
 from serving.spec_relief import Relief
 
 DataPolicy = Literal["any", "pseudonymised", "private_only"]
@@ -256,6 +257,11 @@ class HybridService(Model):
     routing: Routing = Field(default_factory=Routing)
     burst: Burst = Field(default_factory=Burst)
     budget: Budget = Field(default_factory=Budget)
+    events: list[Event] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Rushes that are known beforehand: capacity stands by for them.",
+    )
     relief: Relief | None = Field(
         default=None, description="Unset: requests wait at the gateway until there is room, or are refused."
     )
@@ -267,6 +273,13 @@ class HybridService(Model):
         description="Requests carry pseudonymised ids only; needed for `pseudonymised` in the cloud.",
     )
     release: Release = Field(default_factory=Release)
+
+    @model_validator(mode="after")
+    def _events_once(self) -> Self:
+        names = [event.name for event in self.events]
+        if len(set(names)) != len(names):
+            raise ValueError("events has two of the same name; rename one")
+        return self
 
     @model_validator(mode="after")
     def _relief_fits_routes(self) -> Self:

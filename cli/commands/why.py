@@ -60,4 +60,8 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
             relief = body.get("relief")
             level = relief["level"] if isinstance(relief, dict) else None
             in_force = f"; relief {level}" if level else ""
+            standing = body.get("standing")
+            for each in standing if isinstance(standing, list) else ():
+                if isinstance(each, dict):
+                    in_force += f"; {each['replicas']} replicas stand by for event {each['name']}"
             output.progress(f"now: {body['service']}: {text}{in_force}")

@@ -117,7 +117,7 @@ def of_log(
     first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
     unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
     world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=record.start_s + choices.from_s)
-    declared = spec.model_dump(mode="json", include={"burst", "budget"})
+    declared = spec.model_dump(mode="json", include={"burst", "budget", "events"})
     return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
 
 

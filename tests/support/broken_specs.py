@@ -35,7 +35,16 @@ RELIEF = {
     "leave_share": 0.5,
     "leave_after_s": 5,
 }
-"""What `hcctl init` writes as a comment: it is off until it is declared."""
+EVENTS = [
+    {"name": "sale", "starts": "2026-11-27T20:00+01:00", "duration_s": 7200, "expected_rps": 180},
+    {
+        "name": "evening",
+        "weekly": {"days": ["fri"], "at": "20:00", "zone": "Europe/Berlin"},
+        "duration_s": 3600,
+        "rate_factor": 3,
+    },
+]
+"""What `hcctl init` writes as comments: it is off until it is declared."""
 
 Path_ = tuple[str | int, ...]
 
@@ -63,7 +72,7 @@ def broken_specs(kind: Kind, *, seed: int) -> list[Broken]:
     schema = json_schema(kind)
     data = yaml.safe_load(valid_text(kind))
     if kind == "HybridService":
-        data["relief"] = RELIEF
+        data["relief"], data["events"] = RELIEF, EVENTS
         data["routing"]["rules"][0]["relief"] = "shared"
     rng = random.Random(seed)
     return [*_mutations(data, data, schema, schema, (), rng)]
