@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
+from autoscaler.earlier import NOTHING
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
 from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
@@ -219,6 +220,7 @@ class Daemon:
             abort=self._intents.abort(spec.name),
             candidate_sample=self._requests.candidate_sample(spec.name),
             leaving=bool(document.body.get("remove")),
+            earlier=self._traffic.earlier(spec.name, now_s) if spec.burst.policy == "predictive" else NOTHING,
         )
 
     def _note(self, service: str, action: str, reason: str) -> None:

@@ -1,10 +1,11 @@
 """The rate of requests some seconds ahead, as a distribution. Pure.
 
-A bank of simple forecasters looks at the same moving averages of the rate: levels that follow fast or slowly, and
-trends between two of them, damped. What each would have said a horizon ago is compared with what came, and they are
-mixed by how well they did lately (the exponentially weighted average forecaster: Cesa-Bianchi and Lugosi,
-Prediction, Learning, and Games, 2006, chapter 2). How far off the mix was, in units of what such a rate can be off
-by, is the spread: a count is off by the root of its mean, and a rate drifts by a share of itself as time goes on.
+A bank of simple forecasters looks at the same moving averages of the rate: levels that follow fast or slowly, trends
+between two of them, damped, and levels that go on as they did at this time on earlier days. What each would have said
+a horizon ago is compared with what came, and they are mixed by how well they did lately (the exponentially weighted
+average forecaster: Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, 2006, chapter 2). How far off the mix
+was, in units of what such a rate can be off by, is the spread: a count is off by the root of its mean, and a rate
+drifts by a share of itself as time goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autoscaler.earlier import NOTHING, Earlier
 from autoscaler.queueing import Floats
 from autoscaler.snapshot import STEP_S
 
@@ -23,6 +26,8 @@ SPANS_S = (15.0, 45.0, 120.0, 360.0, 1_200.0)
 """Time constants of the moving averages."""
 TRENDS = ((0, 1, 0.5), (0, 1, 1.0), (1, 2, 0.5), (1, 2, 1.0), (2, 3, 0.5), (2, 3, 1.0))
 """(fast average, slow average, damping) of the forecasters with a trend."""
+SEASONAL = 3
+"""So many of the averages, the fastest, are also scaled by each of the growths of earlier days."""
 SHARPNESS = 2.0
 """How fast a forecaster loses its say when it does worse than the best one."""
 LOSS_MEMORY_S = 900.0
@@ -40,6 +45,8 @@ LONGEST_GAP_S = 30
 """Steps that are missing for longer are not bridged: nobody looked, or the daemon was away."""
 OBSERVED_STEPS = 3
 """A forecast is compared with the mean of so many steps."""
+Growths = tuple[float | None, ...]
+"""By what factors the rate changed on earlier days."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,9 @@ def horizon_steps(horizon_s: float) -> int:
     return max(1, round(horizon_s / STEP_S))
 
 
-def observe(history: History, end_s: int, requests: float, horizons_s: tuple[float, ...]) -> History:
+def observe(
+    history: History, end_s: int, requests: float, horizons_s: tuple[float, ...], earlier: Earlier = NOTHING
+) -> History:
     """Count one step. A horizon that was not asked for before begins with what the nearest one has learned."""
     if end_s - history.until_s > LONGEST_GAP_S:
         history = _after_a_gap(history)
@@ -105,7 +114,17 @@ def observe(history: History, end_s: int, requests: float, horizons_s: tuple[flo
         for average, span_s in zip(history.averages or (rate_rps,) * len(SPANS_S), SPANS_S, strict=True)
     )
     observed_rps = sum(recent) / len(recent)
-    scored = tuple(_advance(_horizon(history.horizons, n), history.past, averages, observed_rps) for n in steps)
+    scored = tuple(
+        _advance(
+            _horizon(history.horizons, n),
+            history.past,
+            averages,
+            observed_rps,
+            due=earlier.growths(end_s - n * STEP_S, end_s),
+            ahead=earlier.growths(end_s, end_s + n * STEP_S),
+        )
+        for n in steps
+    )
     past = (*history.past, averages)[-max(steps) :]
     averaged = history.averaged + 1
     return replace(
@@ -149,31 +168,51 @@ def _horizon(known: tuple[Horizon, ...], steps: int) -> Horizon:
 
 
 def _advance(
-    horizon: Horizon, past: tuple[tuple[float, ...], ...], averages: tuple[float, ...], observed_rps: float
+    horizon: Horizon,
+    past: tuple[tuple[float, ...], ...],
+    averages: tuple[float, ...],
+    observed_rps: float,
+    *,
+    due: Growths,
+    ahead: Growths,
 ) -> Horizon:
-    """Score what is due, then say what comes next."""
-    bank = _bank(horizon.steps)
+    """Score what is due, then say what comes next; with the growth of earlier days up to here, and from here on."""
     if len(horizon.mixes) == horizon.steps and len(past) >= horizon.steps:
         due_rps = horizon.mixes[0]
         size = _size(due_rps, horizon.steps)
         scored = horizon.scored + 1
-        before = np.maximum(bank @ np.array(past[-horizon.steps]), 0.0)
+        before = _said(horizon.steps, past[-horizon.steps], due)
         share = _share(LOSS_MEMORY_S, scored - 1)
-        losses = np.array(horizon.losses or (0.0,) * len(bank)) * (1.0 - share)
+        losses = np.array(_known_losses(horizon, len(before)) or (0.0,) * len(before)) * (1.0 - share)
         losses += share * (before - observed_rps) ** 2 / size
         surprise = min((observed_rps - due_rps) ** 2 / size, MOST_SURPRISE * _spread(horizon))
         spread = horizon.spread + _share(SPREAD_MEMORY_S, scored + PRIOR_STEPS) * (surprise - horizon.spread)
         horizon = replace(horizon, losses=tuple(losses.tolist()), spread=spread, mixes=horizon.mixes[1:], scored=scored)
-    said = np.maximum(bank @ np.array(averages), 0.0)
-    return replace(horizon, mixes=(*horizon.mixes, float(_say(horizon.losses, len(said)) @ said))[-horizon.steps :])
+    said = _said(horizon.steps, averages, ahead)
+    scaled = [growth is not None for growth in ahead for _ in range(SEASONAL)]
+    speaks = np.array([True] * (len(said) - len(scaled)) + scaled)
+    mix_rps = float(_say(_known_losses(horizon, len(said)), speaks) @ said)
+    return replace(horizon, mixes=(*horizon.mixes, mix_rps)[-horizon.steps :])
 
 
-def _say(losses: tuple[float, ...], forecasters: int) -> Floats:
-    """How much each forecaster has to say; all the same before any was scored."""
+def _said(steps: int, averages: tuple[float, ...], growths: Growths) -> Floats:
+    """What each forecaster says. Without a growth a level stays, and so is scored as a level until there is one."""
+    scaled = [averages[index] * (1.0 if growth is None else growth) for growth in growths for index in range(SEASONAL)]
+    return np.maximum(np.concatenate((_bank(steps) @ np.array(averages), scaled)), 0.0)
+
+
+def _known_losses(horizon: Horizon, forecasters: int) -> tuple[float, ...]:
+    """Empty also for those of another bank, as an earlier hcctl stored them."""
+    return horizon.losses if len(horizon.losses) == forecasters else ()
+
+
+def _say(losses: tuple[float, ...], speaks: NDArray[np.bool_]) -> Floats:
+    """How much each forecaster that speaks has to say; all the same before any was scored."""
     if not losses or min(losses) <= 0:
-        return np.full(forecasters, 1.0 / forecasters)
-    relative = np.array(losses) / min(losses) - 1.0
-    say = np.exp(-SHARPNESS * relative)
+        return np.asarray(speaks / speaks.sum())
+    known = np.array(losses)
+    relative = known / known[speaks].min() - 1.0
+    say = np.where(speaks, np.exp(-SHARPNESS * np.maximum(relative, 0.0)), 0.0)
     return np.asarray(say / say.sum())
 
 

@@ -82,7 +82,7 @@ def take_in(service: ServiceSnapshot, state: PolicyState, leads: LeadTimes) -> P
             continue
         state = replace(
             state,
-            history=observe(state.history, step.end_s, step.requests, leads.horizons_s),
+            history=observe(state.history, step.end_s, step.requests, leads.horizons_s, service.earlier),
             promise=_counted(state.promise, step),
             service_s=_followed(state.service_s, seen_s),
         )

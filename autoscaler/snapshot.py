@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from autoscaler.earlier import NOTHING, Earlier
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.gateway.routes import Track
 from serving.project import SiteSpec
@@ -129,6 +130,8 @@ class ServiceSnapshot:
     """Per site, what the candidate answered since its judging began."""
     leaving: bool = False
     """`hcctl remove` asked for it to go."""
+    earlier: Earlier = NOTHING
+    """What this time of day was like on earlier days."""
 
 
 @dataclass(frozen=True)

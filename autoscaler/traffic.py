@@ -1,4 +1,6 @@
-"""The recorded traffic of services: requests in each ten seconds of the last weeks, for `hcctl simulate --from-log`.
+"""The recorded traffic of services: requests in each ten seconds of the last weeks.
+
+For `hcctl simulate --from-log`, and for forecasts that know what this time of day was like before.
 
 One document per service and hour, in a ring of `HOURS_KEPT`: what is kept is bounded by its names. A document
 is written whole, so a crash loses the last seconds and nothing else; the daemon is the one writer. Steps in which
@@ -7,12 +9,15 @@ no daemon looked are null: unknown, not without requests.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from autoscaler.earlier import DAY_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
+from serving.errors import HcctlError
 from serving.gateway.gateway import RequestRecord
 from serving.state import Document, Store
 
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autoscaler.simulation.trace import RateCurve
+
+log = logging.getLogger(__name__)
 
 KIND = "traffic"
 RECORD_STEP_S, HOUR_S = 10, 3_600
@@ -102,6 +109,9 @@ class TrafficLog:
         """Those that change: this hour, and one that is just over or had a late line; read again when needed."""
         self._watched_s: dict[str, int] = {}
         """By service, the end of the last step that is known."""
+        self._earlier: dict[str, tuple[int, Earlier]] = {}
+        """By service, the hour it is for, and what is known of earlier days."""
+        self._looked_s = 0.0
 
     def record(self, counted: Mapping[tuple[str, int], Counts], services: Collection[str], now_s: float) -> None:
         """Merge what was counted since the last call; a step of that time in which nothing came is known as empty."""
@@ -124,8 +134,42 @@ class TrafficLog:
         over_s = now_s - HOUR_S - HELD_S
         self._hours = {key: hour for key, hour in self._hours.items() if over_s < hour.start_s <= now_s}
 
+    def earlier(self, service: str, now_s: float) -> Earlier:
+        """What this time of day was like on earlier days.
+
+        It is read once an hour, for one service at a moment: what is there reaches an hour further.
+        """
+        hour = int(now_s) // HOUR_S
+        known = self._earlier.get(service)
+        if (known is None or known[0] != hour) and now_s != self._looked_s:
+            self._looked_s = now_s
+            self._earlier[service] = known = (hour, self._read_earlier(service, now_s))
+        return known[1] if known else NOTHING
+
+    def _read_earlier(self, service: str, now_s: float) -> Earlier:
+        import numpy as np
+
+        from_s, until_s = window(now_s)
+        days = {}
+        for ago in range(1, WEEK_DAYS + 1):
+            first_s, last_s = from_s - ago * DAY_S, until_s - ago * DAY_S
+            begin_s = first_s // HOUR_S * HOUR_S
+            hours = [self._read(service, at_s) for at_s in range(begin_s, last_s, HOUR_S)]
+            steps = np.array([step for hour in hours for step in hour.requests], dtype=np.float64) / RECORD_STEP_S
+            days[ago] = steps[(first_s - begin_s) // RECORD_STEP_S : (last_s - begin_s) // RECORD_STEP_S]
+        return earlier(now_s, days, RECORD_STEP_S)
+
+    def _read(self, service: str, at_s: int) -> Hour:
+        """A stored hour; one that is damaged is unknown: a forecast can do without, and the daemon goes on."""
+        try:
+            return _stored(self._store.observation(KIND, _name(service, at_s)), at_s) or Hour(at_s)
+        except HcctlError as error:
+            log.warning("an hour of recorded traffic is left out: %s", error.one_line(), extra={"service": service})
+            return Hour(at_s)
+
     def forget(self, service: str) -> None:
         """Drop the record of a service that was removed."""
+        self._earlier.pop(service, None)
         self._watched_s.pop(service, None)
         self._hours = {key: hour for key, hour in self._hours.items() if key[0] != service}
         for number in range(HOURS_KEPT):

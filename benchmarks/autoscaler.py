@@ -3,7 +3,8 @@
 `python -m benchmarks.autoscaler TRACE` runs every policy on every day asked for, in the simulated world of
 `hcctl simulate`, writes one row each to a CSV file, and prints medians and worst days, and day by day whether the
 product's own policies are cheaper than each peer that is at most 0.1 % late.
-Days are cut from the trace at multiples of 86,400 s.
+Days are cut from the trace at multiples of 86,400 s. Each begins cold, unless `--warm-days` puts days before it on
+record: traffic and forecast, not the promise.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
+from autoscaler.queueing import Floats
 from autoscaler.simulation.contest import LATE_SHARE, OWN, POLICIES, cloud_size, contest
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.peers import PEERS
-from autoscaler.simulation.trace import from_trace, per_second
+from autoscaler.simulation.trace import RateCurve, from_trace, per_second
 from autoscaler.simulation.world import WorldSpec
 
 DAY_S = 86_400.0
@@ -39,6 +43,8 @@ class Case:
     private_share: float
     """Of the mean demand."""
     rate_scale: float
+    warm_days: int = 0
+    """Days before it that are on record, as far as the trace has them."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,15 @@ class Row:
 
 def rows(case: Case, policies: Sequence[str]) -> list[Row]:
     """Run one case."""
-    curve = from_trace(Path(case.trace)).part(case.day * DAY_S, DAY_S)
-    arrivals = per_second(curve, rate_scale=case.rate_scale, seed=case.seed)
+    trace = from_trace(Path(case.trace))
+    before = [_arrivals(trace, case, day) for day in range(max(0, case.day - case.warm_days), case.day)]
+    past = np.concatenate(before) if before else None
+    arrivals = _arrivals(trace, case, case.day)
     replica_rps = SLOTS / SERVICE_S
     private = math.ceil(case.private_share * float(arrivals.mean()) / replica_rps)
     size = cloud_size(arrivals, private_replicas=private, replica_rps=replica_rps)
     world = WorldSpec(private, SLOTS, SERVICE_S, SLO_S, (CloudPool("cloud", 1.0, case.lead_s, size),))
-    found = contest(arrivals, world, policies, seed=case.seed)
+    found = contest(arrivals, world, policies, seed=case.seed, past=past)
     return [
         Row(
             case.day,
@@ -84,6 +92,11 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
         )
         for result in found.results
     ]
+
+
+def _arrivals(trace: RateCurve, case: Case, day: int) -> Floats:
+    """Requests in each second of a day: the same ones, whichever day is judged."""
+    return per_second(trace.part(day * DAY_S, DAY_S), rate_scale=case.rate_scale, seed=case.seed)
 
 
 def table(found: Sequence[Row]) -> str:
@@ -153,6 +166,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--lead-s", default="120,300")
     parser.add_argument("--private", default="1", help="shares of the mean demand")
+    parser.add_argument("--warm-days", type=int, default=0, help="days before each day that are on record, not counted")
     parser.add_argument("--rate-scale", type=float, default=0.1)
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--out", type=Path, default=Path("benchmarks-autoscaler.csv"))
@@ -160,7 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     first, last = (int(part) for part in given.days.split("-"))
     cases = [
-        Case(given.trace, day, int(seed), float(lead_s), float(share), given.rate_scale)
+        Case(given.trace, day, int(seed), float(lead_s), float(share), given.rate_scale, given.warm_days)
         for lead_s, share, seed, day in product(
             given.lead_s.split(","), given.private.split(","), given.seeds.split(","), range(first, last + 1)
         )

@@ -62,6 +62,7 @@ def contest(
     *,
     seed: int,
     declared: Mapping[str, Any] | None = None,
+    past: Floats | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Contest:
     """Run each policy in the same world, and the clairvoyant at the least price and lead time of all pools.
@@ -72,6 +73,7 @@ def contest(
         policies: names, of `POLICIES`.
         seed: of everything random in the world.
         declared: sections of a service's declaration, for the product's own policies; defaults without.
+        past: requests in each second before the trace; the product's own policies have them on record.
         watch: told the name of what runs next.
 
     Raises:
@@ -104,7 +106,7 @@ def contest(
     results = []
     for name in policies:
         watch(name)
-        run = simulate(arrivals, world, controller(name, world, declared), seed=seed)
+        run = simulate(arrivals, world, controller(name, world, declared, past), seed=seed)
         ratio = (run.cloud_usd - run.egress_usd) / best_usd if best_usd > 0 else None
         results.append(Result(name, run, judge(run, world), ratio))
     return Contest(world, best, price_usd, best_usd, results)
@@ -134,7 +136,9 @@ def judge(run: Run, world: WorldSpec) -> Lateness:
     return lateness(run.arrivals, slots, service_s=world.service_s, patience_s=world.patience_s)
 
 
-def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None = None) -> Controller:
+def controller(
+    name: str, world: WorldSpec, declared: Mapping[str, Any] | None = None, past: Floats | None = None
+) -> Controller:
     """A fresh controller by the name of its policy, which is one of `POLICIES`."""
     if name in PEERS:
         return PeerController(PEERS[name], world)
@@ -142,7 +146,7 @@ def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None =
     burst = {**sections.get("burst", {}), "policy": name}
     if name == "predictive":
         burst.pop("cost", None)  # a trigger of the threshold policy; declared beside this one it is an error
-    return OwnController(world, {**sections, "burst": burst})
+    return OwnController(world, {**sections, "burst": burst}, past)
 
 
 def cloud_size(arrivals: Floats, *, private_replicas: int, replica_rps: float) -> int:

@@ -15,10 +15,14 @@ import numpy as np
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
-from autoscaler.queueing import LateTable, waiting_shares
+from autoscaler.earlier import NOTHING
+from autoscaler.forecast import History
+from autoscaler.predictive import LeadTimes
+from autoscaler.queueing import Floats, LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import SMOOTH_S
+from autoscaler.simulation.record import PastTraffic
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import WorldSpec
 from autoscaler.snapshot import (
@@ -52,13 +56,15 @@ class OwnController:
 
     tick_s = TICK_S
 
-    def __init__(self, world: WorldSpec, declared: Mapping[str, Any]) -> None:
+    def __init__(self, world: WorldSpec, declared: Mapping[str, Any], past: Floats | None = None) -> None:
         """Prepare a run.
 
         Args:
             world: the world it will be in.
             declared: sections of the service's declaration, e.g. `{"burst": {"policy": "threshold"}}`.
+            past: requests in each second before the run, which the daemon has on record.
         """
+        self._past = PastTraffic(np.empty(0) if past is None else past, world.start_s)
         self._world = world
         self._project, self._spec = _declared(world, declared)
         self._state: DaemonState | None = None
@@ -73,12 +79,19 @@ class OwnController:
         self._ledger: dict[tuple[str, float], LedgerEntry] = {}
 
     def decide(self, view: View) -> Sequence[int]:
-        state = self._state or _found(self._spec, self._world, view.asked)
+        state = self._state or _found(self._spec, self._world, view.asked, self._history())
         done = step(self._look(view, state), state)
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
         return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
+
+    def _history(self) -> History:
+        """What the forecast has learned before the run."""
+        if self._spec.burst.policy != "predictive":
+            return History()
+        lead_s = max(pool.lead_time_s for pool in self._project.sites[CLOUD].pools)
+        return self._past.history(LeadTimes(lead_s, lead_s).horizons_s)
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
         now_s = self._world.start_s + view.now_s
@@ -98,7 +111,8 @@ class OwnController:
             ongoing -= held
             servers.append(ServerObservation(SERVICE, "stable", site, True, count * slots, round(held)))
         signals = signals_of(view, self._world, self._spec.burst.latency.window_s, self._table)
-        service = ServiceSnapshot(self._spec, Wanted("simulation", VERSION, "/simulated"), signals)
+        earlier = self._past.earlier(now_s, view.arrivals) if self._spec.burst.policy == "predictive" else NOTHING
+        service = ServiceSnapshot(self._spec, Wanted("simulation", VERSION, "/simulated"), signals, earlier=earlier)
         gateway = GatewayObservation(tuple(servers), {SERVICE: round(max(0.0, ongoing))}, now_s)
         spent = spend(self._ledger.values(), now_s) if self._spec.budget != Budget() else Spend()
         return Snapshot(
@@ -211,7 +225,7 @@ def _pool(pool: CloudPool) -> dict[str, Any]:
     }
 
 
-def _found(spec: HybridService, world: WorldSpec, asked: int) -> DaemonState:
+def _found(spec: HybridService, world: WorldSpec, asked: int, history: History) -> DaemonState:
     """The state of a daemon that has been serving with `asked` replicas for a while."""
     name = application_name(spec, VERSION)
     rented = asked - world.private_replicas
@@ -221,7 +235,7 @@ def _found(spec: HybridService, world: WorldSpec, asked: int) -> DaemonState:
         targets={PRIVATE: world.private_replicas, CLOUD: rented},
         admissions={admission_key(site, name): Admission(ok=True) for site in (PRIVATE, CLOUD)},
         home_served=True,
-        policy=PolicyState(level=asked),
+        policy=PolicyState(level=asked, history=history),
     )
     pools = [
         pool.name for pool, count in zip(world.pools, fill(world.pools, rented), strict=True) for _ in range(count)

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from autoscaler import traffic
+from autoscaler.earlier import NOTHING
 from autoscaler.receiver import RequestLog
 from autoscaler.traffic import HOUR_S, KIND, MOST_UNTAKEN, Counts, TrafficLog, count, recorded
+from serving.errors import HcctlError
 from serving.gateway.gateway import RequestRecord
+from serving.state import Document
 from tests.support.daemon_rig import DaemonRig
 from tests.support.declared import service
 from tests.support.memory_store import MemoryStore
@@ -180,3 +183,46 @@ def test_the_daemon_records_and_a_restart_loses_seconds_at_most() -> None:
     assert found is not None
     assert 3 * 110 <= found.curve.expected_requests <= 3 * 120
     assert found.service_s == pytest.approx(0.2)
+
+
+def test_earlier_days_are_read_from_the_record_once_an_hour() -> None:
+    """Yesterday's doubling is known after a restart, and nothing is read again before the hour is over."""
+    store = MemoryStore()
+    log = TrafficLog(store)
+    yesterday_s = NOW_S - 86_400
+    for at_s in range(yesterday_s - 2 * HOUR_S, yesterday_s + 3 * HOUR_S, 10):
+        rate = 30 if at_s < yesterday_s + 1_800 else 60
+        log.record({("shop", at_s): Counts(rate * 10)}, ["shop"], at_s + 10)
+        if at_s % 600 == 0:
+            log.store(at_s + 10)
+    log.store(yesterday_s + 3 * HOUR_S)
+    again = TrafficLog(store)
+    found = again.earlier("shop", NOW_S + 60)
+    assert found.growths(NOW_S + 1_200, NOW_S + 2_400) == (pytest.approx(2.0, rel=0.01), None)
+    assert again.earlier("shop", NOW_S + 3_599) is found
+    assert again.earlier("other", NOW_S + 3_599) == NOTHING
+    assert again.earlier("shop", NOW_S + 3_600) is not found
+
+
+def test_a_damaged_hour_of_another_day_is_unknown_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be read costs the forecast a day, not the daemon its tick."""
+
+    class Damaged(MemoryStore):
+        def observation(self, kind: str, name: str) -> Document | None:
+            raise HcctlError("a row is damaged", where=name)
+
+    assert TrafficLog(Damaged()).earlier("shop", NOW_S) == NOTHING
+    assert "left out: a row is damaged" in caplog.text
+
+
+def test_one_service_is_read_at_a_moment() -> None:
+    """A tick at the full hour reads the record of one of many services, the next tick that of another."""
+    log = TrafficLog(MemoryStore())
+    first = log.earlier("a", NOW_S)
+    assert log.earlier("b", NOW_S) == NOTHING
+    assert set(log._earlier) == {"a"}
+    log.earlier("b", NOW_S + 0.5)
+    assert set(log._earlier) == {"a", "b"}
+    assert log.earlier("a", NOW_S + 0.5) is first
+    log.forget("a")
+    assert set(log._earlier) == {"b"}
