@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from autoscaler.bids import PolicyState, Standing
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import DaemonState, ReleaseEvent
 from autoscaler.status import service_status
@@ -33,6 +35,14 @@ def test_it_is_plain_json_about_every_site():
     assert found["cost"]["usd_per_hour"] == pytest.approx(3.32)
     assert found["cost"]["usd_per_1000"] == pytest.approx(3.32 * 1_000 / (50 * 3_600))
     assert found["cost"]["spent"] == {"hour_usd": 1.0, "day_usd": 2.0, "month_usd": 3.0}
+
+
+def test_it_says_what_stands_by():
+    """Until the event is over; what is remembered of it after that is nobody's concern."""
+    sale = Standing("sale", NOW_S + 60, NOW_S + 120, NOW_S - 5, 250.0, 250.0, 9)
+    past = replace(sale, name="past", starts_s=NOW_S - 60, ends_s=NOW_S - 1)
+    found = status(state=serving(policy=PolicyState(standing=(past, sale))))
+    assert [(each["name"], each["replicas"]) for each in found["standing"]] == [("sale", 9)]
 
 
 def test_it_says_what_is_crossed_held_stale_and_released():
