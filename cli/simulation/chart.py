@@ -52,6 +52,8 @@ class _Line:
     """Paid by the end of each bin."""
     late: NDArray[np.float64]
     """Late by the end of each bin, as a share of all requests."""
+    kept_away: NDArray[np.float64] | None
+    """The same of light answers and refusals by priority; None: without relief, or there were none."""
     told: str
 
 
@@ -104,23 +106,28 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         return np.asarray(np.add.reduceat(values.astype(float), edges[:-1]) / width)
 
     requests = max(1.0, float(scene.arrivals.sum()))
+
+    def share(counts: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.cumsum(counts)[ends - 1] / requests)
+
     series = {
         result.policy: (
             result.run.ready,
             result.run.launching,
             np.cumsum(result.run.usd)[ends - 1],
-            np.cumsum(result.lateness.late)[ends - 1] / requests,
+            share(result.lateness.late),
+            share(result.run.arrivals - result.run.to_replicas),
         )
         for result in found.results
     }
     paid = found.best.ready + found.best.launching
     usd = np.cumsum(paid)[ends - 1] * found.best_price_usd_per_hour / HOUR_S
     usd += found.best_usd - usd[-1]  # what it launched before the trace began
-    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None)
+    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None, None)
     palette = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(POLICIES)}  # the same in every picture
     lines = []
     for row in report.rows(figures):
-        ready, launching, usd, late = series[row["policy"]]
+        ready, launching, usd, late, kept_away = series[row["policy"]]
         lines.append(
             _Line(
                 name=row["policy"],
@@ -130,6 +137,7 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
                 launching=mean(launching),
                 usd=usd,
                 late=np.full(len(ends), np.nan) if late is None else late,
+                kept_away=None if kept_away is None or not kept_away[-1] else kept_away,
                 told=f"{output.usd(row['cloud_usd'])}, {report.percent(row['late_share'])} late",
             )
         )
@@ -157,7 +165,8 @@ def _draw(picture: _Picture, *, titled: bool) -> Figure:
     from matplotlib.figure import Figure
 
     strips = len(picture.lines)
-    lines_in = max(LINES_IN, LABEL_IN * (strips + 1))
+    labels = strips + 1 + sum(line.kept_away is not None for line in picture.lines)
+    lines_in = max(LINES_IN, LABEL_IN * labels)
     heights = [RATE_IN, *[STRIP_IN] * strips, lines_in, lines_in]
     gaps = [GAP_IN, *[STRIP_GAP_IN] * (strips - 1), GAP_IN, GAP_IN]
     total = sum(heights) + sum(gaps) + TOP_IN + BOTTOM_IN + (TITLE_IN if titled else 0.0)
@@ -225,18 +234,28 @@ def _draw_late(axis: Axes, picture: _Picture, height_in: float) -> None:
 
     from autoscaler.simulation.contest import LATE_SHARE
 
-    canvas.plain(axis, "Late so far, of all requests", picture.end_s, title_pad=7)
+    relieved = [(line, line.kept_away) for line in picture.lines if line.kept_away is not None]
+    dotted = "; dotted: answered lightly or refused" if relieved else ""
+    canvas.plain(axis, f"Late so far, of all requests{dotted}", picture.end_s, title_pad=7)
     axis.set_yscale("log")
     shown = [line for line in picture.lines if not line.dashed]
     _draw_lines(axis, picture, lambda line: line.late.clip(LEAST_LATE), shown)
+    for line, kept_away in relieved:
+        axis.plot(picture.times_s, kept_away.clip(LEAST_LATE), color=line.colour, linewidth=1.3, linestyle=":")
     axis.axhline(LATE_SHARE, color=ALARM, linewidth=1.1, linestyle=(0, (5, 3)))
-    axis.set_ylim(LEAST_LATE, max(LATE_SHARE, *(float(line.late[-1]) for line in shown)) * 2)
+    ends = [float(line.late[-1]) for line in shown] + [float(kept_away[-1]) for _, kept_away in relieved]
+    axis.set_ylim(LEAST_LATE, max(LATE_SHARE, *ends) * 2)
     axis.yaxis.set_major_locator(LogLocator(10))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda value, _: f"{value * 100:g} %")
     labels = [
         (f"{line.name} {report.percent(float(line.late[-1]))}", max(float(line.late[-1]), LEAST_LATE), line.colour)
         for line in shown
+    ]
+    labels += [
+        (f"{line.name} ... {report.percent(end)}", max(end, LEAST_LATE), line.colour)
+        for line, kept_away in relieved
+        for end in (float(kept_away[-1]),)
     ]
     canvas.end_labels(axis, [*labels, (f"allowed {report.percent(LATE_SHARE)}", LATE_SHARE, ALARM)], height_in)
 
@@ -260,7 +279,7 @@ def _steps(ends_s: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[ND
 
 
 def _html(picture: _Picture, figures: Mapping[str, Any]) -> str:
-    columns = [column for column in report.columns() if isinstance(column, output.Column)]
+    columns = [column for column in report.columns(figures) if isinstance(column, output.Column)]
     head = ["policy", *(column.header or column.key for column in columns)]
     cells = [
         [row["policy"], *(_cell(column, row.get(column.key)) for column in columns)] for row in report.rows(figures)
