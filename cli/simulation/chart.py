@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autoscaler.simulation.contest import Contest
+    from autoscaler.simulation.world import WorldSpec
 
 WIDTH_IN, LEFT, RIGHT = 10.0, 0.085, 0.8
 TOP_IN, TITLE_IN, BOTTOM_IN, GAP_IN = 0.3, 0.75, 0.55, 0.42
@@ -115,19 +116,23 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
             result.run.ready,
             result.run.launching,
             np.cumsum(result.run.usd)[ends - 1],
-            share(result.lateness.late),
-            share(result.run.arrivals - result.run.to_replicas),
         )
         for result in found.results
+    }
+    late = {result.policy: share(result.lateness.late) for result in found.results}
+    kept_away = {
+        result.policy: share(result.run.arrivals - result.run.to_replicas)
+        for result in found.results
+        if result.run.light_share or result.run.shed_share
     }
     paid = found.best.ready + found.best.launching
     usd = np.cumsum(paid)[ends - 1] * found.best_price_usd_per_hour / HOUR_S
     usd += found.best_usd - usd[-1]  # what it launched before the trace began
-    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None, None)
+    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd)
     palette = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(POLICIES)}  # the same in every picture
     lines = []
     for row in report.rows(figures):
-        ready, launching, usd, late, kept_away = series[row["policy"]]
+        ready, launching, usd = series[row["policy"]]
         lines.append(
             _Line(
                 name=row["policy"],
@@ -136,24 +141,30 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
                 ready=mean(ready),
                 launching=mean(launching),
                 usd=usd,
-                late=np.full(len(ends), np.nan) if late is None else late,
-                kept_away=None if kept_away is None or not kept_away[-1] else kept_away,
+                late=late.get(row["policy"], np.full(len(ends), np.nan)),
+                kept_away=kept_away.get(row["policy"]),
                 told=f"{output.usd(row['cloud_usd'])}, {report.percent(row['late_share'])} late",
             )
         )
-    plural = "" if world.private_replicas == 1 else "s"
-    lead_s = _range([pool.lead_s for pool in found.world.pools])
-    price = _range([pool.price_usd_per_hour for pool in found.world.pools])
     return _Picture(
         title=f"{scene.name}: {output.seconds(seconds)}, {float(scene.arrivals.sum()):,.0f} requests",
-        subtitle=f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
-        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {lead_s} s "
-        f"and costs ${price}/h from its launch",
+        subtitle=_subtitle(found.world),
         end_s=float(seconds),
         times_s=ends.astype(float),
         rate_rps=mean(scene.arrivals),
         private_rps=world.private_replicas * world.replica_rps,
         lines=lines,
+    )
+
+
+def _subtitle(world: WorldSpec) -> str:
+    plural = "" if world.private_replicas == 1 else "s"
+    lead_s = _range([pool.lead_s for pool in world.pools])
+    price = _range([pool.price_usd_per_hour for pool in world.pools])
+    return (
+        f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
+        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {lead_s} s "
+        f"and costs ${price}/h from its launch"
     )
 
 
