@@ -48,7 +48,9 @@ def backlogs(arrivals: Floats, slots: Ints, service_s: float) -> Floats:
     return np.asarray((walk - np.minimum.accumulate(walk))[1:])
 
 
-def lateness(arrivals: Floats, slots: Ints, *, service_s: float, patience_s: float) -> Lateness:
+def lateness(
+    arrivals: Floats, slots: Ints, *, service_s: float, patience_s: float, waiting: Floats | None = None
+) -> Lateness:
     """Judge a capacity by the requests it was given.
 
     Args:
@@ -56,11 +58,14 @@ def lateness(arrivals: Floats, slots: Ints, *, service_s: float, patience_s: flo
         slots: slots that served in each second, of all sites.
         service_s: mean time a request holds a slot; it is exponential.
         patience_s: a request that waits longer is late.
+        waiting: at least so many wait when a second begins; for a queue that is held by letting fewer in, whose
+            quick beginning smoothing hides.
     """
     rate = smoothed_rps(arrivals)
     backlog = backlogs(rate, slots, service_s)  # of the smoothed rate: the noise of seconds is in the tail
     capacity_rps = np.maximum(slots / service_s, 1e-9)
-    before_s = np.concatenate(([0.0], backlog[:-1])) / capacity_rps
+    before = np.concatenate(([0.0], backlog[:-1]))
+    before_s = (before if waiting is None else np.maximum(before, waiting)) / capacity_rps
     left_s = patience_s - before_s
     late = np.empty(len(arrivals))
     for count in np.unique(slots):
