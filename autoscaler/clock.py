@@ -35,6 +35,7 @@ def _moved(state: DaemonState, by_s: float) -> DaemonState:
             key: tuple(replace(node, launched_at_s=node.launched_at_s + by_s) for node in nodes)
             for key, nodes in state.nodes.items()
         },
+        billed_s=_time(state.billed_s, by_s),
         retry_at_s=_times(state.retry_at_s, by_s),
     )
 

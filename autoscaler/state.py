@@ -140,6 +140,10 @@ class DaemonState:
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     nodes: Mapping[str, tuple[RentedNode, ...]] = field(default_factory=dict)
     """By `site/service`, the nodes that are being paid for, oldest first."""
+    stays_s: Mapping[str, float] = field(default_factory=dict)
+    """By `site/service`, how long nodes served there on average before they were given back; absent: none was yet."""
+    billed_s: float | None = None
+    """Up to when the ledger has what the nodes cost; None: nothing was billed yet."""
     retry_at_s: Mapping[str, float] = field(default_factory=dict)
     """Not before this is a failed action on a site tried again."""
     failures: Mapping[str, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.leads import Lead, follow
+from autoscaler.market import taken
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
 from autoscaler.relieving import relief_route, relieve_service
@@ -91,8 +92,9 @@ def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple
     demands, decisions = [], []
     mine: dict[str, ServiceState] = {}
     rooms = all_rooms(state, snapshot)
+    everybodys = taken(state.nodes)
     for service in _staying(snapshot):
-        found, mine[service.spec.name] = demand(service, state, snapshot, rooms[service.spec.name])
+        found, mine[service.spec.name] = demand(service, state, snapshot, rooms[service.spec.name], everybodys)
         demands.append(found)
     proposed = allocate(demands, snapshot)
     for service in _staying(snapshot):

@@ -7,6 +7,7 @@ world stands for sites and gateway: applications always load, probes pass, an em
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
+from autoscaler.market import keep
 from autoscaler.queueing import LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
@@ -78,7 +80,10 @@ class OwnController:
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
-        return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
+        spec, nodes = self._project.sites[CLOUD], done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())
+        target = done.state.services[SERVICE].targets.get(CLOUD, 0)
+        staying = Counter(node.pool for node in keep(spec, nodes, target, self._world.start_s + view.now_s))
+        return [staying[pool.name] for pool in self._world.pools]
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
         now_s = self._world.start_s + view.now_s
@@ -203,6 +208,8 @@ def _pool(pool: CloudPool) -> dict[str, Any]:
     return {
         "name": pool.name,
         "kind": "spot" if pool.reclaims_per_hour else "on_demand",
+        "reclaims_per_hour": pool.reclaims_per_hour or None,
+        "notice_s": pool.notice_s,
         "max_nodes": min(NO_MORE_THAN, pool.max_replicas),
         "price_usd_per_hour": pool.price_usd_per_hour,
         "lead_time_s": pool.lead_s,

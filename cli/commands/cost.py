@@ -90,7 +90,7 @@ def cost_rows(
         nodes = sum(node.pool == name for node in state.nodes.get(f"{site}/{service}", ()))
         if pool is not None and pool.kind == "fixed":
             target = state.services.get(service, ServiceState()).targets.get(site, 0)
-            nodes = sum(count for used, count in nodes_by_pool(project.sites[site], target) if used == pool)
+            nodes = sum(count for used, count in nodes_by_pool(project.sites[site].pools, target) if used == pool)
         price = None if pool is None else node_usd_per_hour(pool, now_s)
         rows.append(
             {

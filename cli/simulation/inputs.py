@@ -130,7 +130,7 @@ def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]
     for site, share in spec.sites.items():
         if project.sites[site].role != "cloud":
             continue
-        for pool, most in nodes_by_pool(project.sites[site], share.max_replicas):
+        for pool, most in nodes_by_pool(project.sites[site].pools, share.max_replicas):
             name = pool.name if pool.name not in {other.name for other in found} else f"pool-{len(found) + 1}"
             found.append(
                 CloudPool(
