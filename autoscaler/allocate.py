@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.bids import Bid
 from autoscaler.bill import pool_of
 from autoscaler.cost import Affordable, Commitment, affordable_nodes
-from autoscaler.market import Offer, Offers, further
+from autoscaler.market import Offer, Offers, further, going, staying
+from autoscaler.market import told as told_offers
 from autoscaler.snapshot import Hold, Snapshot, Spend
 from autoscaler.state import RentedNode
 from serving.project import SiteSpec
@@ -172,6 +173,8 @@ def _cloud_target(
     )
     spent = Spend(spent.hour_usd + booked_usd, spent.day_usd + booked_usd, spent.month_usd + booked_usd)
     told, cut = paid.nodes < wanted, paid.nodes < max(wanted, demand.current.get(site, 0))
+    if wanted > len(demand.rented.get(site, ())) and len(demand.offers[site]) > 1:
+        reason = f"{reason}; cheapest first, per useful hour: {told_offers(demand.offers[site])}"
     if cut and paid.reason:
         reason = f"{paid.reason}; wanted {wanted}: {reason}"
     forced, commanded = cut or bid.failover, held or demand.rent > 0
@@ -206,20 +209,24 @@ def within_budget(
         now_s: wall clock.
     """
     horizon_s = service.model.drain_s + CLOSE_MARGIN_S
+    leaving, there = going(nodes, now_s), staying(nodes)
     running = []
-    for node in nodes:
+    for node in (*there, *leaving):
         pool = pool_of(site, node)
         # Below 0 it has cost something since that is not booked yet.
         booked_s = max(node.launched_at_s + pool.min_billing_s, now_s if billed_s is None else billed_s) - now_s
-        running.append(Commitment(pool.price_usd_per_hour, max(0.0, horizon_s - booked_s), stay_s, booked_s))
+        left_s, expected_s = (horizon_s, stay_s) if node.ends_s is None else (node.ends_s - now_s, None)
+        running.append(Commitment(pool.price_usd_per_hour, max(0.0, left_s - booked_s), expected_s, booked_s))
     renting = []
-    for pool in further(offers, nodes, max(0, room - len(nodes))):
+    for pool in further(offers, nodes, max(0, room - len(there))):
         # Rented for less, a node would be given back before it served.
         least_s = max(pool.min_billing_s, pool.lead_time_s + horizon_s)
         expected_s = None if stay_s is None else pool.lead_time_s + stay_s
         renting.append(Commitment(pool.price_usd_per_hour, least_s, expected_s))
-    paid = affordable_nodes(service.budget, spent, wanted=room, running=running, renting=renting, now_s=now_s)
-    new = max(0, min(paid.nodes, wanted) - len(nodes))
+    most = room + len(leaving)
+    paid = affordable_nodes(service.budget, spent, wanted=most, running=running, renting=renting, now_s=now_s)
+    paid = replace(paid, nodes=max(0, paid.nodes - len(leaving)))
+    new = max(0, min(paid.nodes, wanted) - len(there))
     return paid, sum(node.least_usd for node in (*running, *renting[:new]))
 
 

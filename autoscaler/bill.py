@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoscaler.market import Offer, further, keep
+from autoscaler.market import Offer, further, going, keep, staying
 from autoscaler.state import RentedNode
 from serving.project import Pool, SiteSpec
 from serving.state import LedgerEntry
@@ -40,9 +40,12 @@ def bill(
 ) -> Bill:
     """Bring the bill of one service on one site to `count` nodes at `now_s`.
 
-    New nodes start now, from the cheapest of `offers`; which ones are given back, `autoscaler.market.keep` says.
+    New nodes start now, from the cheapest of `offers`; which ones are given back, `autoscaler.market.keep` says. Those
+    announced to go are among them until they end.
     """
-    kept = keep(spec, nodes, count, now_s)
+    leaving = going(nodes, now_s)[:count]
+    kept = (*leaving, *keep(spec, staying(nodes), count - len(leaving), now_s))
+    kept = tuple(sorted(kept, key=lambda node: node.launched_at_s))
     returned = tuple(node for node in nodes if node not in kept)
     added = tuple(
         RentedNode(pool.name, now_s + index * _SAME_MOMENT_S)
@@ -58,7 +61,8 @@ def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
 
 
 def _entry(site: str, service: str, pool: Pool, node: RentedNode, now_s: float) -> LedgerEntry:
-    end_s = max(now_s, node.launched_at_s + pool.min_billing_s)
+    gone_s = now_s if node.ends_s is None else min(now_s, max(node.ends_s, node.launched_at_s))
+    end_s = max(gone_s, node.launched_at_s + pool.min_billing_s)
     seconds = end_s - node.launched_at_s
     return LedgerEntry(
         site=site,

@@ -12,8 +12,8 @@ The rent spreads what is paid and serves nobody over the stay; the reclaim is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from autoscaler.snapshot import ServiceSnapshot, Signals
 from autoscaler.state import DaemonState, RentedNode
@@ -53,6 +53,8 @@ class Offer:
     egress_usd_per_hour: float | None
     """None: not known."""
     reclaim_usd_per_hour: float
+    rests: bool = False
+    """It gave trouble lately: the others come first."""
 
     @property
     def usd_per_hour(self) -> float:
@@ -93,7 +95,8 @@ def market(
     mine = taken({key: state.nodes.get(key, ())})
     others = {pool.name: everybodys.get((site, pool.name), 0) - mine.get((site, pool.name), 0) for pool in spec.pools}
     use = Use(state.stays_s.get(key, UNKNOWN_STAY_S), egress_gb_per_hour(service.spec, service.signals))
-    return ranked(spec.pools, use, others)
+    resting = {pool.name for pool in spec.pools if f"{site}/{pool.name}" in state.rests_until_s}
+    return ranked(spec.pools, use, others, resting)
 
 
 def in_order(service: ServiceSnapshot, spec: SiteSpec) -> list[Pool]:
@@ -104,12 +107,15 @@ def in_order(service: ServiceSnapshot, spec: SiteSpec) -> list[Pool]:
     return [offer.pool for offer in ranked(spec.pools, use)]
 
 
-def ranked(pools: Sequence[Pool], use: Use, others: Mapping[str, int] | None = None) -> tuple[Offer, ...]:
-    """The offers of the pools, the cheapest per useful hour first; equal ones as declared."""
+def ranked(
+    pools: Sequence[Pool], use: Use, others: Mapping[str, int] | None = None, resting: Collection[str] = ()
+) -> tuple[Offer, ...]:
+    """The offers of the pools, the cheapest per useful hour first; equal ones as declared, resting ones last."""
     dearest_usd = max((pool.price_usd_per_hour for pool in pools), default=0.0)
     held = others or {}
     found = [_offer(pool, use, max(0, pool.max_nodes - held.get(pool.name, 0)), dearest_usd) for pool in pools]
-    return tuple(sorted(found, key=lambda offer: offer.usd_per_hour))
+    found = [replace(offer, rests=offer.pool.name in resting) for offer in found]
+    return tuple(sorted(found, key=lambda offer: (offer.rests, offer.usd_per_hour)))
 
 
 def _offer(pool: Pool, use: Use, room: int, dearest_usd: float) -> Offer:
@@ -145,6 +151,16 @@ def further(offers: Sequence[Offer], nodes: Sequence[RentedNode], count: int) ->
         room = offer.room - sum(node.pool == offer.pool.name for node in nodes)
         found += [offer.pool] * max(0, min(room, count - len(found)))
     return found + [offers[-1].pool] * (count - len(found))
+
+
+def going(nodes: Sequence[RentedNode], now_s: float) -> list[RentedNode]:
+    """Nodes that are there and will leave."""
+    return [node for node in nodes if node.ends_s is not None and node.ends_s > now_s]
+
+
+def staying(nodes: Sequence[RentedNode]) -> list[RentedNode]:
+    """Nodes that nobody has announced to go."""
+    return [node for node in nodes if node.ends_s is None]
 
 
 def keep(spec: SiteSpec, nodes: Sequence[RentedNode], count: int, now_s: float) -> tuple[RentedNode, ...]:
@@ -184,4 +200,6 @@ def told(offers: Sequence[Offer]) -> str:
 def _parts(offer: Offer) -> str:
     parts = [("egress", offer.egress_usd_per_hour), ("reclaims", offer.reclaim_usd_per_hour)]
     extra = [f"{name} {usd:.2g}" for name, usd in parts if usd]
-    return f" ({', '.join([f'rent {offer.rent_usd_per_hour:.3g}', *extra])})" if extra else ""
+    extra = [f"rent {offer.rent_usd_per_hour:.3g}", *extra] if extra else []
+    extra += ["rests after trouble"] if offer.rests else []
+    return f" ({', '.join(extra)})" if extra else ""

@@ -31,7 +31,8 @@ def rent(
                 continue
             key = f"{site}/{service.spec.name}"
             known = state.nodes.get(key, ())
-            there = _there(service, snapshot.sites[site], len(known), used=site in used)
+            alive = [node for node in known if node.ends_s is None or node.ends_s > snapshot.now_s]
+            there = _there(service, snapshot.sites[site], len(alive), used=site in used)
             count = min(max(_wanted(placement), there), spec.max_nodes)
             offers = market(service, site, spec, state, everybodys)
             result = bill(site, spec, service.spec.name, known, count=count, offers=offers, now_s=snapshot.now_s)

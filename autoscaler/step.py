@@ -1,7 +1,7 @@
 """One tick, in values: `step(snapshot, state) -> state, plan`. No I/O, clock, randomness or logging.
 
-Order: admissions -> bids -> allocation -> guards -> releases -> outliers -> relief ->
-placements -> routes and site actions -> bill. Each decision carries its reason.
+Order: notices of providers -> admissions -> bids -> allocation -> guards -> releases -> outliers -> relief ->
+moves to cheaper pools -> placements -> routes and site actions -> bill. Each decision carries its reason.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.leads import Lead, follow
-from autoscaler.market import taken
+from autoscaler.market import going, taken
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
 from autoscaler.relieving import relief_route, relieve_service
@@ -23,6 +23,7 @@ from autoscaler.removal import forget, gone, leave
 from autoscaler.rent import rent
 from autoscaler.rollout import roll
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.spot import move_to_cheaper, take_notices
 from autoscaler.state import DaemonState, Release, ServiceState, ready_key
 from autoscaler.targets import demand, set_targets
 from autoscaler.wish import site_actions, wished
@@ -46,13 +47,21 @@ class Step:
 def step(snapshot: Snapshot, state: DaemonState) -> Step:
     """Decide everything for this moment."""
     state, notes = follow_clock(state, snapshot.now_s)
+    state, reclaims = take_notices(snapshot, state)
     known = state.services
     seen = {s.spec.name: _observe(s, known.get(s.spec.name, ServiceState()), snapshot) for s in snapshot.services}
-    state = _with(state, seen)
+    state = _with(state, {name: replace(mine, going_s=_going_s(name, state, snapshot)) for name, mine in seen.items()})
     state, bids, decisions = _targets(snapshot, state)
     state, finished, events = _releases(snapshot, state)
     state, reliefs = _relief(snapshot, state)
-    return _plan(snapshot, state, bids, finished, [*notes, *decisions, *events, *reliefs])
+    state, moves = move_to_cheaper(snapshot, state)
+    return _plan(snapshot, state, bids, finished, [*notes, *reclaims, *decisions, *events, *reliefs, *moves])
+
+
+def _going_s(name: str, state: DaemonState, snapshot: Snapshot) -> dict[str, tuple[float, ...]]:
+    """Per site, when the nodes of a service end that are announced to go."""
+    found = {site: going(state.nodes.get(f"{site}/{name}", ()), snapshot.now_s) for site in snapshot.sites}
+    return {site: tuple(n.ends_s for n in nodes if n.ends_s is not None) for site, nodes in found.items() if nodes}
 
 
 def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:

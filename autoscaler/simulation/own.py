@@ -16,7 +16,7 @@ import numpy as np
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
-from autoscaler.market import keep
+from autoscaler.market import going, keep, staying
 from autoscaler.queueing import LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
@@ -39,7 +39,7 @@ from autoscaler.step import step
 from serving.application import application_name
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.project import HybridProject
-from serving.sites.site import ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.sites.site import ApplicationStatus, Endpoint, Notice, Phase, SiteObservation
 from serving.spec import Budget, HybridService
 from serving.state import LedgerEntry
 
@@ -74,6 +74,16 @@ class OwnController:
         self._probes: tuple[ProbeResult, ...] = ()
         self._ledger: dict[tuple[str, float], LedgerEntry] = {}
 
+    @property
+    def state(self) -> DaemonState:
+        """What the daemon would remember now."""
+        return self._state or DaemonState()
+
+    @property
+    def ledger(self) -> tuple[LedgerEntry, ...]:
+        """What the daemon would have written down of its spend."""
+        return tuple(self._ledger.values())
+
     def decide(self, view: View) -> Sequence[int]:
         state = self._state or _found(self._spec, self._world, view.asked)
         done = step(self._look(view, state), state)
@@ -82,8 +92,11 @@ class OwnController:
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
         spec, nodes = self._project.sites[CLOUD], done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())
         target = done.state.services[SERVICE].targets.get(CLOUD, 0)
-        staying = Counter(node.pool for node in keep(spec, nodes, target, self._world.start_s + view.now_s))
-        return [staying[pool.name] for pool in self._world.pools]
+        now_s = self._world.start_s + view.now_s
+        # What its provider takes goes by itself; what is moved from is ours until its end.
+        moving = [node for node in going(nodes, now_s) if not node.notice]
+        held = Counter(node.pool for node in (*keep(spec, staying(nodes), target, now_s), *moving))
+        return [held[pool.name] for pool in self._world.pools]
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
         now_s = self._world.start_s + view.now_s
@@ -97,7 +110,8 @@ class OwnController:
             status = ApplicationStatus(self._application, "running", "", count, wanted.get(site, 0))
             present = (status,) if count or wanted.get(site, 0) else ()
             phase: Phase = "open" if present else "closed"
-            seen = SiteObservation(site, phase, present, Endpoint("127.0.0.1", 1), now_s)
+            notices = self._notices(view) if site == CLOUD else ()
+            seen = SiteObservation(site, phase, present, Endpoint("127.0.0.1", 1), now_s, notices=notices)
             sites[site] = SiteSnapshot(self._project.sites[site], seen)
             held = min(ongoing, float(count * slots))
             ongoing -= held
@@ -108,6 +122,12 @@ class OwnController:
         spent = spend(self._ledger.values(), now_s) if self._spec.budget != Budget() else Spend()
         return Snapshot(
             now_s, (service,), sites, gateway, stale_after_s=60.0, spend={SERVICE: spent}, probes=self._probes
+        )
+
+    def _notices(self, view: View) -> tuple[Notice, ...]:
+        return tuple(
+            Notice(str(n.node), n.pool, self._world.start_s + n.ends_s, "launch_failed" if n.failed else "reclaim")
+            for n in view.notices
         )
 
 

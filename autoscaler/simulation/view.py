@@ -8,6 +8,18 @@ from autoscaler.queueing import Floats, Ints
 
 
 @dataclass(frozen=True)
+class NodeNotice:
+    """A node that will be taken back, or whose launch failed."""
+
+    node: int
+    """Its number; no other has it."""
+    pool: str
+    ends_s: float
+    """Second at which it is gone."""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
 class View:
     """What any autoscaler may see at a tick: each past second of one service, newest last.
 
@@ -30,3 +42,5 @@ class View:
     slots_per_replica: int
     service_s: float
     """Mean time a request holds a slot."""
+    notices: tuple[NodeNotice, ...] = ()
+    """What providers said of nodes, each for as long as it is of use."""

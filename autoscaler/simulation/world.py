@@ -163,4 +163,5 @@ def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:
         asked=world.private_replicas + fleet.asked,
         slots_per_replica=world.slots_per_replica,
         service_s=world.service_s,
+        notices=fleet.notices(),
     )
