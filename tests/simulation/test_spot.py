@@ -14,10 +14,10 @@ from autoscaler.simulation.view import View
 from autoscaler.simulation.world import Run, WorldSpec, simulate
 from autoscaler.spot import REST_S
 
-SPOT = CloudPool("spot", 0.3, 60.0, 12, reclaims_per_hour=1.0, notice_s=120.0)
+SPOT = CloudPool("spot", 0.3, 60.0, 12, reclaims_per_hour=2.0, notice_s=120.0)
 SURE = CloudPool("sure", 1.0, 60.0, 12)
-STEADY = np.full(4 * 3_600, 40.0)
-"""Sixteen slots' worth: with 70 % of 2 slots used a replica, 12 of them, 2 at home."""
+STEADY = np.full(5_400, 40.0)
+"""Sixteen slots in use: at 70 % of 2 slots a replica 12 of them, 2 at home."""
 
 
 class Watched(OwnController):
@@ -45,15 +45,13 @@ def run(
     return simulate(arrivals, world, controller, seed=seed), controller
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_capacity_is_lost_where_the_notice_is_longer_than_the_lead_time(seed: int):
-    """Many reclaims in four hours of a steady load, and as many replicas serve in each second as are wanted."""
+    """Many reclaims at a steady load, and in each second as many replicas serve as were wanted a lead time before."""
     found, own = run(SPOT, SURE, seed=seed)
     assert found.reclaimed >= 3
-    wanted = np.minimum.reduce(
-        [np.repeat(own.targets, 5)[offset : len(STEADY) - 200 + offset] for offset in (0, 100, 195)]
-    )
-    assert (found.ready[200 : len(wanted) + 200] >= wanted).all()
+    for now_s in range(200, len(STEADY)):
+        assert found.ready[now_s] >= min(own.targets[(now_s - 70) // 5 : now_s // 5 + 1])
 
 
 def test_after_a_reclaim_the_next_node_is_of_another_pool():
@@ -86,8 +84,8 @@ def test_launches_that_fail_fall_back_to_on_demand():
 @pytest.mark.parametrize("policy", ["threshold", "predictive"])
 def test_spot_is_come_back_to_when_it_has_been_cheaper_for_long_enough(policy: str):
     """A spot pool that took one node back: not within its rest, then node by node until the dear ones are gone."""
-    rare = replace(SPOT, reclaims_per_hour=0.12)
-    found, own = run(rare, SURE, seed=3, policy=policy)
+    rare = replace(SPOT, reclaims_per_hour=0.2)
+    found, own = run(rare, SURE, seed=3, policy=policy, arrivals=np.full(9_000, 40.0))
     assert found.reclaimed >= 1
     first = next(tick for tick, held in enumerate(own.held) if held["sure"])
     back = next(tick for tick in range(first, len(own.held)) if not own.held[tick]["sure"])
