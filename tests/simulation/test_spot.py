@@ -27,7 +27,6 @@ class Watched(OwnController):
         super().__init__(world, declared)
         self.held: list[Counter[str]] = []
         self.targets: list[int] = []
-        self.reasons: list[str] = []
 
     def decide(self, view: View) -> list[int]:
         wanted = list(super().decide(view))
