@@ -13,7 +13,7 @@ The rent spreads what is paid and serves nobody over the stay; the reclaim is wh
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaler.snapshot import ServiceSnapshot, Signals
 from autoscaler.state import DaemonState, RentedNode
@@ -113,12 +113,20 @@ def ranked(
     """The offers of the pools, the cheapest per useful hour first; equal ones as declared, resting ones last."""
     dearest_usd = max((pool.price_usd_per_hour for pool in pools), default=0.0)
     held = others or {}
-    found = [_offer(pool, use, max(0, pool.max_nodes - held.get(pool.name, 0)), dearest_usd) for pool in pools]
-    found = [replace(offer, rests=offer.pool.name in resting) for offer in found]
+    found = [
+        _offer(
+            pool,
+            use,
+            room=max(0, pool.max_nodes - held.get(pool.name, 0)),
+            dearest_usd=dearest_usd,
+            rests=pool.name in resting,
+        )
+        for pool in pools
+    ]
     return tuple(sorted(found, key=lambda offer: (offer.rests, offer.usd_per_hour)))
 
 
-def _offer(pool: Pool, use: Use, room: int, dearest_usd: float) -> Offer:
+def _offer(pool: Pool, use: Use, *, room: int, dearest_usd: float, rests: bool) -> Offer:
     stay_s = max(LEAST_STAY_S, use.stay_s)
     paid_s = max(pool.min_billing_s, pool.lead_time_s + stay_s)
     missing_s = max(0.0, pool.lead_time_s - pool.notice_s)
@@ -130,6 +138,7 @@ def _offer(pool: Pool, use: Use, room: int, dearest_usd: float) -> Offer:
         rent_usd_per_hour=pool.price_usd_per_hour * paid_s / stay_s,
         egress_usd_per_hour=None if gb is None else gb * pool.egress_usd_per_gb,
         reclaim_usd_per_hour=pool.expected_reclaims_per_hour * relaunch_usd,
+        rests=rests,
     )
 
 
@@ -147,6 +156,8 @@ def further(offers: Sequence[Offer], nodes: Sequence[RentedNode], count: int) ->
     Beyond all room it is the dearest: an estimate that is too high is safer than one that is too low.
     """
     found: list[Pool] = []
+    if count <= 0:
+        return found
     for offer in offers:
         room = offer.room - sum(node.pool == offer.pool.name for node in nodes)
         found += [offer.pool] * max(0, min(room, count - len(found)))

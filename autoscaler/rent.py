@@ -34,7 +34,7 @@ def rent(
             alive = [node for node in known if node.ends_s is None or node.ends_s > snapshot.now_s]
             there = _there(service, snapshot.sites[site], len(alive), used=site in used)
             count = min(max(_wanted(placement), there), spec.max_nodes)
-            offers = market(service, site, spec, state, everybodys)
+            offers = market(service, site, spec, state, everybodys) if count > len(alive) else ()
             result = bill(site, spec, service.spec.name, known, count=count, offers=offers, now_s=snapshot.now_s)
             everybodys.subtract((site, node.pool) for node in known)
             everybodys.update((site, node.pool) for node in result.nodes)

@@ -9,11 +9,12 @@ Sleator 1988, doi:10.1007/BF01762111).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from autoscaler.market import HOUR_S, Offer, Taken, market, staying, taken
+from autoscaler.market import HOUR_S, Offer, Offers, staying
 from autoscaler.plan import Decision
-from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.snapshot import Snapshot
 from autoscaler.state import DaemonState, RentedNode, ServiceState
 from serving.sites.site import Notice
 from serving.spec import HybridService
@@ -62,15 +63,19 @@ def _ended(site: str, notice: Notice, nodes: dict[str, tuple[RentedNode, ...]], 
     return [Decision(name, "reclaim", why, {"site": site})]
 
 
-def move_to_cheaper(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Decision]]:
-    """The state with at most one node of each service and site on its way to a cheaper pool."""
+def move_to_cheaper(
+    snapshot: Snapshot, state: DaemonState, offered: Mapping[str, Offers]
+) -> tuple[DaemonState, list[Decision]]:
+    """The state with at most one node of each service and site on its way to a cheaper pool.
+
+    `offered` is what each service may rent.
+    """
     since, nodes, decisions = {}, dict(state.nodes), []
-    everybodys = taken(state.nodes)
     for service in snapshot.services:
         mine = state.services[service.spec.name]
-        for site in service.spec.sites:
+        for site, offers in offered.get(service.spec.name, {}).items():
             key = f"{site}/{service.spec.name}"
-            choice = _cheaper(service, mine, site, snapshot, state, everybodys)
+            choice = _cheaper(mine, site, snapshot, state.nodes.get(key, ()), offers)
             if choice is None:
                 continue
             node, there, cheapest = choice
@@ -96,22 +101,16 @@ def _overlap_s(spec: HybridService, cheapest: Offer) -> float:
 
 
 def _cheaper(
-    service: ServiceSnapshot,
-    mine: ServiceState,
-    site: str,
-    snapshot: Snapshot,
-    state: DaemonState,
-    everybodys: Taken,
+    mine: ServiceState, site: str, snapshot: Snapshot, nodes: Sequence[RentedNode], offers: Sequence[Offer]
 ) -> tuple[RentedNode, Offer, Offer] | None:
     """The dearest node, its pool's offer, and the cheapest offer with room; None where nothing is to be gained now."""
-    seen, nodes = snapshot.sites[site], state.nodes.get(f"{site}/{service.spec.name}", ())
+    seen = snapshot.sites[site]
     calm = seen.observation.phase == "open" and mine.release is None and snapshot.scaling == "active"
     if len(seen.spec.pools) < 2 or not nodes or not calm or len(staying(nodes)) < len(nodes):
         return None
     target = mine.targets.get(site, 0)
     if mine.affordable.get(site, 0) <= target or target < len(nodes) or seen.spec.max_nodes <= len(nodes):
         return None  # while it moves there is one node more
-    offers = market(service, site, seen.spec, state, everybodys)
     cheapest = next(
         (o for o in offers if o.room > sum(node.pool == o.pool.name for node in nodes)),
         None,

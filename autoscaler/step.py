@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autoscaler.admission import admit, eject_failing, probes
-from autoscaler.allocate import allocate
+from autoscaler.allocate import Demand, allocate
 from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
@@ -49,12 +49,18 @@ def step(snapshot: Snapshot, state: DaemonState) -> Step:
     state, notes = follow_clock(state, snapshot.now_s)
     state, reclaims = take_notices(snapshot, state)
     known = state.services
-    seen = {s.spec.name: _observe(s, known.get(s.spec.name, ServiceState()), snapshot) for s in snapshot.services}
-    state = _with(state, {name: replace(mine, going_s=_going_s(name, state, snapshot)) for name, mine in seen.items()})
-    state, bids, decisions = _targets(snapshot, state)
+    seen = {
+        s.spec.name: _observe(
+            s, known.get(s.spec.name, ServiceState()), snapshot, _going_s(s.spec.name, state, snapshot)
+        )
+        for s in snapshot.services
+    }
+    state = _with(state, seen)
+    state, demands, decisions = _targets(snapshot, state)
+    bids = tuple(found.bid for found in demands)
     state, finished, events = _releases(snapshot, state)
     state, reliefs = _relief(snapshot, state)
-    state, moves = move_to_cheaper(snapshot, state)
+    state, moves = move_to_cheaper(snapshot, state, {found.spec.name: found.offers for found in demands})
     return _plan(snapshot, state, bids, finished, [*notes, *reclaims, *decisions, *events, *reliefs, *moves])
 
 
@@ -64,15 +70,17 @@ def _going_s(name: str, state: DaemonState, snapshot: Snapshot) -> dict[str, tup
     return {site: tuple(n.ends_s for n in nodes if n.ends_s is not None) for site, nodes in found.items() if nodes}
 
 
-def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:
-    """Take in probe results, what is ready, and how the private site is."""
+def _observe(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, going_s: Mapping[str, tuple[float, ...]]
+) -> ServiceState:
+    """Take in probe results, what is ready, which nodes are announced to go, and how the private site is."""
     mine = replace(mine, unlisted_since_s=unlisted(mine, snapshot))
     mine = replace(mine, admissions=admit(service, mine, snapshot))
     names = [d.application for d in (mine.stable, mine.release and mine.release.candidate) if d]
     ready = {
         ready_key(name, site): seen_ready(mine, snapshot, name, site) for name in names for site in service.spec.sites
     }
-    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready))
+    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready), going_s=going_s)
     return watch_home(service, mine, snapshot)
 
 
@@ -96,8 +104,8 @@ def _leads(
     }
 
 
-def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple[Bid, ...], list[Decision]]:
-    """Bids of all services, arbitrated, guarded and put in force."""
+def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Demand], list[Decision]]:
+    """What all services ask for, arbitrated, guarded and put in force."""
     demands, decisions = [], []
     mine: dict[str, ServiceState] = {}
     rooms = all_rooms(state, snapshot)
@@ -110,7 +118,7 @@ def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple
         name = service.spec.name
         mine[name], notes = set_targets(service, mine[name], proposed[name], snapshot)
         decisions += notes
-    return _with(state, mine), tuple(found.bid for found in demands), decisions
+    return _with(state, mine), demands, decisions
 
 
 def _releases(
