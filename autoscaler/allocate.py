@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoscaler.bids import Bid
-from autoscaler.bill import further_pools, pool_of
-from autoscaler.cost import HOUR_S, Affordable, affordable_nodes
+from autoscaler.bill import pool_of
+from autoscaler.cost import Affordable, Commitment, affordable_nodes
+from autoscaler.market import Offer, Offers, further, going, staying
+from autoscaler.market import told as told_offers
 from autoscaler.snapshot import Hold, Snapshot, Spend
 from autoscaler.state import RentedNode
 from serving.project import SiteSpec
@@ -35,6 +37,12 @@ class Demand:
     """Replicas that serve, per site."""
     rented: Mapping[str, tuple[RentedNode, ...]] = field(default_factory=dict)
     """Nodes being paid for, per site, oldest first."""
+    offers: Offers = field(default_factory=dict)
+    """What may be rented, per cloud site, the cheapest first."""
+    stays_s: Mapping[str, float] = field(default_factory=dict)
+    """How long nodes stayed, per cloud site; absent: none was given back yet."""
+    billed_s: float | None = None
+    """Up to when the spend has what those nodes cost."""
     hold: Hold | None = None
     rent: int = 0
     """Cloud replicas a release needs to make room on a full private site."""
@@ -151,12 +159,22 @@ def _cloud_target(
     reason = _held_reason(demand) if held else _reason(bid)
     if demand.rent and not held:
         reason = f"a release rents {demand.rent} to make room at home; {bid.reason}"
-    nodes, rentable = demand.rented.get(site, ()), snapshot.sites[site].spec
     paid, booked_usd = within_budget(
-        demand.spec, rentable, nodes, spent, room=room, wanted=wanted, now_s=snapshot.now_s
+        demand.spec,
+        snapshot.sites[site].spec,
+        demand.rented.get(site, ()),
+        spent,
+        offers=demand.offers[site],
+        stay_s=demand.stays_s.get(site),
+        billed_s=demand.billed_s,
+        room=room,
+        wanted=wanted,
+        now_s=snapshot.now_s,
     )
     spent = Spend(spent.hour_usd + booked_usd, spent.day_usd + booked_usd, spent.month_usd + booked_usd)
     told, cut = paid.nodes < wanted, paid.nodes < max(wanted, demand.current.get(site, 0))
+    if wanted > len(demand.rented.get(site, ())) and len(demand.offers[site]) > 1:
+        reason = f"{reason}; cheapest first, per useful hour: {told_offers(demand.offers[site])}"
     if cut and paid.reason:
         reason = f"{paid.reason}; wanted {wanted}: {reason}"
     forced, commanded = cut or bid.failover, held or demand.rent > 0
@@ -169,27 +187,47 @@ def within_budget(
     nodes: Sequence[RentedNode],
     spent: Spend,
     *,
+    offers: Sequence[Offer],
+    stay_s: float | None = None,
+    billed_s: float | None = None,
     room: int,
     wanted: int,
     now_s: float,
 ) -> tuple[Affordable, float]:
     """How many of `room` replicas every spend cap pays for, and what the `wanted` ones commit to, in usd.
 
-    `nodes` are those already paid for, oldest first.
+    Args:
+        service: whose caps they are.
+        site: the rented site.
+        nodes: those already paid for, oldest first.
+        spent: what is booked in the running windows.
+        offers: what may be rented beside them, the cheapest first.
+        stay_s: how long nodes stay there; None: not known, so a node counts with the least that it commits to.
+        billed_s: up to when `spent` has what `nodes` cost; None: up to now.
+        room: replicas there may be.
+        wanted: replicas that are wanted of them.
+        now_s: wall clock.
     """
     horizon_s = service.model.drain_s + CLOSE_MARGIN_S
-    leaving = []
-    for node in nodes:
+    leaving, there = going(nodes, now_s), staying(nodes)
+    running = []
+    for node in (*there, *leaving):
         pool = pool_of(site, node)
-        booked_s = max(0.0, node.launched_at_s + pool.min_billing_s - now_s)
-        leaving.append(max(0.0, horizon_s - booked_s) * pool.price_usd_per_hour / HOUR_S)
-    renting = [  # rented for less, a node would be given back before it served
-        max(pool.min_billing_s, pool.lead_time_s + horizon_s) * pool.price_usd_per_hour / HOUR_S
-        for pool in further_pools(site, nodes, room)
-    ]
-    paid = affordable_nodes(service.budget, spent, wanted=room, leaving_usd=leaving, renting_usd=renting)
-    new = max(0, min(paid.nodes, wanted) - len(nodes))
-    return paid, sum(leaving) + sum(renting[:new])
+        # Below 0 it has cost something since that is not booked yet.
+        booked_s = max(node.launched_at_s + pool.min_billing_s, now_s if billed_s is None else billed_s) - now_s
+        left_s, expected_s = (horizon_s, stay_s) if node.ends_s is None else (node.ends_s - now_s, None)
+        running.append(Commitment(pool.price_usd_per_hour, max(0.0, left_s - booked_s), expected_s, booked_s))
+    renting = []
+    for pool in further(offers, nodes, max(0, room - len(there))):
+        # Rented for less, a node would be given back before it served.
+        least_s = max(pool.min_billing_s, pool.lead_time_s + horizon_s)
+        expected_s = None if stay_s is None else pool.lead_time_s + stay_s
+        renting.append(Commitment(pool.price_usd_per_hour, least_s, expected_s))
+    most = room + len(leaving)
+    paid = affordable_nodes(service.budget, spent, wanted=most, running=running, renting=renting, now_s=now_s)
+    paid = replace(paid, nodes=max(0, paid.nodes - len(leaving)))
+    new = max(0, min(paid.nodes, wanted) - len(there))
+    return paid, sum(node.least_usd for node in (*running, *renting[:new]))
 
 
 def _reason(bid: Bid) -> str:

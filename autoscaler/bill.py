@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoscaler.cost import nodes_by_pool
+from autoscaler.market import Offer, further, going, keep, staying
 from autoscaler.state import RentedNode
 from serving.project import Pool, SiteSpec
 from serving.state import LedgerEntry
@@ -18,34 +18,41 @@ _SAME_MOMENT_S = 1e-3
 
 @dataclass(frozen=True)
 class Bill:
-    """The nodes still paid for, and the ledger entries to write (each replaces its earlier form)."""
+    """What is paid for after a change."""
 
     nodes: tuple[RentedNode, ...]
+    """Still paid for, oldest first."""
+    returned: tuple[RentedNode, ...]
+    """Given back now."""
     entries: tuple[LedgerEntry, ...]
+    """To write; each replaces its earlier form."""
 
 
-def bill(site: str, spec: SiteSpec, service: str, nodes: tuple[RentedNode, ...], *, count: int, now_s: float) -> Bill:
+def bill(
+    site: str,
+    spec: SiteSpec,
+    service: str,
+    nodes: tuple[RentedNode, ...],
+    *,
+    count: int,
+    offers: Sequence[Offer],
+    now_s: float,
+) -> Bill:
     """Bring the bill of one service on one site to `count` nodes at `now_s`.
 
-    New nodes start now; given-back ones are the newest, as their minimum billing is lost anyway.
+    New nodes start now, from the cheapest of `offers`; which ones are given back, `autoscaler.market.keep` says. Those
+    announced to go are among them until they end.
     """
-    kept, returned = nodes[:count], nodes[count:]
+    leaving = going(nodes, now_s)[:count]
+    kept = (*leaving, *keep(spec, staying(nodes), count - len(leaving), now_s))
+    kept = tuple(sorted(kept, key=lambda node: node.launched_at_s))
+    returned = tuple(node for node in nodes if node not in kept)
     added = tuple(
         RentedNode(pool.name, now_s + index * _SAME_MOMENT_S)
-        for index, pool in enumerate(further_pools(spec, kept, count))
+        for index, pool in enumerate(further(offers, kept, max(0, count - len(kept))))
     )
     entries = tuple(_entry(site, service, pool_of(spec, node), node, now_s) for node in (*kept, *returned, *added))
-    return Bill((*kept, *added), entries)
-
-
-def further_pools(spec: SiteSpec, nodes: Sequence[RentedNode], count: int) -> list[Pool]:
-    """The pool of each node to be rented beside `nodes`, up to `count` in all: in declared order, by room."""
-    wanted = {pool.name: taken for pool, taken in nodes_by_pool(spec, count)}
-    for node in nodes:
-        wanted[node.pool] = wanted.get(node.pool, 0) - 1
-    found = [pool for pool in spec.pools for _ in range(wanted[pool.name])]
-    missing = max(0, count - len(nodes))
-    return (found + [spec.pools[-1]] * missing)[:missing]
+    return Bill((*kept, *added), returned, entries)
 
 
 def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
@@ -54,7 +61,8 @@ def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
 
 
 def _entry(site: str, service: str, pool: Pool, node: RentedNode, now_s: float) -> LedgerEntry:
-    end_s = max(now_s, node.launched_at_s + pool.min_billing_s)
+    gone_s = now_s if node.ends_s is None else min(now_s, max(node.ends_s, node.launched_at_s))
+    end_s = max(gone_s, node.launched_at_s + pool.min_billing_s)
     seconds = end_s - node.launched_at_s
     return LedgerEntry(
         site=site,

@@ -32,9 +32,16 @@ def _moved(state: DaemonState, by_s: float) -> DaemonState:
         state,
         services={name: _service(mine, by_s) for name, mine in state.services.items()},
         nodes={
-            key: tuple(replace(node, launched_at_s=node.launched_at_s + by_s) for node in nodes)
+            key: tuple(
+                replace(node, launched_at_s=node.launched_at_s + by_s, ends_s=_time(node.ends_s, by_s))
+                for node in nodes
+            )
             for key, nodes in state.nodes.items()
         },
+        notices=_times(state.notices, by_s),
+        rests_until_s=_times(state.rests_until_s, by_s),
+        cheaper_since_s=_times(state.cheaper_since_s, by_s),
+        billed_s=_time(state.billed_s, by_s),
         retry_at_s=_times(state.retry_at_s, by_s),
     )
 

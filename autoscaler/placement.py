@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoscaler.outlier import ejected
@@ -48,7 +48,9 @@ def placements(
         target = state.targets.get(site, 0)
         view = None if release is None else site_release(service, state, snapshot, site, rooms[site])
         if release is None or view is None:
-            placed[site] = SitePlacement(target if state.stable else 0, 0)
+            # One that is announced to go serves beside the one that takes its place.
+            both = min(target + len(_going(state, site)), snapshot.sites[site].spec.max_nodes) if target else 0
+            placed[site] = SitePlacement(max(target, both) if state.stable else 0, 0)
             continue
         elsewhere = any(
             usable_ready(state, snapshot, state.stable, other) > 0 for other in service.spec.sites if other != site
@@ -164,6 +166,7 @@ def routes(
     release = state.release
     home = snapshot.private_site
     stable = _track(state, snapshot, state.stable, "stable", {s: p.stable for s, p in placed.items()})
+    stable = _without_draining(stable, service.spec, state, snapshot)
     candidate = EMPTY_TRACK
     if release:
         counts = {s: p.candidate for s, p in placed.items()}
@@ -245,6 +248,22 @@ def _track(
         ready={site: min(count, usable_ready(state, snapshot, deployed, site)) for site, count in counts.items()},
         withdrawn=frozenset(site for site in counts if ejected(state.ejections, track, site, snapshot.now_s)),
     )
+
+
+def _going(state: ServiceState, site: str) -> tuple[float, ...]:
+    """When the nodes of a site end that are announced to go."""
+    return state.going_s.get(site, ())
+
+
+def _without_draining(
+    track: TrackPlacement, spec: HybridService, state: ServiceState, snapshot: Snapshot
+) -> TrackPlacement:
+    """A node drains in its last seconds: the site's limit is lower by its replica, whichever that is."""
+    ready = {}
+    for site, count in track.ready.items():
+        draining = sum(ends_s - snapshot.now_s <= spec.model.drain_s for ends_s in _going(state, site))
+        ready[site] = max(0, count - draining)
+    return replace(track, ready=ready)
 
 
 def _limits(track: TrackPlacement) -> list[int]:

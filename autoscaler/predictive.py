@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from autoscaler.bids import Advice, Bid, Kind, PolicyState, Promise
 from autoscaler.cost import node_usd_per_hour
 from autoscaler.forecast import Forecast, forecast, observe
+from autoscaler.market import Offers
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
@@ -56,7 +57,7 @@ class LeadTimes:
 
 
 def predictive(
-    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, leads: LeadTimes
+    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, leads: LeadTimes, offers: Offers
 ) -> tuple[Bid, PolicyState]:
     """One service's bid, from what `take_in` has counted."""
     spec = service.spec
@@ -64,7 +65,7 @@ def predictive(
     known = state.advice
     if known is None or (known.until_s, known.lead_s) != (state.history.until_s, leads.now_s):
         # A lead time that was just learned has no forecast before the next step: until then the last advice holds.
-        state = replace(state, advice=_advice(spec, snapshot, state, leads) or known)
+        state = replace(state, advice=_advice(spec, snapshot, state, leads, offers) or known)
     advice = state.advice
     if advice is None:
         return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
@@ -89,12 +90,14 @@ def take_in(service: ServiceSnapshot, state: PolicyState, leads: LeadTimes) -> P
     return state if state.service_s is not None else replace(state, service_s=seen_s)
 
 
-def _advice(spec: HybridService, snapshot: Snapshot, state: PolicyState, leads: LeadTimes) -> Advice | None:
+def _advice(
+    spec: HybridService, snapshot: Snapshot, state: PolicyState, leads: LeadTimes, offers: Offers
+) -> Advice | None:
     """What pays now; None before there is a forecast."""
     near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in leads.horizons_s)
     if near is None or ahead is None or back is None or state.service_s is None:
         return None
-    supply = supply_of(spec, snapshot, state.service_s)
+    supply = supply_of(spec, snapshot, state.service_s, offers)
     late_usd = late_price_usd(spec, supply, state.promise)
     launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
     kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
@@ -113,16 +116,14 @@ def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> flo
     return price * dearest_usd_per_hour / 3_600.0 / supply.replica_rps
 
 
-def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float) -> Supply:
+def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float, offers: Offers) -> Supply:
     """What could serve the service, in the order in which it is used, at its marginal price."""
     service_s = max(service_s, SHORTEST_S)
     rented = []
     for site in snapshot.sites:
-        if site not in spec.sites or site == snapshot.private_site:
-            continue
-        left = spec.sites[site].max_replicas
-        for pool in snapshot.sites[site].spec.pools:
-            rented.append((min(pool.max_nodes, left), node_usd_per_hour(pool, snapshot.now_s)))
+        left = spec.sites[site].max_replicas if site in offers else 0
+        for offer in offers.get(site, ()):
+            rented.append((min(offer.room, left), offer.usd_per_hour))
             left -= rented[-1][0]
     rented = [(count, usd) for count, usd in rented if count > 0]
     home = snapshot.sites[snapshot.private_site].spec

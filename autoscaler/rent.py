@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autoscaler.bill import bill
+from autoscaler.bill import bill, pool_of
+from autoscaler.market import learned_stay_s, market, taken
 from autoscaler.placement import SitePlacement
 from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import DaemonState, RentedNode
+from serving.project import SiteSpec
 from serving.state import LedgerEntry
 
 
@@ -18,6 +21,8 @@ def rent(
     """Bring the bill of every service up to date."""
     used = {site for sites in placed.values() for site, placement in sites.items() if _wanted(placement)}
     nodes: dict[str, tuple[RentedNode, ...]] = {}
+    everybodys = Counter(taken(state.nodes))
+    stays_s = dict(state.stays_s)
     entries: list[LedgerEntry] = []
     for service in snapshot.services:
         for site, placement in placed[service.spec.name].items():
@@ -26,12 +31,25 @@ def rent(
                 continue
             key = f"{site}/{service.spec.name}"
             known = state.nodes.get(key, ())
-            there = _there(service, snapshot.sites[site], len(known), used=site in used)
+            alive = [node for node in known if node.ends_s is None or node.ends_s > snapshot.now_s]
+            there = _there(service, snapshot.sites[site], len(alive), used=site in used)
             count = min(max(_wanted(placement), there), spec.max_nodes)
-            result = bill(site, spec, service.spec.name, known, count=count, now_s=snapshot.now_s)
+            offers = market(service, site, spec, state, everybodys) if count > len(alive) else ()
+            result = bill(site, spec, service.spec.name, known, count=count, offers=offers, now_s=snapshot.now_s)
+            everybodys.subtract((site, node.pool) for node in known)
+            everybodys.update((site, node.pool) for node in result.nodes)
             nodes[key] = result.nodes
             entries += result.entries
-    return replace(state, nodes=nodes), tuple(entries)
+            served_s = [_served_s(spec, node, snapshot.now_s) for node in result.returned]
+            stay_s = learned_stay_s(stays_s.get(key), served_s)
+            stays_s |= {} if stay_s is None else {key: stay_s}
+    stays_s = {key: stay_s for key, stay_s in stays_s.items() if key in nodes}
+    return replace(state, nodes=nodes, stays_s=stays_s, billed_s=snapshot.now_s), tuple(entries)
+
+
+def _served_s(spec: SiteSpec, node: RentedNode, now_s: float) -> float:
+    """How long a node that goes now has served, as far as its declared lead time says."""
+    return max(0.0, now_s - node.launched_at_s - pool_of(spec, node).lead_time_s)
 
 
 def _wanted(placement: SitePlacement) -> int:

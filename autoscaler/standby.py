@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from autoscaler.bids import Bid, PolicyState, Standing
 from autoscaler.cost import HOUR_S
 from autoscaler.forecast import stated
+from autoscaler.market import Offers
 from autoscaler.predictive import KEEP_FACTOR, late_price_usd, supply_of
 from autoscaler.snapshot import Snapshot
-from autoscaler.staffing import cheapest
+from autoscaler.staffing import Supply, cheapest
 from autoscaler.threshold import replicas_for
 from serving.spec import HybridService
 from serving.spec_events import Event, Occurrence
@@ -33,7 +34,7 @@ TOLD_S = 600.0
 
 
 def with_standby(
-    spec: HybridService, snapshot: Snapshot, bid: Bid, state: PolicyState, lead_s: float
+    spec: HybridService, snapshot: Snapshot, bid: Bid, state: PolicyState, lead_s: float, offers: Offers
 ) -> tuple[Bid, PolicyState]:
     """The policy's bid, raised to what the events of this moment need.
 
@@ -43,8 +44,9 @@ def with_standby(
         bid: what the policy asks for.
         state: the policy's, with the history of arrivals and the service time.
         lead_s: longest time from a decision to the first request on new capacity.
+        offers: what each site has for rent.
     """
-    standing = _standing(spec, snapshot, state, lead_s)
+    standing = _standing(spec, snapshot, state, lead_s, offers)
     state = replace(state, standing=standing)
     running = [each for each in standing if snapshot.now_s < each.ends_s]
     over = next((each for each in standing if each not in running), None)
@@ -57,12 +59,14 @@ def with_standby(
         # Warm capacity crosses no trigger, so the level would stay behind a load that is there: it follows the need.
         followed = max(state.level, min(state.needs[0][1], largest.replicas))
         state = replace(state, level=followed)
-    reason = _reason(spec, snapshot, largest, state.service_s or 0.0)
+    reason = _reason(spec, largest, supply_of(spec, snapshot, state.service_s or 0.0, offers))
     told = f"{bid.reason}; {reason}" if bid.failover else reason
     return replace(bid, replicas=largest.replicas, kind="grow", reason=told, because=reason), state
 
 
-def _standing(spec: HybridService, snapshot: Snapshot, state: PolicyState, lead_s: float) -> tuple[Standing, ...]:
+def _standing(
+    spec: HybridService, snapshot: Snapshot, state: PolicyState, lead_s: float, offers: Offers
+) -> tuple[Standing, ...]:
     """What stands by now, or did until just now; an event is taken up when it comes near."""
     now_s = snapshot.now_s
     known = {(each.name, each.starts_s): each for each in state.standing if each.since_s <= now_s}
@@ -74,14 +78,20 @@ def _standing(spec: HybridService, snapshot: Snapshot, state: PolicyState, lead_
             continue
         each = known.get((event.name, next_.start_s))
         if each is None or each.declared != _declared(event):
-            each = _taken_up(event, next_, spec, snapshot, state, lead_s)
+            each = _taken_up(event, next_, spec, snapshot, state, lead_s, offers)
         if each is not None:
             found.append(replace(each, ends_s=next_.end_s))
     return tuple(found)
 
 
 def _taken_up(
-    event: Event, next_: Occurrence, spec: HybridService, snapshot: Snapshot, state: PolicyState, lead_s: float
+    event: Event,
+    next_: Occurrence,
+    spec: HybridService,
+    snapshot: Snapshot,
+    state: PolicyState,
+    lead_s: float,
+    offers: Offers,
 ) -> Standing | None:
     """An event that is near enough; None before, and while what it needs cannot be known."""
     rate_rps = _rate_rps(event, next_, snapshot, state)
@@ -90,7 +100,7 @@ def _taken_up(
     last_s = next_.start_s - max(LEAST_LEAD_S, LEAD_FACTOR * lead_s)
     if snapshot.now_s < last_s - _steps_s(spec, _most(spec)):
         return None
-    needed = _needed(spec, snapshot, state, state.service_s, rate_rps, lead_s)
+    needed = _needed(spec, supply_of(spec, snapshot, state.service_s, offers), state, rate_rps, lead_s)
     if snapshot.now_s < last_s - _steps_s(spec, needed):
         return None
     return Standing(event.name, next_.start_s, next_.end_s, snapshot.now_s, _declared(event), rate_rps, needed)
@@ -114,13 +124,10 @@ def _rate_rps(event: Event, next_: Occurrence, snapshot: Snapshot, state: Policy
     return event.rate_factor * state.history.averages[BASE_AVERAGE]
 
 
-def _needed(
-    spec: HybridService, snapshot: Snapshot, state: PolicyState, service_s: float, rate_rps: float, lead_s: float
-) -> int:
+def _needed(spec: HybridService, supply: Supply, state: PolicyState, rate_rps: float, lead_s: float) -> int:
     """Replicas for a rate, sized as the service's policy sizes; at most what its sites may hold."""
     if spec.burst.policy == "threshold":
-        return max(1, min(replicas_for(spec, rate_rps * service_s), _most(spec)))
-    supply = supply_of(spec, snapshot, service_s)
+        return max(1, min(replicas_for(spec, rate_rps * supply.service_s), _most(spec)))
     late_usd = late_price_usd(spec, supply, state.promise)
     return max(1, cheapest(supply, stated(rate_rps, lead_s), late_usd=late_usd, rent_factor=KEEP_FACTOR))
 
@@ -129,9 +136,9 @@ def _most(spec: HybridService) -> int:
     return sum(share.max_replicas for share in spec.sites.values())
 
 
-def _reason(spec: HybridService, snapshot: Snapshot, each: Standing, service_s: float) -> str:
+def _reason(spec: HybridService, each: Standing, supply: Supply) -> str:
     """What stands by for which event, from when, and what its rent comes to."""
-    (at_home, _), *pools = supply_of(spec, snapshot, service_s).prices_usd_per_hour
+    (at_home, _), *pools = supply.prices_usd_per_hour
     rented = left = max(0, each.replicas - at_home)
     usd_per_hour = 0.0
     for most, usd in pools:

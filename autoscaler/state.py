@@ -122,6 +122,8 @@ class ServiceState:
     """Per rented site, the replicas that its room and every spend cap allow: a release stays below it."""
     leads: Mapping[str, Lead] = field(default_factory=dict)
     """Per rented site, how long capacity takes there, as learned."""
+    going_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Per rented site, when the nodes end that are announced to go; as of this tick."""
     relief: ReliefState = field(default_factory=ReliefState)
 
 
@@ -131,6 +133,10 @@ class RentedNode:
 
     pool: str
     launched_at_s: float
+    ends_s: float | None = None
+    """When it will be gone: its provider takes it, or another takes its place. None: when it is given back."""
+    notice: str = ""
+    """The provider's notice of that; empty if it is our own choice."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,16 @@ class DaemonState:
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     nodes: Mapping[str, tuple[RentedNode, ...]] = field(default_factory=dict)
     """By `site/service`, the nodes that are being paid for, oldest first."""
+    stays_s: Mapping[str, float] = field(default_factory=dict)
+    """By `site/service`, how long nodes served there on average before they were given back; absent: none was yet."""
+    notices: Mapping[str, float] = field(default_factory=dict)
+    """By `site/id`, the notices of providers that were taken in, and until when they are remembered from."""
+    rests_until_s: Mapping[str, float] = field(default_factory=dict)
+    """By `site/pool`, until when a pool that gave trouble is avoided."""
+    cheaper_since_s: Mapping[str, float] = field(default_factory=dict)
+    """By `site/service`, since when a node there pays more than the cheapest pool asks."""
+    billed_s: float | None = None
+    """Up to when the ledger has what the nodes cost; None: nothing was billed yet."""
     retry_at_s: Mapping[str, float] = field(default_factory=dict)
     """Not before this is a failed action on a site tried again."""
     failures: Mapping[str, int] = field(default_factory=dict)

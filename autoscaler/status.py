@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pydantic import JsonValue
 
 from autoscaler.cost import site_usd_per_hour, usd_per_1000
+from autoscaler.market import in_order
 from autoscaler.outlier import ejected
 from autoscaler.placement import seen_ready
 from autoscaler.plan import Plan
@@ -22,9 +23,7 @@ def service_status(
     spec, signals = service.spec, service.signals
     routes = next(r for r in plan.routes if r.service.name == spec.name)
     spent = snapshot.spend.get(spec.name, Spend())
-    usd_per_hour = sum(
-        site_usd_per_hour(snapshot.sites[site].spec, count, snapshot.now_s) for site, count in state.targets.items()
-    )
+    usd_per_hour = sum(_usd_per_hour(service, snapshot, site, count) for site, count in state.targets.items())
     return {
         "service": spec.name,
         "slo_p99_s": spec.slo.latency_p99_s,
@@ -85,9 +84,14 @@ def _site(
         "limit": sum(limits),
         "in_use": in_use,
         "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
-        "usd_per_hour": site_usd_per_hour(seen.spec, state.targets.get(site, 0), snapshot.now_s),
+        "usd_per_hour": _usd_per_hour(service, snapshot, site, state.targets.get(site, 0)),
         "waiting": state.notes.get(site) or None,
     }
+
+
+def _usd_per_hour(service: ServiceSnapshot, snapshot: Snapshot, site: str, nodes: int) -> float:
+    """What so many busy nodes of a site cost per hour, where the cheapest are rented."""
+    return site_usd_per_hour(in_order(service, snapshot.sites[site].spec), nodes, snapshot.now_s)
 
 
 def _relief(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> dict[str, JsonValue] | None:

@@ -1,7 +1,7 @@
 """One tick, in values: `step(snapshot, state) -> state, plan`. No I/O, clock, randomness or logging.
 
-Order: admissions -> bids -> allocation -> guards -> releases -> outliers -> relief ->
-placements -> routes and site actions -> bill. Each decision carries its reason.
+Order: notices of providers -> admissions -> bids -> allocation -> guards -> releases -> outliers -> relief ->
+moves to cheaper pools -> placements -> routes and site actions -> bill. Each decision carries its reason.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autoscaler.admission import admit, eject_failing, probes
-from autoscaler.allocate import allocate
+from autoscaler.allocate import Demand, allocate
 from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.leads import Lead, follow
+from autoscaler.market import going, taken
 from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
 from autoscaler.plan import Decision, Plan
 from autoscaler.relieving import relief_route, relieve_service
@@ -22,6 +23,7 @@ from autoscaler.removal import forget, gone, leave
 from autoscaler.rent import rent
 from autoscaler.rollout import roll
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
+from autoscaler.spot import move_to_cheaper, take_notices
 from autoscaler.state import DaemonState, Release, ServiceState, ready_key
 from autoscaler.targets import demand, set_targets
 from autoscaler.wish import site_actions, wished
@@ -45,24 +47,40 @@ class Step:
 def step(snapshot: Snapshot, state: DaemonState) -> Step:
     """Decide everything for this moment."""
     state, notes = follow_clock(state, snapshot.now_s)
+    state, reclaims = take_notices(snapshot, state)
     known = state.services
-    seen = {s.spec.name: _observe(s, known.get(s.spec.name, ServiceState()), snapshot) for s in snapshot.services}
+    seen = {
+        s.spec.name: _observe(
+            s, known.get(s.spec.name, ServiceState()), snapshot, _going_s(s.spec.name, state, snapshot)
+        )
+        for s in snapshot.services
+    }
     state = _with(state, seen)
-    state, bids, decisions = _targets(snapshot, state)
+    state, demands, decisions = _targets(snapshot, state)
+    bids = tuple(found.bid for found in demands)
     state, finished, events = _releases(snapshot, state)
     state, reliefs = _relief(snapshot, state)
-    return _plan(snapshot, state, bids, finished, [*notes, *decisions, *events, *reliefs])
+    state, moves = move_to_cheaper(snapshot, state, {found.spec.name: found.offers for found in demands})
+    return _plan(snapshot, state, bids, finished, [*notes, *reclaims, *decisions, *events, *reliefs, *moves])
 
 
-def _observe(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ServiceState:
-    """Take in probe results, what is ready, and how the private site is."""
+def _going_s(name: str, state: DaemonState, snapshot: Snapshot) -> dict[str, tuple[float, ...]]:
+    """Per site, when the nodes of a service end that are announced to go."""
+    found = {site: going(state.nodes.get(f"{site}/{name}", ()), snapshot.now_s) for site in snapshot.sites}
+    return {site: tuple(n.ends_s for n in nodes if n.ends_s is not None) for site, nodes in found.items() if nodes}
+
+
+def _observe(
+    service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, going_s: Mapping[str, tuple[float, ...]]
+) -> ServiceState:
+    """Take in probe results, what is ready, which nodes are announced to go, and how the private site is."""
     mine = replace(mine, unlisted_since_s=unlisted(mine, snapshot))
     mine = replace(mine, admissions=admit(service, mine, snapshot))
     names = [d.application for d in (mine.stable, mine.release and mine.release.candidate) if d]
     ready = {
         ready_key(name, site): seen_ready(mine, snapshot, name, site) for name in names for site in service.spec.sites
     }
-    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready))
+    mine = replace(mine, known_ready=ready, leads=_leads(service, mine, snapshot, ready), going_s=going_s)
     return watch_home(service, mine, snapshot)
 
 
@@ -86,20 +104,21 @@ def _leads(
     }
 
 
-def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, tuple[Bid, ...], list[Decision]]:
-    """Bids of all services, arbitrated, guarded and put in force."""
+def _targets(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Demand], list[Decision]]:
+    """What all services ask for, arbitrated, guarded and put in force."""
     demands, decisions = [], []
     mine: dict[str, ServiceState] = {}
     rooms = all_rooms(state, snapshot)
+    everybodys = taken(state.nodes)
     for service in _staying(snapshot):
-        found, mine[service.spec.name] = demand(service, state, snapshot, rooms[service.spec.name])
+        found, mine[service.spec.name] = demand(service, state, snapshot, rooms[service.spec.name], everybodys)
         demands.append(found)
     proposed = allocate(demands, snapshot)
     for service in _staying(snapshot):
         name = service.spec.name
         mine[name], notes = set_targets(service, mine[name], proposed[name], snapshot)
         decisions += notes
-    return _with(state, mine), tuple(found.bid for found in demands), decisions
+    return _with(state, mine), demands, decisions
 
 
 def _releases(

@@ -10,6 +10,7 @@ from autoscaler.bids import Bid, PolicyState
 from autoscaler.guard import guard
 from autoscaler.home import home_down
 from autoscaler.leads import Lead
+from autoscaler.market import Offers, Taken, market
 from autoscaler.placement import site_release, usable_ready
 from autoscaler.plan import Decision, Details
 from autoscaler.predictive import LeadTimes, predictive, take_in
@@ -23,7 +24,7 @@ FIRST_BID = "the service starts with its least capacity"
 
 
 def demand(
-    service: ServiceSnapshot, state: DaemonState, snapshot: Snapshot, rooms: Mapping[str, int]
+    service: ServiceSnapshot, state: DaemonState, snapshot: Snapshot, rooms: Mapping[str, int], everybodys: Taken
 ) -> tuple[Demand, ServiceState]:
     """Ask the policy what this service wants."""
     spec, mine = service.spec, state.services[service.spec.name]
@@ -33,20 +34,36 @@ def demand(
         site: min(mine.targets.get(site, 0), sum(usable_ready(mine, snapshot, d, site) for d in serving))
         for site in spec.sites
     }
+    offers = {
+        site: market(service, site, snapshot.sites[site].spec, state, everybodys)
+        for site in spec.sites
+        if snapshot.sites[site].spec.role == "cloud"
+    }
     bid = Bid(spec.name, 1, "keep", FIRST_BID)
     if mine.stable is not None:
         everywhere = sum(ready.values())
         capacity = Capacity(everywhere, everywhere - ready.get(home, 0), home_down(service, mine, snapshot))
-        bid, policy = _ask(_with_known_mean(service, mine), snapshot, capacity, mine)
+        bid, policy = _ask(_with_known_mean(service, mine), snapshot, capacity, mine, offers)
         mine = replace(mine, policy=policy)
     hold = service.hold if service.hold and service.hold.until_s > snapshot.now_s else None
     rent = int(needs_rent(mine.release, site_release(service, mine, snapshot, home, rooms[home])))
-    rented = {site: state.nodes.get(f"{site}/{spec.name}", ()) for site in spec.sites}
-    return Demand(spec, bid, mine.targets, ready, rented, hold, rent), mine
+    found = Demand(
+        spec,
+        bid,
+        mine.targets,
+        ready,
+        rented={site: state.nodes.get(f"{site}/{spec.name}", ()) for site in spec.sites},
+        offers=offers,
+        stays_s={site: state.stays_s[key] for site in offers if (key := f"{site}/{spec.name}") in state.stays_s},
+        billed_s=state.billed_s,
+        hold=hold,
+        rent=rent,
+    )
+    return found, mine
 
 
 def _ask(
-    service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, mine: ServiceState
+    service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, mine: ServiceState, offers: Offers
 ) -> tuple[Bid, PolicyState]:
     """The bid of the service's policy, raised by its events.
 
@@ -61,8 +78,8 @@ def _ask(
     if reactive or snapshot.stale_reason is not None or capacity.private_down is not None:
         bid, policy = threshold(service, snapshot, capacity, policy)
     else:
-        bid, policy = predictive(service, snapshot, policy, leads)
-    return with_standby(service.spec, snapshot, bid, policy, leads.anew_s)
+        bid, policy = predictive(service, snapshot, policy, leads, offers)
+    return with_standby(service.spec, snapshot, bid, policy, leads.anew_s, offers)
 
 
 def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState, *, closed: bool = False) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from autoscaler.bids import Bid, Kind, PolicyState
 from autoscaler.cost import CostView, compare
+from autoscaler.market import in_order
 from autoscaler.snapshot import ServiceSnapshot, Signals, Snapshot
 from serving.spec import HybridService
 
@@ -250,8 +251,8 @@ def cost_view(service: ServiceSnapshot, snapshot: Snapshot, need: int) -> CostVi
     if cloud is None or service.signals.requests < service.spec.burst.latency.min_requests:
         return None
     return compare(
-        snapshot.sites[snapshot.private_site].spec,
-        snapshot.sites[cloud].spec,
+        snapshot.sites[snapshot.private_site].spec.pools,
+        in_order(service, snapshot.sites[cloud].spec),
         nodes=max(1, need),
         rate_rps=service.signals.rate_rps,
         egress_gb_per_1000=(service.signals.bytes_mean or 0.0) * 1_000 / 1e9,

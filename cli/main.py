@@ -44,9 +44,10 @@ VERBS: dict[str, dict[str, str]] = {
     "Capacity": {
         "scale": "Hold a site of a service at a number of replicas, or let it go.",
         "why": "Show the latest decisions and their reasons.",
-        "cost": "Show what was spent, by site, pool and service.",
+        "cost": "Show what was spent, what the month will cost, and what is saved.",
         "simulate": "Run policies over recorded traffic, beside the clairvoyant.",
         "autoscaler": "Run, pause or resume the daemon that scales.",
+        "rehearse": "Let happen what only a provider does: take a spot node back.",
     },
     "Versions": {
         "version": "Push, list and inspect versions of models.",

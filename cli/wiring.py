@@ -319,13 +319,15 @@ def refuse_over_budget(
     """
     from autoscaler.allocate import within_budget
     from autoscaler.cost import spend
+    from autoscaler.market import Use, ranked
 
     spent = spend([e for e in opened.ledger() if e.service == spec.name], now_s)
     for site, replicas in wanted.items():
         if project.spec.sites[site].role != "cloud":
             continue
+        found = project.spec.sites[site]
         allowed, _ = within_budget(
-            spec, project.spec.sites[site], (), spent, room=replicas, wanted=replicas, now_s=now_s
+            spec, found, (), spent, offers=ranked(found.pools, Use()), room=replicas, wanted=replicas, now_s=now_s
         )
         if allowed.nodes < replicas:
             raise RefusedByBudget(

@@ -13,6 +13,10 @@ from serving.spec import HybridService
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
 
+USUAL_RECLAIMS_PER_HOUR = 0.05
+"""Of a spot pool that declares none."""
+
+
 class TariffBand(Model):
     """An electricity price from one time of day (UTC) until another; a band may cross midnight."""
 
@@ -48,6 +52,21 @@ class Pool(Model):
     )
     min_billing_s: float = Field(default=60.0, ge=0, le=86_400, description="Least time a node is billed.")
     egress_usd_per_gb: float = Field(default=0.0, ge=0, le=1_000)
+    reclaims_per_hour: float | None = Field(
+        default=None,
+        ge=0,
+        le=60,
+        description="Spot: how often the provider takes one node back, on average; 0.05, once in 20 hours, if unset.",
+    )
+    notice_s: float = Field(
+        default=120.0, ge=0, le=86_400, description="Spot: from the notice of a reclaim until the node is gone."
+    )
+
+    @model_validator(mode="after")
+    def _reclaims_are_of_spot(self) -> Self:
+        if self.kind != "spot" and self.reclaims_per_hour is not None:
+            raise ValueError(f"reclaims_per_hour is for spot pools, this one is {self.kind}; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _rented_has_price(self) -> Self:
@@ -56,6 +75,13 @@ class Pool(Model):
         if self.kind == "fixed" and self.price_usd_per_hour > 0:
             raise ValueError("price_usd_per_hour is for rented pools; use power, tariff and opportunity")
         return self
+
+    @property
+    def expected_reclaims_per_hour(self) -> float:
+        """As declared; for spot pools that say nothing, a usual one; 0 where nothing is taken back."""
+        if self.kind != "spot":
+            return 0.0
+        return USUAL_RECLAIMS_PER_HOUR if self.reclaims_per_hour is None else self.reclaims_per_hour
 
 
 class SiteSpec(Model):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from autoscaler.simulation.view import NodeNotice
+
 HOUR_S = 3_600.0
+FAILURES_TOLD = 32
+"""Failed launches that are told: each for as long as so few came after it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Node:
     fails: bool
     noticed_s: float
     """When its reclaim is announced; infinite if never."""
+    number: int
+    """No other node has it."""
     serving: bool = False
     noticed: bool = False
 
@@ -56,7 +63,8 @@ class Fleet:
         self.reclaimed = self.failed_launches = 0
         self._rng = rng
         self._wanted = [0] * len(self.pools)
-        self._owed_usd = 0.0
+        self._owed_usd, self._launched = 0.0, 0
+        self._failed: deque[NodeNotice] = deque(maxlen=FAILURES_TOLD)
         for index, pool in enumerate(self.pools):
             count = min(warm, pool.max_replicas)
             warm -= count
@@ -72,7 +80,8 @@ class Fleet:
         fails = not warm and pool.failed_launch_share > 0 and self._rng.random() < pool.failed_launch_share
         rate = pool.reclaims_per_hour / HOUR_S
         noticed_s = ready_s + self._rng.exponential(1.0 / rate) if rate else math.inf
-        return Node(now_s, ready_s, fails, noticed_s)
+        self._launched += 1
+        return Node(now_s, ready_s, fails, noticed_s, self._launched)
 
     def advance(self, now_s: int) -> None:
         """What has become ready, failed, been announced to go, or gone."""
@@ -83,6 +92,7 @@ class Fleet:
                 if not node.serving and now_s >= node.ready_s:
                     if node.fails:
                         self.failed_launches += 1
+                        self._failed.append(NodeNotice(node.number, pool.name, now_s, failed=True))
                         self._end(pool, nodes, node, now_s)
                         continue
                     node.serving = True
@@ -91,6 +101,17 @@ class Fleet:
                     self.reclaimed += 1
                     self._end(pool, nodes, node, now_s)
         self._count()
+
+    def notices(self) -> tuple[NodeNotice, ...]:
+        """Nodes that were announced to go, and the latest launches that failed."""
+        going = [
+            NodeNotice(node.number, pool.name, node.noticed_s + pool.notice_s)
+            for pool, nodes in zip(self.pools, self.nodes, strict=True)
+            if pool.reclaims_per_hour
+            for node in nodes
+            if node.noticed
+        ]
+        return (*going, *self._failed)
 
     def order(self, wanted: Sequence[int], now_s: int) -> int:
         """Launch or give back until there is as much as wanted; how many pools are wanted differently.

@@ -7,6 +7,7 @@ world stands for sites and gateway: applications always load, probes pass, an em
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.earlier import NOTHING
 from autoscaler.forecast import History
+from autoscaler.market import going, keep, staying
 from autoscaler.predictive import LeadTimes
 from autoscaler.queueing import Floats, LateTable, waiting_shares
 from autoscaler.signals import RECENT_S
@@ -42,7 +44,7 @@ from autoscaler.step import step
 from serving.application import application_name
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.project import HybridProject
-from serving.sites.site import ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.sites.site import ApplicationStatus, Endpoint, Notice, Phase, SiteObservation
 from serving.spec import Budget, HybridService
 from serving.spec_relief import ReliefLevel
 from serving.state import LedgerEntry
@@ -87,6 +89,16 @@ class OwnController:
         self._probes: tuple[ProbeResult, ...] = ()
         self._ledger: dict[tuple[str, float], LedgerEntry] = {}
 
+    @property
+    def state(self) -> DaemonState:
+        """What the daemon would remember now."""
+        return self._state or DaemonState()
+
+    @property
+    def ledger(self) -> tuple[LedgerEntry, ...]:
+        """What the daemon would have written down of its spend."""
+        return tuple(self._ledger.values())
+
     def decide(self, view: View) -> Sequence[int]:
         state = self._state or _found(self._spec, self._world, view.asked, self._history())
         done = step(self._look(view, state), state)
@@ -95,7 +107,13 @@ class OwnController:
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
         relief = done.plan.routes[0].relief
         self.queue_from = relief.queue_from if relief else {}
-        return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
+        spec, nodes = self._project.sites[CLOUD], done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())
+        target = done.state.services[SERVICE].targets.get(CLOUD, 0)
+        now_s = self._world.start_s + view.now_s
+        # What its provider takes goes by itself; what is moved from is ours until its end.
+        moving = [node for node in going(nodes, now_s) if not node.notice]
+        held = Counter(node.pool for node in (*keep(spec, staying(nodes), target, now_s), *moving))
+        return [held[pool.name] for pool in self._world.pools]
 
     def _history(self) -> History:
         """What the forecast has learned before the run."""
@@ -116,7 +134,8 @@ class OwnController:
             status = ApplicationStatus(self._application, "running", "", count, wanted.get(site, 0))
             present = (status,) if count or wanted.get(site, 0) else ()
             phase: Phase = "open" if present else "closed"
-            seen = SiteObservation(site, phase, present, Endpoint("127.0.0.1", 1), now_s)
+            notices = self._notices(view) if site == CLOUD else ()
+            seen = SiteObservation(site, phase, present, Endpoint("127.0.0.1", 1), now_s, notices=notices)
             sites[site] = SiteSnapshot(self._project.sites[site], seen)
             held = min(ongoing, float(count * slots))
             ongoing -= held
@@ -128,6 +147,12 @@ class OwnController:
         spent = spend(self._ledger.values(), now_s) if self._spec.budget != Budget() else Spend()
         return Snapshot(
             now_s, (service,), sites, gateway, stale_after_s=60.0, spend={SERVICE: spent}, probes=self._probes
+        )
+
+    def _notices(self, view: View) -> tuple[Notice, ...]:
+        return tuple(
+            Notice(str(n.node), n.pool, self._world.start_s + n.ends_s, "launch_failed" if n.failed else "reclaim")
+            for n in view.notices
         )
 
 
@@ -238,6 +263,8 @@ def _pool(pool: CloudPool) -> dict[str, Any]:
     return {
         "name": pool.name,
         "kind": "spot" if pool.reclaims_per_hour else "on_demand",
+        "reclaims_per_hour": pool.reclaims_per_hour or None,
+        "notice_s": pool.notice_s,
         "max_nodes": min(NO_MORE_THAN, pool.max_replicas),
         "price_usd_per_hour": pool.price_usd_per_hour,
         "lead_time_s": pool.lead_s,

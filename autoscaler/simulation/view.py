@@ -10,6 +10,18 @@ from serving.spec_relief import ReliefLevel
 
 
 @dataclass(frozen=True)
+class NodeNotice:
+    """A node that will be taken back, or whose launch failed."""
+
+    node: int
+    """Its number; no other has it."""
+    pool: str
+    ends_s: float
+    """Second at which it is gone."""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
 class View:
     """What any autoscaler may see at a tick: each past second of one service, newest last.
 
@@ -34,3 +46,5 @@ class View:
     """Mean time a request holds a slot."""
     kept_away: Mapping[ReliefLevel, Floats] = field(default_factory=dict)
     """Of the arrivals in each second, those that each level of relief kept from the queue; empty without relief."""
+    notices: tuple[NodeNotice, ...] = ()
+    """What providers said of nodes, each for as long as it is of use."""

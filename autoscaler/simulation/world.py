@@ -209,4 +209,5 @@ def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet, gateway: 
         slots_per_replica=world.slots_per_replica,
         service_s=world.service_s,
         kept_away={level: counts[:known] for level, counts in kept_away.items()},
+        notices=fleet.notices(),
     )

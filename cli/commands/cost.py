@@ -1,4 +1,4 @@
-"""`hcctl cost`: what is spent now, what was spent, and what the budget leaves."""
+"""`hcctl cost`: what is spent now, what was spent, what the month will cost, and what it would have cost otherwise."""
 
 from __future__ import annotations
 
@@ -18,55 +18,79 @@ if TYPE_CHECKING:
     from serving.state import LedgerEntry
 
 
+POOL_COLUMNS = (
+    "service",
+    "site",
+    "pool",
+    output.Column("nodes_now", "nodes", right=True),
+    output.Column("usd_per_node_hour", "node/hour", output.usd, right=True),
+    output.Column("usd_per_hour_now", "now/hour", output.usd, right=True),
+    output.Column("node_hours", "node hours", output.number, right=True),
+    output.Column("spent_usd", "rent spent", output.usd, right=True),
+)
+WINDOW_COLUMNS = (
+    "service",
+    "window",
+    output.Column("spent", "rent spent", output.usd, right=True),
+    output.Column("cap", "", output.usd, right=True),
+    output.Column("expected", "expected in all"),
+)
+WAY_COLUMNS = (
+    "service",
+    "way",
+    "over",
+    output.Column("usd", "cost", output.usd, right=True),
+    output.Column("saved", "saved", output.usd, right=True),
+)
+
+
 @click.command(name="cost")
-@click.option("--days", type=Number(min=0.01, max=366), default=30.0, show_default=True)
+@click.option(
+    "--days",
+    type=Number(min=0.01, max=366),
+    default=30.0,
+    show_default=True,
+    help="How far back rent is summed up, and ways to run the same traffic are compared.",
+)
 @output.output_option
 def command(days: float, output_format: output.Output) -> None:
-    """Show what was spent, by service, site and pool, and what the budgets leave."""
+    """Show what was spent, what the month will cost, and what the same traffic would have cost in other ways.
+
+    The forecast goes by the past days' spend at the same time of day, and of week once two weeks are known. `always on`
+    holds the most rented nodes there were all the time, `cloud only` serves everything on rented nodes that come and go
+    at once. Rent of owned nodes is energy and opportunity; egress is in none of these.
+    """
     import time
 
-    from autoscaler.cost import spend
+    from autoscaler.traffic import recorded
     from cli import intents, wiring
+    from cli.costs import service_costs, way_rows, window_rows
 
     project, now_s = open_project(), time.time()
+    since_s = now_s - days * 86_400
     with wiring.store(project.paths) as store:
-        ledger = store.ledger(since_s=now_s - days * 86_400)
+        ledger = store.ledger()
         state = intents.daemon_state(store)
-        specs = [intents.service_intent(store, document.name) for document in store.intents("service")]
-    rows = cost_rows(project.spec, [found.spec for found in specs if found], state, ledger, now_s)
-    for intent in specs:
-        if intent is None:
-            continue
-        name = intent.spec.name
-        used = spend([entry for entry in ledger if entry.service == name], now_s)
-        budget = intent.spec.budget
-        for window, used_usd, cap in (
-            ("this hour", used.hour_usd, budget.usd_per_hour),
-            ("today", used.day_usd, budget.usd_per_day),
-            ("this month", used.month_usd, budget.usd_per_month),
-        ):
-            told = f"{name}: {window} {output.usd(used_usd)} of rented capacity"
-            if output_format == "table":
-                output.progress(told + (f", cap {output.usd(cap)}" if cap is not None else ", no cap"))
-    output.emit(
-        rows,
-        output_format,
-        columns=[
-            "service",
-            "site",
-            "pool",
-            output.Column("nodes_now", "nodes", right=True),
-            output.Column("usd_per_node_hour", "node/hour", _usd, right=True),
-            output.Column("usd_per_hour_now", "now/hour", output.usd, right=True),
-            output.Column("node_hours", "node hours", output.number, right=True),
-            output.Column("spent_usd", "rent spent", output.usd, right=True),
-        ],
-        empty="No service is deployed.",
-    )
-
-
-def _usd(amount: float | None) -> str:
-    return "-" if amount is None else output.usd(amount)
+        found = [intents.service_intent(store, document.name) for document in store.intents("service")]
+        specs = [intent.spec for intent in found if intent]
+        records = {spec.name: recorded(store, spec.name, since_s=0.0, now_s=now_s) for spec in specs}
+    recent = [entry for entry in ledger if entry.end_s > since_s]
+    pools = cost_rows(project.spec, specs, state, recent, now_s)
+    services = []
+    for spec in specs:
+        mine = [entry for entry in ledger if entry.service == spec.name]
+        services.append(service_costs(project.spec, spec, mine, records[spec.name], since_s=since_s, now_s=now_s))
+    if output_format != "table":
+        output.emit({"pools": pools, "services": services}, output_format)
+        return
+    output.emit(pools, output_format, columns=POOL_COLUMNS, empty="No service is deployed.")
+    for row in services:
+        click.echo()
+        output.emit(window_rows(row), output_format, columns=WINDOW_COLUMNS)
+        click.echo()
+        output.emit(
+            way_rows(row), output_format, columns=WAY_COLUMNS, empty=f"No comparison: {row['comparison_note']}."
+        )
 
 
 def cost_rows(
@@ -90,7 +114,7 @@ def cost_rows(
         nodes = sum(node.pool == name for node in state.nodes.get(f"{site}/{service}", ()))
         if pool is not None and pool.kind == "fixed":
             target = state.services.get(service, ServiceState()).targets.get(site, 0)
-            nodes = sum(count for used, count in nodes_by_pool(project.sites[site], target) if used == pool)
+            nodes = sum(count for used, count in nodes_by_pool(project.sites[site].pools, target) if used == pool)
         price = None if pool is None else node_usd_per_hour(pool, now_s)
         rows.append(
             {

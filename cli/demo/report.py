@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from autoscaler.alternatives import Prices
 from cli.canvas import seconds, usd
 from cli.demo.chart import ChartData, Event, render
-from cli.demo.cost import Prices, cloud_replicas
+from cli.demo.cost import cloud_replicas
 from cli.demo.outcome import ReplayResult
 from cli.demo.verdict import MIN_SERVED, WINDOW_S, Check, Sample
 from cli.page import page, picture, section, table

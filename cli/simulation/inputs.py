@@ -172,7 +172,7 @@ def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]
     for site, share in spec.sites.items():
         if project.sites[site].role != "cloud":
             continue
-        for pool, most in nodes_by_pool(project.sites[site], share.max_replicas):
+        for pool, most in nodes_by_pool(project.sites[site].pools, share.max_replicas):
             name = pool.name if pool.name not in {other.name for other in found} else f"pool-{len(found) + 1}"
             found.append(
                 CloudPool(
@@ -182,6 +182,8 @@ def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]
                     max_replicas=most,
                     min_billing_s=pool.min_billing_s,
                     egress_usd_per_gb=pool.egress_usd_per_gb,
+                    reclaims_per_hour=pool.expected_reclaims_per_hour,
+                    notice_s=pool.notice_s,
                 )
             )
     if not any(pool.max_replicas for pool in found):

@@ -9,6 +9,7 @@ import site
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import serving
@@ -17,6 +18,7 @@ from serving.failpoints import failpoint
 from serving.files import disk_errors, exclusive, write_atomic
 from serving.paths import ProjectPaths, private_dir
 from serving.project import SiteSpec
+from serving.sites.notices import read_notices
 from serving.sites.ports import SitePorts, claim_ports, recorded_ports
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
@@ -97,9 +99,14 @@ class LocalSite:
             return self._observation(phase)
         ingress = Endpoint(LOOPBACK, ports.ingress)
         try:
-            return self._observation(phase, applications=self._statuses(ports), ingress=ingress)
+            statuses = self._statuses(ports)
         except SiteUnreachable as error:
             return self._observation(phase, ingress=ingress, message=error.one_line())
+        seen = self._observation(phase, applications=statuses, ingress=ingress)
+        try:
+            return replace(seen, notices=read_notices(self._dir))
+        except HcctlError as error:
+            return replace(seen, message=error.one_line())
 
     def open(self) -> None:
         with self._locked():

@@ -54,6 +54,18 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """A provider's word about one rented node."""
+
+    id: str
+    """The same node has the same."""
+    pool: str
+    ends_s: float
+    """When the node is gone, seconds since the epoch."""
+    kind: Literal["reclaim", "launch_failed"] = "reclaim"
+
+
+@dataclass(frozen=True)
 class SiteObservation:
     """What is known about a site at one moment."""
 
@@ -65,6 +77,8 @@ class SiteObservation:
     at_s: float
     """Wall-clock time of the observation, seconds since the epoch."""
     message: str = ""
+    notices: tuple[Notice, ...] = ()
+    """Those in force; one that was given once is remembered by who reads it."""
 
 
 class Site(Protocol):

@@ -50,6 +50,14 @@ def test_the_cap_holds_in_every_hour_also_when_drains_take_all_their_time(servic
     assert min(hours) > 0.5 * cap_usd
 
 
+@pytest.mark.parametrize("tick_s", [0.5, 2.5, 5.0])
+def test_what_nodes_cost_since_the_last_tick_counts(tick_s: float):
+    """The ledger is a tick behind: however seldom the daemon looks, the hour's cap holds."""
+    world = bursting(World(service(budget={"usd_per_hour": 0.2}), rate_rps=lambda _: 250, tick_s=tick_s))
+    world.run(400)
+    assert 0.15 < world.spent_usd <= 0.2
+
+
 def test_the_daily_cap_holds_over_the_hours():
     """An hour's allowance is not given again when the day's is used up."""
     spec = service(budget={"usd_per_hour": 0.2, "usd_per_day": 0.3})

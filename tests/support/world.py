@@ -235,7 +235,8 @@ class World:
     def _seen(self, name: str) -> SiteSnapshot:
         site = self.sites[name]
         endpoint = Endpoint("127.0.0.1", 1000) if site.phase == "open" else None
-        seen = SiteObservation(name, site.phase, site.statuses(self._broken), endpoint, self.now_s)
+        said = tuple(site.notices) if site.in_sight else ()
+        seen = SiteObservation(name, site.phase, site.statuses(self._broken), endpoint, self.now_s, notices=said)
         return SiteSnapshot(self.project.sites[name], seen)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoscaler.plan import ApplyApplications, CloseSite, OpenSite, ScaleApplication, SiteAction
-from serving.sites.site import Application, ApplicationStatus, Phase
+from serving.sites.site import Application, ApplicationStatus, Notice, Phase
 
 BROKEN = "import failed"
 
@@ -35,6 +35,8 @@ class WorldSite:
     probed: set[str] = field(default_factory=set)
     """Applications that answered their probes since they were loaded."""
     in_sight: bool = True
+    notices: list[Notice] = field(default_factory=list)
+    """What its provider says of nodes."""
     lists_nothing: bool = False
     """It answers, but with an empty list, while its replicas serve."""
 

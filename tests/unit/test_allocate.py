@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from autoscaler.allocate import CLOSE_MARGIN_S, Demand, allocate, within_budget
 from autoscaler.bids import Bid
 from autoscaler.bill import bill
+from autoscaler.market import Use, ranked
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import RentedNode
 from tests.support.declared import pools, project, service
@@ -29,7 +30,8 @@ def chosen(bid: Bid, *, spec=None, spent=None, fleet=None, **fields):
     spec = spec or service()
     sites = {"private": site("private", fleet=fleet), "cloud": site("cloud", "closed", fleet=fleet)}
     snapshot = moment(asked(spec), spend={"shop": spent or Spend()}, sites=sites)
-    return allocate([Demand(spec, bid, **fields)], snapshot)["shop"]
+    offers = {"cloud": ranked((fleet or project()).sites["cloud"].pools, Use())}
+    return allocate([Demand(spec, bid, offers=offers, **fields)], snapshot)["shop"]
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,9 @@ def test_a_node_within_its_minimum_billing_costs_nothing_more_to_keep():
     """It is booked until 60 s after its launch; only what a drain takes beyond that is owed."""
     spec, cloud = service(), project().sites["cloud"]
     young, old = RentedNode("g5", NOW_S - 5), RentedNode("g5", NOW_S - 500)
-    _, none = within_budget(spec, cloud, [young], Spend(), room=1, wanted=1, now_s=NOW_S)
-    _, owed = within_budget(spec, cloud, [old], Spend(), room=1, wanted=1, now_s=NOW_S)
+    fields = {"offers": ranked(cloud.pools, Use()), "room": 1, "wanted": 1, "now_s": NOW_S}
+    _, none = within_budget(spec, cloud, [young], Spend(), **fields)
+    _, owed = within_budget(spec, cloud, [old], Spend(), **fields)
     assert none == 0.0
     assert owed == pytest.approx((5.0 + CLOSE_MARGIN_S) / 3_600)
 
@@ -131,7 +134,9 @@ def test_a_new_node_commits_to_its_minimum_or_to_serving_at_all():
         {"name": "g5", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 1.0, "lead_time_s": 300.0},
     )  # fmt: skip
     for fleet, seconds in ((project(), 60), (slow, 315)):
-        _, usd = within_budget(service(), fleet.sites["cloud"], (), Spend(), room=6, wanted=1, now_s=NOW_S)
+        cloud = fleet.sites["cloud"]
+        offers = ranked(cloud.pools, Use())
+        _, usd = within_budget(service(), cloud, (), Spend(), offers=offers, room=6, wanted=1, now_s=NOW_S)
         assert usd == pytest.approx(seconds / 3_600)
 
 
@@ -207,7 +212,9 @@ def test_allocation_respects_sites_limits_minimums_and_budgets(entries):
             burst={"cost": COST},
         )
         flags = {} if how == "plain" else {how: True}
-        nodes = bill("cloud", project().sites["cloud"], name, (), count=running["cloud"], now_s=NOW_S - 300).nodes
+        cloud_site, count = project().sites["cloud"], running["cloud"]
+        offers = ranked(cloud_site.pools, Use())
+        nodes = bill("cloud", cloud_site, name, (), count=count, offers=offers, now_s=NOW_S - 300).nodes
         demands.append(
             Demand(
                 spec,
@@ -215,8 +222,9 @@ def test_allocation_respects_sites_limits_minimums_and_budgets(entries):
                 running,
                 running,
                 {"cloud": nodes},
-                Hold(hold, NOW_S + 1, "x") if hold else None,
-                rent,
+                {"cloud": offers},
+                hold=Hold(hold, NOW_S + 1, "x") if hold else None,
+                rent=rent,
             )
         )
         spends[name] = Spend(hour_usd=spent)

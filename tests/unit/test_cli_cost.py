@@ -1,9 +1,23 @@
-"""The rows of `hcctl cost`."""
+"""The rows of `hcctl cost`, its comparison and its output."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from autoscaler.simulation.trace import RateCurve
 from autoscaler.state import DaemonState, RentedNode, ServiceState
+from autoscaler.traffic import Record
 from cli.commands.cost import cost_rows
+from cli.context import open_project
+from cli.costs import compare_ways, peak, service_costs
+from cli.main import app
+from cli.wiring import store
+from serving.loading import load_service
 from serving.state import LedgerEntry
 from tests.support.declared import pools, project, service
 
@@ -43,3 +57,77 @@ def test_what_is_gone_keeps_its_bill():
         ("old", "retired", 3.0, 0),
     ]
     assert rows[1]["usd_per_node_hour"] is None
+
+
+def traffic(*rates_rps: float, service_s: float | None = 0.1) -> Record:
+    """Ten seconds of each rate, until now."""
+    curve = RateCurve(10.0, np.array(rates_rps))
+    return Record(curve, NOW_S - curve.duration_s, np.zeros(len(rates_rps), dtype=bool), service_s, None)
+
+
+def node(start_s: float, end_s: float, usd_per_hour: float = 1.0) -> LedgerEntry:
+    """A node of the cloud, in seconds before now."""
+    length_s = start_s - end_s
+    return LedgerEntry("cloud", "g5", "shop", NOW_S - start_s, NOW_S - end_s, length_s, usd_per_hour * length_s / 3_600)
+
+
+def test_the_same_traffic_is_priced_in_three_ways():
+    """An hour: 4 owned nodes at 0.16; two rented for half of it; all in the cloud takes 1 node, then 4 of 28 req/s."""
+    record = traffic(*[20.0] * 180, *[100.0] * 180)
+    ledger = [node(1_800, 0), node(1_800, 0), node(7_200, 3_600)]
+    found, why_not = compare_ways(project(), service(), ledger, record, since_s=0.0, now_s=NOW_S)
+    assert why_not == ""
+    assert found is not None
+    assert found.days == pytest.approx(1 / 24)
+    assert found.hybrid_usd == pytest.approx(4 * 0.16 + 1.0)
+    assert found.always_on_usd == pytest.approx(4 * 0.16 + 2.0)
+    assert found.cloud_only_usd == pytest.approx(0.5 * 1 + 0.5 * 4)
+
+
+def test_only_the_asked_time_is_compared():
+    """The last quarter of an hour: what was rented before is not in it."""
+    record = traffic(*[20.0] * 360)
+    found, _ = compare_ways(project(), service(), [node(3_600, 1_800)], record, since_s=NOW_S - 900, now_s=NOW_S)
+    assert found is not None
+    assert found.hybrid_usd == pytest.approx(0.16)
+    assert found.always_on_usd == pytest.approx(0.16)
+
+
+def test_the_peak_is_of_one_moment():
+    """One that begins as another ends is no second one; the rent is that of the nodes that were there."""
+    assert peak([node(300, 200), node(200, 100, 3.0)], 0.0) == (1, pytest.approx(3.0))
+    assert peak([node(300, 150), node(200, 100, 3.0)], 0.0) == (2, pytest.approx(4.0))
+    assert peak([], 0.0) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "why"), [(None, "no traffic is recorded"), (traffic(1.0, service_s=None), "no site answered")]
+)
+def test_what_is_not_known_is_null_and_said(record: Record | None, why: str):
+    """No forecast from a minute, no comparison without traffic: a note each."""
+    found = service_costs(project(), service(), [node(60, 0)], record, since_s=0.0, now_s=NOW_S)
+    assert found["spent_day_usd"] == pytest.approx(1 / 60)
+    assert found["month_expected_usd"] is None
+    assert found["month_high_usd"] is None
+    assert "0 whole days are known" in found["forecast_note"]
+    assert found["always_on_usd"] is None
+    assert why in found["comparison_note"]
+
+
+def test_the_command_shows_pools_windows_and_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A deployed service that never ran: all keys in JSON, and a table that says what is not known."""
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init", "--name", "shop"]).exit_code == 0
+    opened_project = open_project()
+    spec = load_service(tmp_path / "service.yaml", project=opened_project.spec)
+    with store(opened_project.paths) as opened:
+        body = {"spec": spec.model_dump(mode="json", by_alias=True), "wanted": None}
+        opened.put_intent("service", spec.name, body, expected_revision=0, at_s=0.0)
+    found = json.loads(CliRunner().invoke(app, ["cost", "-o", "json"]).stdout)
+    assert {row["pool"] for row in found["pools"]} == {"owned", "on-demand"}
+    assert [row["service"] for row in found["services"]] == [spec.name]
+    assert found["services"][0]["month_expected_usd"] is None
+    shown = CliRunner().invoke(app, ["cost"])
+    assert "this month" in shown.stdout
+    assert "not known yet: 0 whole days are known; a forecast needs 2" in shown.stdout
+    assert "No comparison: no traffic is recorded." in shown.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.cost import (
+    HOUR_S,
+    Commitment,
     affordable_nodes,
     compare,
     node_usd_per_hour,
@@ -15,6 +18,7 @@ from autoscaler.cost import (
     spend,
     tariff_usd_per_kwh,
     usd_per_1000,
+    windows,
 )
 from autoscaler.snapshot import Spend
 from serving.project import Pool
@@ -86,14 +90,14 @@ def test_nodes_fill_the_pools_in_declared_order():
         {"name": "od", "kind": "on_demand", "max_nodes": 4, "price_usd_per_hour": 1.0},
     ]
     site = pools(project(), "cloud", *entries).sites["cloud"]
-    assert [(pool.name, count) for pool, count in nodes_by_pool(site, 5)] == [("spot", 3), ("od", 2)]
-    assert site_usd_per_hour(site, 5, at(0)) == pytest.approx(3 * 0.4 + 2 * 1.0)
+    assert [(pool.name, count) for pool, count in nodes_by_pool(site.pools, 5)] == [("spot", 3), ("od", 2)]
+    assert site_usd_per_hour(site.pools, 5, at(0)) == pytest.approx(3 * 0.4 + 2 * 1.0)
 
 
 def test_usd_per_1000_is_the_formula_of_the_design():
     """(0.3 kW x 0.2 + 0.1) usd x 1 GPU x 1000 / (10 x 3600) requests per hour."""
     private = project().sites["private"]
-    usd_per_hour = site_usd_per_hour(private, 1, at(12))
+    usd_per_hour = site_usd_per_hour(private.pools, 1, at(12))
     assert usd_per_hour == pytest.approx(0.3 * 0.2 + 0.1)
     assert usd_per_1000(usd_per_hour, 10.0) == pytest.approx(0.16 * 1 * 1_000 / 36_000)
     assert usd_per_1000(usd_per_hour, 0.001) is None
@@ -105,7 +109,7 @@ def test_both_sides_are_compared_on_the_same_load():
         {"name": "g5", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 1.0, "egress_usd_per_gb": 0.09}
     ]
     fleet = pools(project(), "cloud", *entries)
-    sites = fleet.sites["private"], fleet.sites["cloud"]
+    sites = fleet.sites["private"].pools, fleet.sites["cloud"].pools
     view = compare(*sites, nodes=2, rate_rps=20.0, egress_gb_per_1000=1.0, now_s=at(12))
     assert view.private_usd_per_1000 == pytest.approx(2 * 0.16 / 72)
     assert view.cloud_usd_per_1000 == pytest.approx(2 * 1.0 / 72 + 0.09)
@@ -115,7 +119,7 @@ def test_both_sides_are_compared_on_the_same_load():
 def test_a_load_beyond_one_side_is_compared_by_what_both_can_hold():
     """Eight nodes' worth on four and six nodes: the ratio is that of a node, not of the pools' sizes."""
     fleet = project()
-    sites = fleet.sites["private"], fleet.sites["cloud"]
+    sites = fleet.sites["private"].pools, fleet.sites["cloud"].pools
     small = compare(*sites, nodes=2, rate_rps=20.0, egress_gb_per_1000=0.0, now_s=at(12))
     large = compare(*sites, nodes=8, rate_rps=80.0, egress_gb_per_1000=0.0, now_s=at(12))
     assert small.ratio == pytest.approx(large.ratio) == pytest.approx(0.16)
@@ -125,7 +129,7 @@ def test_a_load_beyond_one_side_is_compared_by_what_both_can_hold():
 def test_without_traffic_there_is_no_comparison():
     """Cost per 1,000 of nothing says nothing."""
     fleet = project()
-    sites = fleet.sites["private"], fleet.sites["cloud"]
+    sites = fleet.sites["private"].pools, fleet.sites["cloud"].pools
     assert compare(*sites, nodes=1, rate_rps=0.0, egress_gb_per_1000=0.0, now_s=at(12)) is None
 
 
@@ -165,25 +169,34 @@ def test_windows_nest(spans):
     assert found.month_usd <= total + 1e-9
 
 
+def nodes(*usd: float) -> list[Commitment]:
+    """Nodes that commit to so much in any case, and are expected to cost no more."""
+    return [Commitment(HOUR_S * each, 1.0) for each in usd]
+
+
+def affordable(budget: Budget, spent: Spend, *, running: Sequence[Commitment] = (), renting: Sequence[Commitment] = ()):
+    """What the caps pay for when all of these are wanted."""
+    wanted = len(running) + len(renting)
+    return affordable_nodes(budget, spent, wanted=wanted, running=running, renting=renting, now_s=at(12, 30))
+
+
 def test_a_cap_pays_for_some_of_the_nodes():
     """0.03 usd are left and each node commits to 0.01: three; the reason names cap, rest and number."""
-    found = affordable_nodes(
-        Budget(usd_per_hour=1.0), Spend(hour_usd=0.97), wanted=6, leaving_usd=[], renting_usd=[0.01] * 6
-    )
+    found = affordable(Budget(usd_per_hour=1.0), Spend(hour_usd=0.97), renting=nodes(*[0.01] * 6))
     assert found.nodes == 3
     assert found.reason == "budget.usd_per_hour 1 usd, 0.03 usd left: at most 3 nodes"
 
 
 def test_without_a_cap_everything_is_paid_for():
     """Unset means unlimited; zero means nothing."""
-    assert affordable_nodes(Budget(), Spend(99, 99, 99), wanted=6, leaving_usd=[], renting_usd=[1.0] * 6).nodes == 6
-    assert affordable_nodes(Budget(usd_per_day=0.0), Spend(), wanted=6, leaving_usd=[], renting_usd=[1.0]).nodes == 0
+    assert affordable(Budget(), Spend(99, 99, 99), renting=nodes(*[1.0] * 6)).nodes == 6
+    assert affordable(Budget(usd_per_day=0.0), Spend(), renting=nodes(1.0)).nodes == 0
 
 
 def test_the_tightest_of_several_caps_binds():
     """Hour for five, day for two, month for four: two, and the day is named."""
     budget = Budget(usd_per_hour=5.0, usd_per_day=2.0, usd_per_month=4.0)
-    found = affordable_nodes(budget, Spend(), wanted=6, leaving_usd=[], renting_usd=[1.0] * 6)
+    found = affordable(budget, Spend(), renting=nodes(*[1.0] * 6))
     assert found.nodes == 2
     assert "usd_per_day" in found.reason
 
@@ -191,8 +204,8 @@ def test_the_tightest_of_several_caps_binds():
 def test_running_nodes_stay_while_their_leaving_is_paid_for_and_all_go_when_it_is_not():
     """What they cost until gone is owed anyway: giving up one of them would not pay for the others."""
     budget = Budget(usd_per_hour=1.0)
-    stay = affordable_nodes(budget, Spend(hour_usd=0.97), wanted=3, leaving_usd=[0.01] * 3, renting_usd=[])
-    go = affordable_nodes(budget, Spend(hour_usd=0.971), wanted=3, leaving_usd=[0.01] * 3, renting_usd=[])
+    stay = affordable(budget, Spend(hour_usd=0.97), running=nodes(*[0.01] * 3))
+    go = affordable(budget, Spend(hour_usd=0.971), running=nodes(*[0.01] * 3))
     assert (stay.nodes, go.nodes) == (3, 0)
 
 
@@ -205,11 +218,43 @@ def test_running_nodes_stay_while_their_leaving_is_paid_for_and_all_go_when_it_i
 def test_what_is_affordable_never_commits_beyond_the_cap(used, cap, leaving, renting):
     """Booked, owed and newly committed together stay below the cap whenever anything is allowed."""
     wanted = len(leaving) + len(renting)
-    found = affordable_nodes(
-        Budget(usd_per_hour=cap), Spend(hour_usd=used), wanted=wanted, leaving_usd=leaving, renting_usd=renting
-    )
+    found = affordable(Budget(usd_per_hour=cap), Spend(hour_usd=used), running=nodes(*leaving), renting=nodes(*renting))
     assert 0 <= found.nodes <= wanted
     new = max(0, found.nodes - len(leaving))
     if found.nodes:
         assert used + sum(leaving) + sum(renting[:new]) <= cap + 1e-8
     assert bool(found.reason) == (found.nodes < wanted)
+
+
+def test_a_further_node_must_fit_for_as_long_as_nodes_stay_there():
+    """Ten minutes at 1 usd an hour are 0.167 usd: 0.5 usd pay for three new nodes, whose least would be 30."""
+    renting = [Commitment(1.0, 60.0, expected_s=600.0)] * 6
+    found = affordable(Budget(usd_per_hour=0.5), Spend(), renting=renting)
+    assert (found.nodes, found.reason) == (3, "budget.usd_per_hour 0.5 usd, 0.5 usd left: at most 3 nodes")
+
+
+def test_what_those_there_are_expected_to_cost_is_not_spent_twice():
+    """Two nodes that stay ten minutes, a minute of it booked, take 0.3 of 0.5 usd: one more, and they stay."""
+    running = [Commitment(1.0, 0.0, expected_s=600.0, booked_s=60.0)] * 2
+    renting = [Commitment(1.0, 60.0, expected_s=600.0)] * 4
+    found = affordable(Budget(usd_per_hour=0.5), Spend(), running=running, renting=renting)
+    assert found.nodes == 3
+    assert found.reason == "budget.usd_per_hour 0.5 usd, 0.5 usd left, 0.3 usd of it for those there: at most 3 nodes"
+    assert affordable(Budget(usd_per_hour=0.1), Spend(), running=running, renting=renting).nodes == 2
+
+
+def test_a_window_pays_only_for_what_lies_in_it():
+    """At half past the hour a node for two hours costs the hour half a dollar, and the day two."""
+    renting = [Commitment(1.0, 60.0, expected_s=7_200.0)] * 4
+    assert affordable(Budget(usd_per_hour=1.0), Spend(), renting=renting).nodes == 2
+    assert affordable(Budget(usd_per_day=1.9), Spend(), renting=renting).nodes == 0
+
+
+@pytest.mark.parametrize(("month", "next_month"), [((2026, 12), (2027, 1)), ((2028, 2), (2028, 3))])
+def test_windows_end_where_the_next_ones_begin(month: tuple[int, int], next_month: tuple[int, int]):
+    """The last second of a month is in its last hour and day, whatever its length."""
+    end_s = datetime(*next_month, 1, tzinfo=UTC).timestamp()
+    starts_s, ends_s = windows(end_s - 1)
+    assert ends_s == (end_s, end_s, end_s)
+    assert starts_s == (end_s - 3_600, end_s - 86_400, datetime(*month, 1, tzinfo=UTC).timestamp())
+    assert windows(end_s)[0] == (end_s, end_s, end_s)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.demo.cost import Prices, always_on_usd, cloud_only_usd, compare, private_usd
+from autoscaler.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
+from cli.demo.cost import compare
 from cli.demo.verdict import Sample
 
 PRICES = Prices(private_nodes=2, private_usd_per_node_hour=0.5, cloud_usd_per_node_hour=3.6, node_rps=10.0)

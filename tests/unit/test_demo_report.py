@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler.alternatives import Prices
 from cli.canvas import apart, seconds, usd
 from cli.demo.chart import ChartData, Event, render
-from cli.demo.cost import Prices, compare
+from cli.demo.cost import compare
 from cli.demo.outcome import Outcome, ReplayResult
 from cli.demo.report import DemoReport, cost_rows, moments, render_html, summary_rows, write_report
 from cli.demo.verdict import Check, Sample

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoscaler.bids import Bid, PolicyState, Promise
+from autoscaler.market import Use, ranked
 from autoscaler.predictive import LeadTimes, late_price_usd, predictive, supply_of, take_in
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Step
 from tests.support.declared import pools, project, service
@@ -17,13 +18,14 @@ from tests.support.moments import NOW_S, asked, moment, signals
 LEAD_S = 60.0
 LEADS = LeadTimes(LEAD_S, LEAD_S)
 SPEC = service(burst={"policy": "predictive"})
+OFFERS = {"cloud": ranked(project().sites["cloud"].pools, Use())}
 
 
 def ask(
     seen: ServiceSnapshot, state: PolicyState, *, now_s: float = NOW_S, leads: LeadTimes = LEADS
 ) -> tuple[Bid, PolicyState]:
     """One tick of the policy."""
-    return predictive(seen, moment(seen, now_s=now_s), take_in(seen, state, leads), leads)
+    return predictive(seen, moment(seen, now_s=now_s), take_in(seen, state, leads), leads, OFFERS)
 
 
 def play(rates_rps: np.ndarray, *, state: PolicyState | None = None, seed: int = 1) -> list[tuple[Bid, PolicyState]]:
@@ -90,7 +92,7 @@ def test_a_step_is_counted_once():
 def test_the_price_of_a_late_request_follows_what_was_late():
     """Below the promised share it falls, above it rises steeply, and stays within bounds."""
     snapshot = moment(asked(SPEC))
-    supply = supply_of(SPEC, snapshot, 0.1)
+    supply = supply_of(SPEC, snapshot, 0.1, OFFERS)
     day = Promise(requests=1e6, late=0.0, seconds=86_400.0)
     prices = [late_price_usd(SPEC, supply, replace(day, late=late)) for late in (0.0, 650.0, 1_200.0, 1e6)]
     assert prices == sorted(prices)
@@ -107,11 +109,12 @@ def test_every_pool_counts_with_its_price():
         {"name": "spot", "kind": "spot", "max_nodes": 2, "price_usd_per_hour": 0.4},
         {"name": "g5", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 1.0},
     )
-    snapshot = moment(asked(SPEC))
-    sites = {name: replace(site, spec=fleet.sites[name]) for name, site in snapshot.sites.items()}
-    found = supply_of(SPEC, replace(snapshot, sites=sites), 0.1)
+    offers = ranked(fleet.sites["cloud"].pools, Use())
+    found = supply_of(SPEC, moment(asked(SPEC)), 0.1, {"cloud": offers})
     assert [count for count, _ in found.prices_usd_per_hour] == [4, 2, 4]  # the service may have 6 in the cloud
-    assert [usd for _, usd in found.prices_usd_per_hour] == pytest.approx([0.16, 0.4, 1.0])
+    assert [usd for _, usd in found.prices_usd_per_hour] == pytest.approx(
+        [0.16, *(offer.usd_per_hour for offer in offers)]
+    )
     assert found.patience_s == pytest.approx(0.4)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoscaler.allocate import Target
+from autoscaler.market import taken
 from autoscaler.snapshot import Hold
 from autoscaler.state import DaemonState, RentedNode
 from autoscaler.targets import FIRST_BID, demand, set_targets
@@ -17,7 +18,7 @@ def demanded(service=None, state=None, **fields):
         sites={"private": site("private", apps=[app(V1.application, 3)]), "cloud": site("cloud", "closed")}, **fields
     )
     daemon = DaemonState(services={"shop": state or serving()}, nodes={"cloud/shop": (RentedNode("g5", NOW_S),)})
-    return demand(service or asked(), daemon, snapshot, ROOMS)
+    return demand(service or asked(), daemon, snapshot, ROOMS, taken(daemon.nodes))
 
 
 def put(state, **targets: Target):
@@ -52,7 +53,7 @@ def test_a_release_on_a_site_of_one_demands_room():
     assert demanded(state=serving(release=releasing()))[0].rent == 0
     snapshot = moment()
     daemon = DaemonState(services={"shop": serving(release=releasing())})
-    assert demand(asked(), daemon, snapshot, {"private": 1, "cloud": 6})[0].rent == 1
+    assert demand(asked(), daemon, snapshot, {"private": 1, "cloud": 6}, {})[0].rent == 1
 
 
 def test_a_change_is_put_in_force_told_and_remembered():

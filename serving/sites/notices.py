@@ -1,0 +1,44 @@
+"""Notices of providers on a local site: no provider takes its nodes, so `hcctl rehearse reclaim` says that one does.
+
+They are a file in the site's folder, and gone with it when the site closes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from serving.errors import HcctlError
+from serving.files import disk_errors, exclusive, write_atomic
+from serving.sites.site import Notice
+
+FILE = "notices.json"
+_NOTICES: TypeAdapter[tuple[Notice, ...]] = TypeAdapter(tuple[Notice, ...])
+
+
+def read_notices(folder: Path) -> tuple[Notice, ...]:
+    """The notices of the site in `folder`; none without a file.
+
+    Raises:
+        HcctlError: the file cannot be read or is damaged.
+    """
+    file = folder / FILE
+    try:
+        return _NOTICES.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValidationError) as error:
+        why = str(error).splitlines()[0]
+        raise HcctlError("notices cannot be read", where=str(file), why=why, next_step="remove the file") from None
+
+
+def add_notice(folder: Path, notice: Notice, *, now_s: float) -> None:
+    """Give the site in `folder` one more notice; those whose nodes are gone are dropped.
+
+    Raises:
+        HcctlError: the file cannot be read or written.
+    """
+    with disk_errors("the notice cannot be written", folder), exclusive(folder / "notices.lock"):
+        kept = [known for known in read_notices(folder) if known.ends_s > now_s]
+        write_atomic(folder / FILE, _NOTICES.dump_json((*kept, notice)))
