@@ -91,7 +91,7 @@ def _late(loads: Floats, weights: Floats, counts: Floats, slots: int, patience: 
     weight[1:] += np.bincount(below - low, weights * part, high - low - 1)
     first = min(len(counts) - 1, int(low * step / slots))
     last = min(len(counts), math.ceil((high * step + NEVER / patience) / slots) + 1)
-    grid = np.arange(low, high)[:, None] * step
+    grid = np.arange(low, high, dtype=np.float64)[:, None] * np.float64(step)
     found = late_shares(shares[low:high, first:last], counts[first:last], grid, patience, 1.0) * grid
     beyond = weights @ np.maximum(loads - (len(shares) - 1) * step, 0.0)
     late = np.zeros(len(counts))

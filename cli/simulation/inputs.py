@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import output
 from serving.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -119,6 +120,22 @@ def of_log(
     world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=record.start_s + choices.from_s)
     declared = spec.model_dump(mode="json", include={"burst", "budget"})
     return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
+
+
+def warn(scene: Scene) -> None:
+    """Say what makes the figures mean less."""
+    length_s = len(scene.arrivals)
+    if scene.unwatched_s:
+        output.warning(
+            f"for {output.seconds(scene.unwatched_s)} of {output.seconds(length_s)} nobody looked; "
+            "they are simulated without requests"
+        )
+    for pool in scene.world.pools:
+        if pool.lead_s >= length_s:
+            output.warning(
+                f"pool {pool.name} starts in {output.seconds(pool.lead_s)}, the trace lasts "
+                f"{output.seconds(length_s)}: nothing that is launched gets ready"
+            )
 
 
 def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:
