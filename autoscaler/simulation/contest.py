@@ -131,7 +131,13 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 def judge(run: Run, world: WorldSpec) -> Lateness:
     """How many requests of a run were late."""
     slots = (run.private + run.ready) * world.slots_per_replica
-    return lateness(run.arrivals, slots, service_s=world.service_s, patience_s=world.patience_s)
+    return lateness(
+        run.arrivals,
+        slots,
+        service_s=world.service_s,
+        patience_s=world.patience_s,
+        longest_wait_s=world.queue_timeout_s,
+    )
 
 
 def controller(name: str, world: WorldSpec, declared: Mapping[str, Any] | None = None) -> Controller:

@@ -41,7 +41,6 @@ from serving.sites.site import ApplicationStatus, Endpoint, Phase, SiteObservati
 from serving.spec import Budget, HybridService
 from serving.state import LedgerEntry
 
-TICK_S = 5
 PRIVATE, CLOUD, SERVICE, VERSION = "private", "cloud", "simulated", "v1"
 NO_MORE_THAN = 10_000
 """Pools of this size are as good as endless; the project file allows no more."""
@@ -50,8 +49,6 @@ NO_MORE_THAN = 10_000
 class OwnController:
     """The daemon's step as a controller."""
 
-    tick_s = TICK_S
-
     def __init__(self, world: WorldSpec, declared: Mapping[str, Any]) -> None:
         """Prepare a run.
 
@@ -59,6 +56,7 @@ class OwnController:
             world: the world it will be in.
             declared: sections of the service's declaration, e.g. `{"burst": {"policy": "threshold"}}`.
         """
+        self.tick_s = world.tick_s
         self._world = world
         self._project, self._spec = _declared(world, declared)
         self._state: DaemonState | None = None

@@ -7,6 +7,7 @@ depends only on what was decided before it. Same arrivals, same seed, same contr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ import numpy as np
 
 from autoscaler.queueing import Floats, Ints
 from autoscaler.simulation.fleet import CloudPool, Fleet
+from autoscaler.simulation.lateness import Queue
 from autoscaler.simulation.view import View
 
 WARM_S = 60
@@ -39,6 +41,10 @@ class WorldSpec:
     signal_loss_share: float = 0.0
     """Share of requests whose log lines are lost, at random."""
     answer_bytes: float = 0.0
+    queue_timeout_s: float = math.inf
+    """A request that has waited so long is refused by the gateway."""
+    tick_s: int = 5
+    """From one decision of the product's own policies to the next; peers have their own."""
     start_s: float = 1_800_000_000.0
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
 
@@ -101,14 +107,13 @@ class _Gauges:
     ongoing: Floats
     in_slots: Floats
     ready: Ints
-    backlog: float = 0.0
+    queue: Queue
 
     def second(self, now_s: int, arrived: float, slots: int, service_s: float) -> float:
         """One second of the queue; returns how many requests were answered."""
-        answered = min(self.backlog + arrived, slots / service_s)
-        self.backlog += arrived - answered
+        answered = self.queue.second(arrived, slots / service_s)
         self.in_slots[now_s] = answered * service_s
-        self.ongoing[now_s] = answered * service_s + self.backlog
+        self.ongoing[now_s] = answered * service_s + self.queue.length
         return answered
 
 
@@ -119,7 +124,7 @@ def warm_replicas(arrivals: Floats, world: WorldSpec) -> int:
     return max(0, int(needed) - world.private_replicas)
 
 
-def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int) -> Run:
+def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int, warm: int | None = None) -> Run:
     """Run a controller over a trace.
 
     Args:
@@ -127,11 +132,13 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
         world: what does not change.
         controller: asked at second 0 and each `tick_s`; one that was not asked before.
         seed: of everything random: lead times, failed launches, reclaims, lost log lines.
+        warm: cloud replicas that serve when the run begins; `warm_replicas` where nothing is said.
     """
     seconds, rng = len(arrivals), np.random.default_rng(seed)
     seen = arrivals if world.signal_loss_share == 0 else rng.binomial(arrivals.astype(int), 1 - world.signal_loss_share)
-    gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), np.zeros(seconds, dtype=np.int64))
-    fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world))
+    none = np.zeros(seconds, dtype=np.int64)
+    gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), none, Queue(world.queue_timeout_s))
+    fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world) if warm is None else warm)
     ready, launching = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
     usd, egress_usd, actions = np.zeros(seconds), 0.0, 0
     private_slots = world.private_replicas * world.slots_per_replica
