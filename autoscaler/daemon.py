@@ -23,7 +23,7 @@ from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
-from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
+from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot, Spend
 from autoscaler.state import DaemonState, Release, stored_form, stored_state
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
@@ -185,14 +185,18 @@ class Daemon:
             sites={name: self._site(name, hands, now_s) for name, hands in self._hands.items()},
             gateway=self._gateway_seen,
             stale_after_s=self._project.daemon.stale_after_s,
-            spend={
-                service.spec.name: spend((e for e in self._ledger.values() if e.service == service.spec.name), now_s)
-                for service in present
-            },
+            spend=self._spend([service.spec.name for service in present], now_s),
             probes=self._probes.collect(),
             probing=self._probes.running,
             scaling=scaling,
         )
+
+    def _spend(self, services: Sequence[str], now_s: float) -> dict[str, Spend]:
+        spans: dict[str, list[LedgerEntry]] = {name: [] for name in services}
+        for entry in self._ledger.values():
+            if entry.service in spans:
+                spans[entry.service].append(entry)
+        return {name: spend(mine, now_s) for name, mine in spans.items()}
 
     def _site(self, name: str, hands: SiteHands, now_s: float) -> SiteSnapshot:
         """The latest look; one that is too old no longer says what runs there."""

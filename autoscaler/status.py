@@ -20,7 +20,7 @@ def service_status(
 ) -> dict[str, JsonValue]:
     """Status of one service as plain JSON; `hcctl status`, `why` and `cost` read it."""
     spec, signals = service.spec, service.signals
-    routes = next(r for r in plan.routes if r.service.name == spec.name)
+    routes = plan.routes_of[spec.name]
     spent = snapshot.spend.get(spec.name, Spend())
     usd_per_hour = sum(
         site_usd_per_hour(snapshot.sites[site].spec, count, snapshot.now_s) for site, count in state.targets.items()
