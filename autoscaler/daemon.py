@@ -24,7 +24,16 @@ from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
 from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot, Spend
-from autoscaler.state import DaemonState, Release, stored_form, stored_state
+from autoscaler.state import (
+    STATE,
+    DaemonState,
+    Release,
+    ServiceState,
+    state_name,
+    stored_form,
+    stored_service,
+    stored_state,
+)
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
@@ -92,6 +101,10 @@ class Daemon:
         """Actions that ended and are still open in the journal."""
         self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
+        self._stored: Mapping[str, ServiceState] = {}
+        """What is on disk of the services."""
+        self._storing: Mapping[str, ServiceState] = {}
+        """What will be, once this tick is on disk."""
 
     @property
     def state(self) -> DaemonState:
@@ -101,9 +114,9 @@ class Daemon:
     def resume(self) -> None:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
-        document = self._store.observation("daemon", "state")
+        document = self._store.observation("daemon", STATE)
         if document is not None:
-            self._state = stored_state(document)
+            self._state = stored_state(self._store.observations("daemon"))
             down = self._store.intent("control", "down")
             if down is not None and down.at_s > document.at_s:
                 self._state = self._given_back(self._state)
@@ -131,6 +144,7 @@ class Daemon:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
         self._decisions.discard()  # of a tick that failed
+        self._storing = self._stored
         for hands in self._hands.values():
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
@@ -154,6 +168,7 @@ class Daemon:
         self._decisions.say()
         self._unsettled = []
         self._state = result.state
+        self._stored = self._storing
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
         return result
@@ -265,7 +280,11 @@ class Daemon:
     def _persist(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
         """Put the state on disk, and what commands show of it."""
         self._persisted_s = now_s
-        self._store.put_observation("daemon", "state", stored_form(result.state), at_s=now_s)
+        self._store.put_observation("daemon", STATE, stored_form(result.state), at_s=now_s)
+        for name, mine in result.state.services.items():
+            if mine != self._stored.get(name):
+                self._store.put_observation("daemon", state_name(name), stored_service(mine), at_s=now_s)
+        self._storing = result.state.services
         for service in snapshot.services:
             if service.spec.name in result.removed:
                 continue
@@ -300,6 +319,7 @@ class Daemon:
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
+        self._store.delete_observation("daemon", state_name(service))
         self._traffic.forget(service)
         self._intents.forget(service)
         self._requests.unfollow(service)

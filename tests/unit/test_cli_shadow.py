@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autoscaler.simulation.contest import POLICIES
-from autoscaler.state import DaemonState, ServiceState, stored_form
+from autoscaler.state import ServiceState, state_name, stored_service
 from cli.main import app
 from cli.wiring import store
 from serving.state import LedgerEntry
@@ -71,9 +71,9 @@ def test_live_is_what_really_was_rented(served: Served) -> None:
     rent(served, served.now_s - 10_800, served.now_s - 5_400, 6.0)
     rent(served, served.now_s - 1_800, served.now_s, 2.0)
     rent(served, served.now_s - 1_800, served.now_s, 50.0, service="another")
-    state = DaemonState(services={served.name: ServiceState(targets={"private": 2, "cloud": 3})})
+    mine = stored_service(ServiceState(targets={"private": 2, "cloud": 3}))
     with store(served.project.paths) as opened:
-        opened.put_observation("daemon", "state", stored_form(state), at_s=served.now_s)
+        opened.put_observation("daemon", state_name(served.name), mine, at_s=served.now_s)
     live = shown("--policy", "keda")["live"]
     assert live["cloud_replicas_now"] == 3
     assert live["cloud_usd"] == pytest.approx(6.0 * 1_800 / 5_400 + 2.0, rel=0.02)
