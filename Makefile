@@ -14,7 +14,7 @@ DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
 REAL := --timeout 600 -p no:randomly
 SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 
-.PHONY: demo test lint sbom audit unit e2e campaign bench lock clean setup
+.PHONY: demo test lint style types sbom audit unit e2e campaign bench lock clean setup
 
 demo: setup          ## from nothing to a real burst that opens and comes home
 	$(BIN)/hcctl demo $(DATA)
@@ -35,11 +35,16 @@ $(READY): $(LOCK) requirements/torch.txt pyproject.toml
 $(LOCK):
 	@echo "no lock for Python $(MINOR); use 3.11, 3.12 or 3.13: make PYTHON=python3.11"; exit 2
 
-lint: setup
+lint: setup          ## format, style and layers beside types
+	$(MAKE) --jobs 2 --output-sync --no-print-directory style types
+
+style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types:
+	$(BIN)/mypy
 
 sbom: setup          ## what is installed, as the lock says and fitting together: build/sbom.cdx.json
 	$(BIN)/python -m pip --disable-pip-version-check check
@@ -50,8 +55,8 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
-unit: setup          ## everything without Ray, on three processes: minutes
-	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
+unit: setup          ## everything without Ray, in four processes as they often wait: minutes
+	$(BIN)/pytest -n 4 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign $(SHARED_TESTS)" $(REAL)

@@ -28,7 +28,7 @@ from serving.spec import HybridService
 from serving.sqlite_store import SqliteStore
 from serving.state import Decision
 
-DURATION_S = 185.0
+DURATION_S = 170.0
 SALE_AT_S = 20.0
 SALE_HOLD_S = 100.0
 BASE_RPS = 18.0

@@ -93,6 +93,7 @@ def outcomes(started: Here) -> dict[str, Outcome]:
     """Of all named cases, sent side by side."""
     named = {**REFUSED, **{name: data for name, (data, _) in SERVED.items()}}
     cases = {name: numbered(data, number) for number, (name, data) in enumerate(named.items())}
+    started.site.connections.clear()  # another test's may have the same numbers
     answers = started.send(list(cases.values()))
     started.at.until(lambda: len(started.site.connections) >= sum(count for _, count in SERVED.values()), within_s=5)
     found = {}
