@@ -4,6 +4,9 @@
 `hcctl simulate`, writes one row each to a CSV file, and prints medians and worst days, and day by day whether the
 product's own policies are cheaper than each peer that is at most 0.1 % late.
 Days are cut from the trace at multiples of 86,400 s.
+
+`--flash-sale` lays three flash sales over each day (`autoscaler.simulation.sales`), runs every policy without relief,
+and `predictive` with it, too, and prints day by day who pays what, is how late, and relieves how much.
 """
 
 from __future__ import annotations
@@ -14,18 +17,35 @@ import math
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from autoscaler.simulation.contest import LATE_SHARE, OWN, POLICIES, cloud_size, contest
+from autoscaler.queueing import Floats
+from autoscaler.simulation.contest import (
+    LATE_SHARE,
+    OWN,
+    POLICIES,
+    Contest,
+    Result,
+    cloud_size,
+    contest,
+    controller,
+    judge,
+)
 from autoscaler.simulation.fleet import CloudPool
+from autoscaler.simulation.gateway import RELIEF, Mix
 from autoscaler.simulation.peers import PEERS
+from autoscaler.simulation.sales import with_sales
 from autoscaler.simulation.trace import from_trace, per_second
-from autoscaler.simulation.world import WorldSpec
+from autoscaler.simulation.world import WorldSpec, simulate
 
 DAY_S = 86_400.0
 SLOTS, SERVICE_S, SLO_S = 2, 0.4, 1.0
+RELIEVED = "predictive, relief"
+"""`predictive` behind a gateway with relief."""
+LIGHT_SHARE = 0.05
+"""Most light answers that are wanted of a day with sales."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class Case:
     private_share: float
     """Of the mean demand."""
     rate_scale: float
+    flash_sale: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,17 +79,26 @@ class Row:
     actions: int
     gap: float
     """How far the clairvoyant may be from the least bill."""
+    light_share: float | None = None
+    """Answered by relief; None: without relief."""
+    shed_share: float | None = None
+    """Refused by priority; None: without relief."""
 
 
 def rows(case: Case, policies: Sequence[str]) -> list[Row]:
     """Run one case."""
     curve = from_trace(Path(case.trace)).part(case.day * DAY_S, DAY_S)
     arrivals = per_second(curve, rate_scale=case.rate_scale, seed=case.seed)
+    if case.flash_sale:
+        arrivals = with_sales(arrivals, curve, rate_scale=case.rate_scale, seed=case.seed)
     replica_rps = SLOTS / SERVICE_S
     private = math.ceil(case.private_share * float(arrivals.mean()) / replica_rps)
     size = cloud_size(arrivals, private_replicas=private, replica_rps=replica_rps)
     world = WorldSpec(private, SLOTS, SERVICE_S, SLO_S, (CloudPool("cloud", 1.0, case.lead_s, size),))
     found = contest(arrivals, world, policies, seed=case.seed)
+    results = [*found.results]
+    if case.flash_sale:
+        results.append(_relieved(found, arrivals, case.seed))
     return [
         Row(
             case.day,
@@ -81,9 +111,19 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
             result.late_share,
             result.run.actions,
             found.best.gap,
+            result.run.light_share,
+            result.run.shed_share,
         )
-        for result in found.results
+        for result in results
     ]
+
+
+def _relieved(found: Contest, arrivals: Floats, seed: int) -> Result:
+    """What the predictive policy makes of the same world with relief at the gateway."""
+    world = replace(found.world, mix=Mix())
+    run = simulate(arrivals, world, controller("predictive", world, RELIEF), seed=seed)
+    ratio = run.cloud_usd / found.best_usd if found.best_usd > 0 else None
+    return Result(RELIEVED, run, judge(run, world), ratio)
 
 
 def table(found: Sequence[Row]) -> str:
@@ -137,6 +177,44 @@ def duels(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def sales(found: Sequence[Row]) -> str:
+    """Days with flash sales, one by one, and what is wanted of them.
+
+    Without relief `predictive` should be late less than every peer for no more money, or at least be undominated: no
+    peer is as punctual for as little. With relief at most 0.1 % of the requests should be neither in time nor refused
+    by priority, and at most 5 % get a light answer.
+    """
+    lines = [
+        "| lead time | private | seed | day | policy | bill | late | light | shed | wanted |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(found, key=lambda row: (_case(row), row.late_share)):
+        lead_s, private_share, seed, day = _case(row)
+        peers = [peer for peer in found if _case(peer) == _case(row) and peer.policy in PEERS]
+        lines.append(
+            f"| {lead_s:g} s | {private_share:g} x mean | {seed} | {day} | {row.policy} | {row.cloud_usd:.2f} usd | "
+            f"{row.late_share:.3%} | {_share(row.light_share)} | {_share(row.shed_share)} | {_wanted(row, peers)} |"
+        )
+    return "\n".join(lines)
+
+
+def _wanted(row: Row, peers: Sequence[Row]) -> str:
+    """Whether a row of the product is what is wanted; `-` for others."""
+    if row.policy == RELIEVED:
+        enough = row.late_share <= LATE_SHARE and (row.light_share or 0.0) <= LIGHT_SHARE
+        return "yes" if enough else "no"
+    if row.policy != "predictive" or not peers:
+        return "-"
+    if all(row.late_share < peer.late_share and row.cloud_usd <= peer.cloud_usd for peer in peers):
+        return "yes: less late than every peer for no more"
+    better = [peer for peer in peers if peer.late_share <= row.late_share and peer.cloud_usd <= row.cloud_usd]
+    return f"no: {better[0].policy} is as good for as little" if better else "yes: undominated"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.3%}"
+
+
 def _case(row: Row) -> tuple[float, float, int, int]:
     return row.lead_s, row.private_share, row.seed, row.day
 
@@ -151,18 +229,22 @@ def main() -> None:
     parser.add_argument("trace", help="CSV file t_seconds,requests")
     parser.add_argument("--days", default="13-26", help="first-last, counted from 0")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--lead-s", default="120,300")
+    parser.add_argument(
+        "--flash-sale", action="store_true", help="three sales a day, the rate four-fold for 10 minutes"
+    )
+    parser.add_argument("--lead-s", help="[default: 120,300; with --flash-sale 120]")
     parser.add_argument("--private", default="1", help="shares of the mean demand")
     parser.add_argument("--rate-scale", type=float, default=0.1)
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--out", type=Path, default=Path("benchmarks-autoscaler.csv"))
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
+    leads = given.lead_s or ("120" if given.flash_sale else "120,300")
     first, last = (int(part) for part in given.days.split("-"))
     cases = [
-        Case(given.trace, day, int(seed), float(lead_s), float(share), given.rate_scale)
+        Case(given.trace, day, int(seed), float(lead_s), float(share), given.rate_scale, given.flash_sale)
         for lead_s, share, seed, day in product(
-            given.lead_s.split(","), given.private.split(","), given.seeds.split(","), range(first, last + 1)
+            leads.split(","), given.private.split(","), given.seeds.split(","), range(first, last + 1)
         )
     ]
     found: list[Row] = []
@@ -176,7 +258,7 @@ def main() -> None:
             print(", ".join(f"{row.policy} {_times(row.ratio)} {row.late_share:.3%}" for row in done), flush=True)
     print(table(found))
     print()
-    print(duels(found))
+    print(sales(found) if given.flash_sale else duels(found))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
 from autoscaler.simulation.controllers import PeerController, fill
 from autoscaler.simulation.fleet import HOUR_S
-from autoscaler.simulation.lateness import Lateness, lateness
+from autoscaler.simulation.lateness import Lateness, backlogs, lateness
 from autoscaler.simulation.own import OwnController
 from autoscaler.simulation.peers import PEERS
 from autoscaler.simulation.world import Controller, Run, WorldSpec, simulate, warm_replicas
@@ -129,14 +129,19 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def judge(run: Run, world: WorldSpec) -> Lateness:
-    """How many requests of a run were late."""
-    slots = (run.private + run.ready) * world.slots_per_replica
+    """How many requests of a run were late, of those that came to the queue."""
+    slots, through = (run.private + run.ready) * world.slots_per_replica, run.to_replicas
+    waiting = None
+    if run.kept_away is not None:  # where relief acts it holds the queue that the world had
+        before = np.concatenate(([0.0], backlogs(through, slots, world.service_s, world.queue_timeout_s)[:-1]))
+        waiting = np.where(through < run.arrivals, before, 0.0)
     return lateness(
-        run.arrivals,
+        through,
         slots,
         service_s=world.service_s,
         patience_s=world.patience_s,
         longest_wait_s=world.queue_timeout_s,
+        waiting=waiting,
     )
 
 
@@ -191,8 +196,8 @@ def summary(found: Contest) -> Mapping[str, Mapping[str, float | int | None]]:
             "cloud_usd": result.run.cloud_usd,
             "ratio_to_clairvoyant": result.ratio,
             "late_share": result.late_share,
-            "light_share": None,  # the world has no relief yet: nothing is known of it
-            "shed_share": None,
+            "light_share": result.run.light_share,
+            "shed_share": result.run.shed_share,
             "actions": result.run.actions,
             "cloud_replica_hours": result.run.replica_s / HOUR_S,
             "most_cloud_replicas": int((result.run.ready + result.run.launching).max(initial=0)),

@@ -96,7 +96,13 @@ def backlogs(arrivals: Floats, slots: Ints, service_s: float, longest_wait_s: fl
 
 
 def lateness(
-    arrivals: Floats, slots: Ints, *, service_s: float, patience_s: float, longest_wait_s: float = math.inf
+    arrivals: Floats,
+    slots: Ints,
+    *,
+    service_s: float,
+    patience_s: float,
+    longest_wait_s: float = math.inf,
+    waiting: Floats | None = None,
 ) -> Lateness:
     """Judge a capacity by the requests it was given.
 
@@ -106,13 +112,15 @@ def lateness(
         service_s: mean time a request holds a slot; it is exponential.
         patience_s: a request that waits longer is late.
         longest_wait_s: who has waited so long gives up, and is late.
+        waiting: at least so many wait when a second begins; for a queue that is held by letting fewer in, whose
+            quick beginning smoothing hides.
     """
     rate = smoothed_rps(arrivals)
-    backlog = backlogs(
-        rate, slots, service_s, longest_wait_s
-    )  # of the smoothed rate: the noise of seconds is in the tail
+    # Of the smoothed rate: the noise of seconds is in the tail.
+    backlog = backlogs(rate, slots, service_s, longest_wait_s)
     capacity_rps = np.maximum(slots / service_s, 1e-9)
-    before_s = np.concatenate(([0.0], backlog[:-1])) / capacity_rps
+    before = np.concatenate(([0.0], backlog[:-1]))
+    before_s = (before if waiting is None else np.maximum(before, waiting)) / capacity_rps
     left_s = patience_s - before_s
     late = np.empty(len(arrivals))
     for count in np.unique(slots):

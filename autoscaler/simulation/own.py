@@ -15,7 +15,8 @@ import numpy as np
 
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
-from autoscaler.queueing import LateTable, waiting_shares
+from autoscaler.queueing import Floats, LateTable, waiting_shares
+from autoscaler.signals import RECENT_S
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import SMOOTH_S
@@ -39,6 +40,7 @@ from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.project import HybridProject
 from serving.sites.site import ApplicationStatus, Endpoint, Phase, SiteObservation
 from serving.spec import Budget, HybridService
+from serving.spec_relief import ReliefLevel
 from serving.state import LedgerEntry
 
 PRIVATE, CLOUD, SERVICE, VERSION = "private", "cloud", "simulated", "v1"
@@ -55,10 +57,17 @@ class OwnController:
         Args:
             world: the world it will be in.
             declared: sections of the service's declaration, e.g. `{"burst": {"policy": "threshold"}}`.
+
+        Raises:
+            ValueError: relief is declared, and the world does not say what it may take.
         """
         self.tick_s = world.tick_s
         self._world = world
         self._project, self._spec = _declared(world, declared)
+        if self._spec.relief is not None and world.mix is None:
+            raise ValueError("relief is declared, so the world must say what of the traffic it may take (mix)")
+        self.queue_from: Mapping[ReliefLevel, int] = {}
+        """What the gateway was told of relief."""
         self._state: DaemonState | None = None
         self._table = LateTable(
             world.private_replicas + sum(pool.max_replicas for pool in world.pools),
@@ -76,6 +85,8 @@ class OwnController:
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
+        relief = done.plan.routes[0].relief
+        self.queue_from = relief.queue_from if relief else {}
         return fill(self._world.pools, done.state.services[SERVICE].targets.get(CLOUD, 0))
 
     def _look(self, view: View, state: DaemonState) -> Snapshot:
@@ -113,25 +124,29 @@ def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) 
     seconds = min(len(view.arrivals), max(1, math.ceil(window_s)))
     if seconds == 0:
         return Signals(window_s)
-    arrived = view.arrivals[-seconds:]
-    rate_rps, requests = float(arrived.mean()), int(arrived.sum())
+    arrived, through = view.arrivals[-seconds:], _through(view, -seconds, None)
+    relief = {level: round(float(counts[-seconds:].sum())) for level, counts in view.kept_away.items()}
+    answered = int(through.sum())
     ready = int(view.ready[-1])
     slots = ready * world.slots_per_replica
     private_slots = world.private_replicas * world.slots_per_replica
     piled = float(view.ongoing[-1] - view.in_slots[-1])
-    wait_s = _wait_p99_s(rate_rps, slots, world.service_s) + piled * world.service_s / max(slots, 1)
+    wait_s = _wait_p99_s(float(through.mean()), slots, world.service_s) + piled * world.service_s / max(slots, 1)
     held = float(view.in_slots[-seconds:].mean())
     return Signals(
         window_s=window_s,
-        requests=requests,
-        rate_rps=rate_rps,
-        recent_rate_rps=float(arrived[-3:].mean()),
-        p50_s=world.service_s if requests else None,
-        p99_s=wait_s + world.service_s if requests else None,
-        queue_p99_s=wait_s if requests else None,
-        service_mean_s=world.service_s if requests else None,
-        bytes_mean=world.answer_bytes if requests else None,
-        error_share=0.0 if requests else None,
+        requests=int(arrived.sum()),
+        rate_rps=float(arrived.mean()),
+        recent_rate_rps=float(arrived[-RECENT_S:].mean()),
+        p50_s=world.service_s if answered else None,
+        p99_s=wait_s + world.service_s if answered else None,
+        queue_p99_s=wait_s if answered else None,
+        service_mean_s=world.service_s if answered else None,
+        bytes_mean=world.answer_bytes if answered else None,
+        error_share=0.0 if answered else None,
+        refused=sum(count for level, count in relief.items() if level != "light"),
+        relief=relief,
+        recent_relief_rps={level: float(counts[-RECENT_S:].mean()) for level, counts in view.kept_away.items()},
         overflow_share=max(0.0, 1.0 - private_slots / held) if held > 0 else None,
         private_in_use=min(1.0, held / private_slots) if private_slots else None,
         queued=round(piled),
@@ -140,19 +155,25 @@ def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) 
     )
 
 
+def _through(view: View, start: int, end: int | None) -> Floats:
+    """Requests that came to the queue, in each second from `start` to `end`."""
+    return np.asarray(view.arrivals[start:end] - sum(counts[start:end] for counts in view.kept_away.values()))
+
+
 def _steps(view: View, world: WorldSpec, table: LateTable) -> tuple[Step, ...]:
     """The last complete step, and how many of its requests were late (as `lateness` counts them)."""
     end = len(view.arrivals) // STEP_S * STEP_S
     if end < STEP_S:
         return ()
     arrived = float(view.arrivals[end - STEP_S : end].sum())
-    rate_rps = float(view.arrivals[max(0, end - SMOOTH_S) : end].mean())
+    through = _through(view, max(0, end - SMOOTH_S), end)
+    rate_rps = float(through.mean())
     ready = min(int(view.ready[end - 1]), table.replicas)
     piled = float(view.ongoing[end - 1] - view.in_slots[end - 1])
     overdue = piled > world.patience_s * ready * world.replica_rps
     late_rps = rate_rps if overdue else float(table.expected_late_rps(np.array([rate_rps]), np.ones(1))[ready])
     share = late_rps / rate_rps if rate_rps > 0 else 0.0
-    return (Step(int(world.start_s) + end, arrived, share * arrived),)
+    return (Step(int(world.start_s) + end, arrived, share * float(through[-STEP_S:].sum())),)
 
 
 def _wait_p99_s(rate_rps: float, slots: int, service_s: float) -> float:

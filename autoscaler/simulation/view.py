@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from autoscaler.queueing import Floats, Ints
+from serving.spec_relief import ReliefLevel
 
 
 @dataclass(frozen=True)
@@ -30,3 +32,5 @@ class View:
     slots_per_replica: int
     service_s: float
     """Mean time a request holds a slot."""
+    kept_away: Mapping[ReliefLevel, Floats] = field(default_factory=dict)
+    """Of the arrivals in each second, those that each level of relief kept from the queue; empty without relief."""

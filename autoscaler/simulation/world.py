@@ -3,21 +3,24 @@
 Resolution is one second. What the gateway does is aggregated: all slots of both sites serve one queue,
 the private ones first, so the cloud's share of the work is the overflow. What happens in a second
 depends only on what was decided before it. Same arrivals, same seed, same controller: the same run, byte by byte.
+Where the world has relief, the gateway keeps requests from the queue as the controller told it (`simulation.gateway`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from autoscaler.queueing import Floats, Ints
 from autoscaler.simulation.fleet import CloudPool, Fleet
+from autoscaler.simulation.gateway import Gateway, Mix
 from autoscaler.simulation.lateness import Queue
 from autoscaler.simulation.view import View
+from serving.spec_relief import ReliefLevel
 
 WARM_S = 60
 """The run begins with what serves the first minute's rate at `WARM_USE`, as a service that was running before."""
@@ -47,6 +50,8 @@ class WorldSpec:
     """From one decision of the product's own policies to the next; peers have their own."""
     start_s: float = 1_800_000_000.0
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
+    mix: Mix | None = None
+    """What relief may take of the traffic; None: the gateway has no relief."""
 
     @property
     def patience_s(self) -> float:
@@ -70,6 +75,15 @@ class Controller(Protocol):
         """Cloud replicas wanted, ready and starting, for each pool."""
 
 
+@runtime_checkable
+class RelievingController(Controller, Protocol):
+    """A controller that also tells the gateway when to relieve."""
+
+    @property
+    def queue_from(self) -> Mapping[ReliefLevel, int]:
+        """Queue length from which each level applies until the next tick, 0 for one in force; others never do."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What happened, second by second."""
@@ -87,6 +101,28 @@ class Run:
     reclaimed: int = 0
     failed_launches: int = 0
     egress_usd: float = 0.0
+    kept_away: Mapping[ReliefLevel, Floats] | None = None
+    """Of the arrivals, those that each level of relief kept from the queue; None: the gateway has no relief."""
+
+    @property
+    def to_replicas(self) -> Floats:
+        """Requests of each second that came to the queue: neither answered lightly nor refused by priority."""
+        return self.arrivals if self.kept_away is None else self.arrivals - sum(self.kept_away.values())
+
+    @property
+    def light_share(self) -> float | None:
+        """Share of all requests that got a light answer; None: the gateway has no relief."""
+        return self._share("light")
+
+    @property
+    def shed_share(self) -> float | None:
+        """Share of all requests that were refused by their priority; None: the gateway has no relief."""
+        return self._share("shed_low", "shed_normal")
+
+    def _share(self, *levels: ReliefLevel) -> float | None:
+        if self.kept_away is None:
+            return None
+        return sum(float(self.kept_away[level].sum()) for level in levels) / max(1.0, float(self.arrivals.sum()))
 
     @property
     def cloud_usd(self) -> float:
@@ -138,6 +174,8 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
     seen = arrivals if world.signal_loss_share == 0 else rng.binomial(arrivals.astype(int), 1 - world.signal_loss_share)
     none = np.zeros(seconds, dtype=np.int64)
     gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), none, Queue(world.queue_timeout_s))
+    gateway = Gateway(world.mix, seconds) if world.mix else None
+    relieving = controller if isinstance(controller, RelievingController) else None
     fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world) if warm is None else warm)
     ready, launching = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
     usd, egress_usd, actions = np.zeros(seconds), 0.0, 0
@@ -145,22 +183,31 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
     for now_s in range(seconds):
         fleet.advance(now_s)
         if now_s % controller.tick_s == 0:
-            actions += fleet.order(controller.decide(_view(now_s, gauges, world, fleet)), now_s)
+            actions += fleet.order(controller.decide(_view(now_s, gauges, world, fleet, gateway)), now_s)
         ready[now_s], launching[now_s] = fleet.ready, fleet.launching
         gauges.ready[now_s] = world.private_replicas + fleet.ready
         slots = private_slots + fleet.ready * world.slots_per_replica
-        answered = gauges.second(now_s, arrivals[now_s], slots, world.service_s)
+        arrived = arrivals[now_s]
+        if gateway is not None:
+            told = relieving.queue_from if relieving is not None else {}
+            room, seen_here = slots / world.service_s, gauges.arrivals[now_s]
+            arrived = gateway.second(
+                now_s, told, waiting=gauges.queue.length, arrived=arrived, seen=seen_here, room=room
+            )
+        answered = gauges.second(now_s, arrived, slots, world.service_s)
         overflow = max(0.0, answered - private_slots / world.service_s)
         moved_usd = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb
         egress_usd += moved_usd
         usd[now_s] = fleet.pay() + moved_usd
     private = np.full(seconds, world.private_replicas, dtype=np.int64)
     counts = (actions, fleet.reclaimed, fleet.failed_launches)
-    return Run(arrivals, private, ready, launching, usd, *counts, float(egress_usd))
+    kept_away = gateway.kept_away if gateway is not None else None
+    return Run(arrivals, private, ready, launching, usd, *counts, float(egress_usd), kept_away)
 
 
-def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:
+def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet, gateway: Gateway | None) -> View:
     known = max(0, now_s - world.signal_delay_s)
+    kept_away = gateway.seen if gateway is not None else {}
     return View(
         now_s=now_s,
         arrivals=gauges.arrivals[:known],
@@ -170,4 +217,5 @@ def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet) -> View:
         asked=world.private_replicas + fleet.asked,
         slots_per_replica=world.slots_per_replica,
         service_s=world.service_s,
+        kept_away={level: counts[:known] for level, counts in kept_away.items()},
     )

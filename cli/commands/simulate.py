@@ -62,6 +62,15 @@ FILE = click.Path(path_type=Path)
     help="Most of them.  [default: what the busiest minute needs at 70 % use]",
 )
 @click.option(
+    "--relief/--no-relief",
+    default=None,
+    help="Light answers and refusal of low priority at the gateway, under the product's own policies.  "
+    "[default: off; with --from-log what the service declares]",
+)
+@click.option("--light-share", type=Number(0, 1), help="Of all requests: has a light answer.  [default: 0.8]")
+@click.option("--low-share", type=Number(0, 1), help="Of all requests: low priority.  [default: 0.2]")
+@click.option("--high-share", type=Number(0, 1), help="High priority; the rest is normal.  [default: 0.2]")
+@click.option(
     "--decisions", type=FILE, metavar="OUT.csv", help="Write what each second had; of several policies OUT-POLICY.csv."
 )
 @click.option("--plot", type=FILE, metavar="FILE", help="Draw rate, replicas, cost and lateness: .png or .html.")
@@ -83,7 +92,8 @@ def command(
     A request is late when it waits longer than the SLO leaves beside the mean service time. The
     clairvoyant knows all requests beforehand: it pays least for at most 0.1 % late. With --from-log
     defaults are what the service and the project declare, and the service time that was measured;
-    options replace them. The same input and seed give the same output.
+    options replace them. Relief keeps requests from the queue while capacity starts: nobody knows which of a
+    recording could be, so the shares are assumed. The same input and seed give the same output.
 
     \b
     hcctl simulate --trace day.csv --policy hpa --policy threshold
@@ -123,7 +133,7 @@ def command(
 
         write(plot, scene, found, figures)
     data = figures if output_format != "table" else report.rows(figures)
-    output.emit(data, output_format, columns=report.columns())
+    output.emit(data, output_format, columns=report.columns(figures))
 
 
 def _scene(trace: Path | None, from_log: bool, service: str | None, days: float | None, choices: Choices) -> Scene:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autoscaler.simulation.contest import Contest
+    from autoscaler.simulation.world import WorldSpec
 
 WIDTH_IN, LEFT, RIGHT = 10.0, 0.085, 0.8
 TOP_IN, TITLE_IN, BOTTOM_IN, GAP_IN = 0.3, 0.75, 0.55, 0.42
@@ -52,6 +53,8 @@ class _Line:
     """Paid by the end of each bin."""
     late: NDArray[np.float64]
     """Late by the end of each bin, as a share of all requests."""
+    kept_away: NDArray[np.float64] | None
+    """The same of light answers and refusals by priority; None: without relief, or there were none."""
     told: str
 
 
@@ -104,23 +107,32 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
         return np.asarray(np.add.reduceat(values.astype(float), edges[:-1]) / width)
 
     requests = max(1.0, float(scene.arrivals.sum()))
+
+    def share(counts: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.cumsum(counts)[ends - 1] / requests)
+
     series = {
         result.policy: (
             result.run.ready,
             result.run.launching,
             np.cumsum(result.run.usd)[ends - 1],
-            np.cumsum(result.lateness.late)[ends - 1] / requests,
         )
         for result in found.results
+    }
+    late = {result.policy: share(result.lateness.late) for result in found.results}
+    kept_away = {
+        result.policy: share(result.run.arrivals - result.run.to_replicas)
+        for result in found.results
+        if result.run.light_share or result.run.shed_share
     }
     paid = found.best.ready + found.best.launching
     usd = np.cumsum(paid)[ends - 1] * found.best_price_usd_per_hour / HOUR_S
     usd += found.best_usd - usd[-1]  # what it launched before the trace began
-    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd, None)
+    series[report.CLAIRVOYANT] = (found.best.ready, found.best.launching, usd)
     palette = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(POLICIES)}  # the same in every picture
     lines = []
     for row in report.rows(figures):
-        ready, launching, usd, late = series[row["policy"]]
+        ready, launching, usd = series[row["policy"]]
         lines.append(
             _Line(
                 name=row["policy"],
@@ -129,23 +141,30 @@ def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Pictu
                 ready=mean(ready),
                 launching=mean(launching),
                 usd=usd,
-                late=np.full(len(ends), np.nan) if late is None else late,
+                late=late.get(row["policy"], np.full(len(ends), np.nan)),
+                kept_away=kept_away.get(row["policy"]),
                 told=f"{output.usd(row['cloud_usd'])}, {report.percent(row['late_share'])} late",
             )
         )
-    plural = "" if world.private_replicas == 1 else "s"
-    lead_s = _range([pool.lead_s for pool in found.world.pools])
-    price = _range([pool.price_usd_per_hour for pool in found.world.pools])
     return _Picture(
         title=f"{scene.name}: {output.seconds(seconds)}, {float(scene.arrivals.sum()):,.0f} requests",
-        subtitle=f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
-        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {lead_s} s "
-        f"and costs ${price}/h from its launch",
+        subtitle=_subtitle(found.world),
         end_s=float(seconds),
         times_s=ends.astype(float),
         rate_rps=mean(scene.arrivals),
         private_rps=world.private_replicas * world.replica_rps,
         lines=lines,
+    )
+
+
+def _subtitle(world: WorldSpec) -> str:
+    plural = "" if world.private_replicas == 1 else "s"
+    lead_s = _range([pool.lead_s for pool in world.pools])
+    price = _range([pool.price_usd_per_hour for pool in world.pools])
+    return (
+        f"{world.private_replicas} private replica{plural} of {world.slots_per_replica} slots x "
+        f"{world.service_s:.3g} s, SLO {world.slo_latency_s:g} s; a cloud replica is ready after {lead_s} s "
+        f"and costs ${price}/h from its launch"
     )
 
 
@@ -157,7 +176,8 @@ def _draw(picture: _Picture, *, titled: bool) -> Figure:
     from matplotlib.figure import Figure
 
     strips = len(picture.lines)
-    lines_in = max(LINES_IN, LABEL_IN * (strips + 1))
+    labels = strips + 1 + sum(line.kept_away is not None for line in picture.lines)
+    lines_in = max(LINES_IN, LABEL_IN * labels)
     heights = [RATE_IN, *[STRIP_IN] * strips, lines_in, lines_in]
     gaps = [GAP_IN, *[STRIP_GAP_IN] * (strips - 1), GAP_IN, GAP_IN]
     total = sum(heights) + sum(gaps) + TOP_IN + BOTTOM_IN + (TITLE_IN if titled else 0.0)
@@ -225,18 +245,28 @@ def _draw_late(axis: Axes, picture: _Picture, height_in: float) -> None:
 
     from autoscaler.simulation.contest import LATE_SHARE
 
-    canvas.plain(axis, "Late so far, of all requests", picture.end_s, title_pad=7)
+    relieved = [(line, line.kept_away) for line in picture.lines if line.kept_away is not None]
+    dotted = "; dotted: answered lightly or refused" if relieved else ""
+    canvas.plain(axis, f"Late so far, of all requests{dotted}", picture.end_s, title_pad=7)
     axis.set_yscale("log")
     shown = [line for line in picture.lines if not line.dashed]
     _draw_lines(axis, picture, lambda line: line.late.clip(LEAST_LATE), shown)
+    for line, kept_away in relieved:
+        axis.plot(picture.times_s, kept_away.clip(LEAST_LATE), color=line.colour, linewidth=1.3, linestyle=":")
     axis.axhline(LATE_SHARE, color=ALARM, linewidth=1.1, linestyle=(0, (5, 3)))
-    axis.set_ylim(LEAST_LATE, max(LATE_SHARE, *(float(line.late[-1]) for line in shown)) * 2)
+    ends = [float(line.late[-1]) for line in shown] + [float(kept_away[-1]) for _, kept_away in relieved]
+    axis.set_ylim(LEAST_LATE, max(LATE_SHARE, *ends) * 2)
     axis.yaxis.set_major_locator(LogLocator(10))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda value, _: f"{value * 100:g} %")
     labels = [
         (f"{line.name} {report.percent(float(line.late[-1]))}", max(float(line.late[-1]), LEAST_LATE), line.colour)
         for line in shown
+    ]
+    labels += [
+        (f"{line.name} ... {report.percent(end)}", max(end, LEAST_LATE), line.colour)
+        for line, kept_away in relieved
+        for end in (float(kept_away[-1]),)
     ]
     canvas.end_labels(axis, [*labels, (f"allowed {report.percent(LATE_SHARE)}", LATE_SHARE, ALARM)], height_in)
 
@@ -260,7 +290,7 @@ def _steps(ends_s: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[ND
 
 
 def _html(picture: _Picture, figures: Mapping[str, Any]) -> str:
-    columns = [column for column in report.columns() if isinstance(column, output.Column)]
+    columns = [column for column in report.columns(figures) if isinstance(column, output.Column)]
     head = ["policy", *(column.header or column.key for column in columns)]
     cells = [
         [row["policy"], *(_cell(column, row.get(column.key)) for column in columns)] for row in report.rows(figures)

@@ -14,6 +14,7 @@ from serving.errors import InvalidInput
 if TYPE_CHECKING:
     from autoscaler.queueing import Floats
     from autoscaler.simulation.fleet import CloudPool
+    from autoscaler.simulation.gateway import Mix
     from autoscaler.simulation.trace import RateCurve
     from autoscaler.simulation.world import WorldSpec
     from serving.project import HybridProject
@@ -40,6 +41,10 @@ class Choices:
     max_cloud: int | None = None
     price_usd: float | None = None
     min_billing_s: float | None = None
+    relief: bool | None = None
+    light_share: float | None = None
+    low_share: float | None = None
+    high_share: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +71,14 @@ def of_trace(path: Path, choices: Choices) -> Scene:
         InvalidInput: the file or an option is wrong; names it and the fix.
     """
     from autoscaler.simulation.fleet import CloudPool
+    from autoscaler.simulation.gateway import RELIEF
     from autoscaler.simulation.trace import from_trace
 
     curve = from_trace(path)
     pool = CloudPool("cloud", PRICE_USD, LEAD_S, max_replicas=0)
-    return _scene(path.name, curve, choices, (pool,), slots=SLOTS, slo_s=SLO_S, service_s=SERVICE_S, private=None)
+    mix = _mix(choices, relieves=bool(choices.relief))
+    scene = _scene(path.name, curve, choices, (pool,), slots=SLOTS, slo_s=SLO_S, service_s=SERVICE_S, private=None)
+    return replace(scene, world=replace(scene.world, mix=mix), declared=RELIEF if mix else {})
 
 
 def of_log(
@@ -81,6 +89,7 @@ def of_log(
     Raises:
         InvalidInput: the service is not deployed, has no record, or an option is wrong.
     """
+    from autoscaler.simulation.gateway import RELIEF
     from autoscaler.traffic import recorded
     from cli import intents
 
@@ -104,6 +113,7 @@ def of_log(
             why="no site answered a request in the recorded time",
             next_step="give --service-time-s",
         )
+    mix = _mix(choices, relieves=spec.relief is not None if choices.relief is None else choices.relief)
     home = next(name for name in spec.sites if project.sites[name].role == "private")
     scene = _scene(
         f"log of {service}",
@@ -117,8 +127,11 @@ def of_log(
     )
     first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
     unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
-    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=record.start_s + choices.from_s)
+    start_s = record.start_s + choices.from_s
+    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=start_s, mix=mix)
     declared = spec.model_dump(mode="json", include={"burst", "budget"})
+    if mix is not None:
+        declared |= spec.model_dump(mode="json", include=set(RELIEF)) if spec.relief is not None else RELIEF
     return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
 
 
@@ -136,6 +149,35 @@ def warn(scene: Scene) -> None:
                 f"pool {pool.name} starts in {output.seconds(pool.lead_s)}, the trace lasts "
                 f"{output.seconds(length_s)}: nothing that is launched gets ready"
             )
+
+
+def _mix(choices: Choices, *, relieves: bool) -> Mix | None:
+    """What of the traffic relief may take; None: there is no relief."""
+    from autoscaler.simulation.gateway import Mix
+
+    given = {
+        name: share
+        for name in ("light_share", "low_share", "high_share")
+        if (share := getattr(choices, name)) is not None
+    }
+    if not relieves:
+        for name in given:
+            raise InvalidInput(
+                "there is no relief to take a share",
+                where=f"--{name.replace('_', '-')}",
+                why="the gateway is simulated without relief",
+                next_step="give --relief, or leave the share out",
+            )
+        return None
+    mix = Mix(**given)
+    if mix.low_share + mix.high_share > 1.0:
+        raise InvalidInput(
+            "low and high priority are more than all requests",
+            where=f"--low-share {mix.low_share:g}, --high-share {mix.high_share:g}",
+            why="they add up to more than 1; what is left of 1 is normal priority",
+            next_step="lower one of them",
+        )
+    return mix
 
 
 def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:

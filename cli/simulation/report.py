@@ -45,6 +45,7 @@ def as_json(scene: Scene, found: Contest, choices: Choices) -> dict[str, Any]:
             "slo_latency_s": world.slo_latency_s,
             "pools": [asdict(pool) for pool in world.pools],
             "seed": choices.seed,
+            **({"relief": asdict(world.mix)} if world.mix is not None else {}),
         },
         CLAIRVOYANT: {
             "cloud_usd": found.best_usd,
@@ -67,13 +68,18 @@ def rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda row: (row["cloud_usd"], row["late_share"]))
 
 
-def columns() -> list[output.Column | str]:
+def columns(figures: Mapping[str, Any]) -> list[output.Column | str]:
     """How the rows are shown."""
+    relief = [
+        output.Column("light_share", "light", percent, right=True),
+        output.Column("shed_share", "shed", percent, right=True),
+    ]
     return [
         "policy",
         output.Column("cloud_usd", "cloud cost", output.usd, right=True),
         output.Column("ratio_to_clairvoyant", "over clairvoyant", lambda ratio: f"{ratio:.2f} x", right=True),
         output.Column("late_share", "late", percent, right=True),
+        *(relief if "relief" in figures["world"] else ()),
         output.Column("actions", right=True),
         output.Column("cloud_replica_hours", "replica hours", lambda hours: f"{hours:,.1f}", right=True),
         output.Column("most_cloud_replicas", "most at once", right=True),

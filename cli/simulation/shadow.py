@@ -61,6 +61,8 @@ def _simulated(result: Result, mine: Result) -> dict[str, Any]:
         **_costs(run.cloud_usd, _last_hour(run.usd), seconds),
         "over_in_force": run.cloud_usd / ours_usd - 1.0 if ours_usd > 0 else None,
         "late_share": result.late_share,
+        "light_share": run.light_share,
+        "shed_share": run.shed_share,
         "short_s": int((result.lateness.backlog > 0).sum()),
         "actions": run.actions,
     }

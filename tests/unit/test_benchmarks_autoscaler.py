@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import autoscaler
-from benchmarks.autoscaler import Case, Row, duels, rows, table
+from benchmarks.autoscaler import RELIEVED, Case, Row, duels, rows, sales, table
 
 
 def row(policy: str, usd: float, late_share: float = 0.0, *, day: int = 0, ratio: float | None = 1.5) -> Row:
@@ -53,3 +54,33 @@ def test_other_worlds_are_other_duels() -> None:
     assert "| predictive | 10.00 usd | hpa | 15.00 usd | yes |" in duels(
         [row("predictive", 10.0), row("hpa", 15.0), other]
     )
+
+
+def test_a_day_with_sales_has_relief_beside_the_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every policy without relief, and the predictive one with it: less late, and what it relieved is told."""
+    monkeypatch.setattr(autoscaler, "DAY_S", 2_400.0)
+    trace = tmp_path / "day.csv"
+    trace.write_text("t_seconds,requests\n" + "".join(f"{at},1800\n" for at in range(0, 2_400, 60)))
+    without, relieved = rows(Case(str(trace), 0, 1, 120.0, 1.0, 1.0, flash_sale=True), ["predictive"])
+    assert (without.policy, without.light_share, without.shed_share) == ("predictive", None, None)
+    assert relieved.policy == RELIEVED
+    assert relieved.late_share < 0.1 * without.late_share
+    assert relieved.light_share is not None
+    assert relieved.light_share > 0.01
+
+
+def test_what_is_wanted_of_a_day_with_sales() -> None:
+    """Better than every peer, or undominated; with relief at most 0.1 % late and at most 5 % light."""
+
+    def verdicts(*peers: Row, light_share: float = 0.05, late_share: float = 0.001) -> list[str]:
+        own = [row("predictive", 10.0, 0.02), replace(row(RELIEVED, 9.0, late_share), light_share=light_share)]
+        return [line.split("|")[-2].strip() for line in sales([*own, *peers]).splitlines()[2:4]]
+
+    dear, late = row("hpa", 12.0, 0.03), row("kpa", 9.0, 0.03)
+    assert verdicts(dear) == ["yes", "yes: less late than every peer for no more"]
+    assert verdicts(dear, late) == ["yes", "yes: undominated"]
+    assert verdicts(dear, row("keda", 10.0, 0.02), light_share=0.06)[0] == "no"
+    assert verdicts(dear, late_share=0.0011)[0] == "no"
+    told = sales([row("predictive", 10.0, 0.02), row("keda", 10.0, 0.02)])
+    assert "| no: keda is as good for as little |" in told
+    assert told.splitlines()[-1].endswith("| keda | 10.00 usd | 2.000% | - | - | - |")

@@ -19,7 +19,7 @@ from autoscaler.simulation.world import WorldSpec
 from cli.canvas import clock
 from cli.main import app
 from cli.simulation import chart, report
-from cli.simulation.inputs import Choices, Scene, of_log
+from cli.simulation.inputs import Choices, Scene, of_log, of_trace
 from cli.simulation.report import percent
 from cli.wiring import store
 from tests.support.served import Served
@@ -75,6 +75,42 @@ def test_figures_of_every_policy() -> None:
         assert figures["ratio_to_clairvoyant"] == pytest.approx(
             figures["cloud_usd"] / found["clairvoyant"]["cloud_usd"]
         )
+
+
+def test_relief_is_simulated_where_it_is_declared() -> None:
+    """With --relief every share is a number: the product's own policies relieve, peers have measured nothing."""
+    found = simulated("--relief", "--light-share", "0.7", "--policy", "threshold", "--policy", "hpa")
+    own, peer = found["policies"]["threshold"], found["policies"]["hpa"]
+    assert found["world"]["relief"] == {"light_share": 0.7, "low_share": 0.2, "high_share": 0.2, "light_rps": 1000.0}
+    assert own["light_share"] > 0.1
+    assert own["late_share"] < 0.1 * peer["late_share"]
+    assert (peer["light_share"], peer["shed_share"]) == (0.0, 0.0)
+    assert "relief" not in simulated("--policy", "hpa")["world"]
+
+
+def test_relief_has_columns_of_its_own() -> None:
+    """Light and refused answers stand beside the late ones, only where there is relief; the clairvoyant has none."""
+    with_relief, without = (
+        hcctl("simulate", "--trace", "burst.csv", "--policy", "threshold", *more).stdout.splitlines()
+        for more in (["--relief"], [])
+    )
+    assert with_relief[0].split()[5:8] == ["LATE", "LIGHT", "SHED"]
+    assert "LIGHT" not in without[0]
+    assert "%" in next(line for line in with_relief if line.startswith("threshold"))
+    assert next(line for line in with_relief if line.startswith("clairvoyant")).split()[6:8] == ["-", "-"]
+
+
+def test_the_picture_shows_what_was_relieved() -> None:
+    """A line of what was answered lightly or refused, for those who relieve; nothing of it without relief."""
+    scene = of_trace(Path("burst.csv"), Choices(relief=True))
+    found = contest(scene.arrivals, scene.world, ["threshold", "hpa"], seed=0, declared=scene.declared)
+    picture = chart._picture(scene, found, report.as_json(scene, found, Choices()))
+    shown = {line.name: line.kept_away for line in picture.lines}
+    run = found.results[0].run
+    assert shown["threshold"] is not None
+    assert shown["threshold"][-1] == pytest.approx(run.light_share + run.shed_share)
+    assert shown["hpa"] is shown["clairvoyant"] is None
+    assert chart.render(picture, "png").startswith(b"\x89PNG")
 
 
 def test_the_busiest_minute_begins_anywhere() -> None:
@@ -245,6 +281,9 @@ def test_bad_traces(text: str, says: list[str]) -> None:
         (["--trace", "burst.csv", "--from-s", "900"], ["--from-s 900", "900 s"]),
         (["--trace", "burst.csv", "--from-s", "800", "--for-s", "200"], ["--for-s 200"]),
         (["--trace", "burst.csv", "--from-s", "0.5"], ["--from-s 0.5", "multiple of 1"]),
+        (["--trace", "burst.csv", "--light-share", "0.5"], ["--light-share", "--relief"]),
+        (["--trace", "burst.csv", "--no-relief", "--low-share", "0.5"], ["--low-share", "--relief"]),
+        (["--trace", "burst.csv", "--relief", "--low-share", "0.9"], ["--low-share 0.9, --high-share 0.2"]),
         (["--trace", "burst.csv", "--decisions", "."], ["--decisions .", "folder"]),
         (["--trace", "burst.csv", "--decisions", "none/o.csv"], ["--decisions none/o.csv"]),
         (["--trace", "burst.csv", "--decisions", "burst.csv/o.csv"], ["--decisions burst.csv/o.csv"]),
@@ -272,7 +311,7 @@ def test_bad_requests(args: list[str], says: list[str]) -> None:
 @pytest.mark.parametrize(
     "option",
     ["--rate-scale", "--lead-time-s", "--service-time-s", "--slo-latency-s", "--price-usd-per-hour", "--min-billing-s",
-     "--from-s", "--for-s"],
+     "--from-s", "--for-s", "--light-share", "--low-share", "--high-share"],
 )  # fmt: skip
 def test_numbers_are_finite_and_in_range(option: str, value: str) -> None:
     """What is no number, or none that makes sense, is refused by the option's name."""
@@ -352,6 +391,33 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
     assert world["pools"][0]["price_usd_per_hour"] == 9
     assert "no such service" in refused("--from-log", "--service", "other")
+
+
+def test_a_service_is_relieved_as_it_declares(folder: Path) -> None:
+    """Its own levels are simulated, --no-relief leaves them out, and --relief gives the defaults to one without."""
+    rules = {"rules": [{"path": "/", "idempotent": True, "relief": "shared"}]}
+    served = Served(folder, relief={"light": {"over": 0.25}}, routing=rules)
+    served.record(1, per_step=40)
+    with store(served.project.paths) as opened:
+        own, off, on = (
+            of_log(served.project.spec, opened, None, days=1.0, now_s=served.now_s, choices=Choices(relief=relief))
+            for relief in (None, False, True)
+        )
+        spec = served.spec.model_dump(mode="json", by_alias=True)
+        opened.put_intent(
+            "service", served.name, {"spec": spec, "wanted": None}, expected_revision=1, at_s=served.now_s
+        )
+        none, given = (
+            of_log(served.project.spec, opened, None, days=1.0, now_s=served.now_s, choices=Choices(relief=relief))
+            for relief in (None, True)
+        )
+    assert own.declared["relief"]["light"]["over"] == on.declared["relief"]["light"]["over"] == 0.25
+    assert own.declared["routing"]["rules"][0]["relief"] == "shared"
+    assert (off.world.mix, none.world.mix) == (None, None)
+    assert {"relief", "routing"}.isdisjoint({*off.declared, *none.declared})
+    assert given.declared["relief"] == {"light": {}, "shed": {}}
+    run = contest(own.arrivals[:60], own.world, ["threshold"], seed=0, declared=own.declared).results[0].run
+    assert run.light_share == 0.0
 
 
 def test_the_declared_budget_holds_in_the_hours_of_the_record(folder: Path) -> None:
