@@ -29,6 +29,8 @@ def tariff_usd_per_kwh(pool: Pool, now_s: float) -> float:
 
     Bands are times of day in UTC; they may cross midnight, and one that ends where it begins is a whole day.
     """
+    if not pool.tariff_bands:
+        return pool.tariff_usd_per_kwh
     clock = datetime.fromtimestamp(now_s, UTC).strftime("%H:%M")
     for band in pool.tariff_bands:
         if band.start < band.until:

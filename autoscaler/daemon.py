@@ -24,8 +24,17 @@ from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
-from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
-from autoscaler.state import DaemonState, Release, stored_form, stored_state
+from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot, Spend
+from autoscaler.state import (
+    STATE,
+    DaemonState,
+    Release,
+    ServiceState,
+    state_name,
+    stored_form,
+    stored_service,
+    stored_state,
+)
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
@@ -93,6 +102,10 @@ class Daemon:
         """Actions that ended and are still open in the journal."""
         self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
+        self._stored: Mapping[str, ServiceState] = {}
+        """What is on disk of the services."""
+        self._storing: Mapping[str, ServiceState] = {}
+        """What will be, once this tick is on disk."""
 
     @property
     def state(self) -> DaemonState:
@@ -102,9 +115,9 @@ class Daemon:
     def resume(self) -> None:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
-        document = self._store.observation("daemon", "state")
+        document = self._store.observation("daemon", STATE)
         if document is not None:
-            self._state = stored_state(document)
+            self._state = stored_state(self._store.observations("daemon"))
             down = self._store.intent("control", "down")
             if down is not None and down.at_s > document.at_s:
                 self._state = self._given_back(self._state)
@@ -132,6 +145,7 @@ class Daemon:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
         self._decisions.discard()  # of a tick that failed
+        self._storing = self._stored
         for hands in self._hands.values():
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
@@ -155,6 +169,7 @@ class Daemon:
         self._decisions.say()
         self._unsettled = []
         self._state = result.state
+        self._stored = self._storing
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
         return result
@@ -186,14 +201,18 @@ class Daemon:
             sites={name: self._site(name, hands, now_s) for name, hands in self._hands.items()},
             gateway=self._gateway_seen,
             stale_after_s=self._project.daemon.stale_after_s,
-            spend={
-                service.spec.name: spend((e for e in self._ledger.values() if e.service == service.spec.name), now_s)
-                for service in present
-            },
+            spend=self._spend([service.spec.name for service in present], now_s),
             probes=self._probes.collect(),
             probing=self._probes.running,
             scaling=scaling,
         )
+
+    def _spend(self, services: Sequence[str], now_s: float) -> dict[str, Spend]:
+        spans: dict[str, list[LedgerEntry]] = {name: [] for name in services}
+        for entry in self._ledger.values():
+            if entry.service in spans:
+                spans[entry.service].append(entry)
+        return {name: spend(mine, now_s) for name, mine in spans.items()}
 
     def _site(self, name: str, hands: SiteHands, now_s: float) -> SiteSnapshot:
         """The latest look; one that is too old no longer says what runs there."""
@@ -263,7 +282,11 @@ class Daemon:
     def _persist(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
         """Put the state on disk, and what commands show of it."""
         self._persisted_s = now_s
-        self._store.put_observation("daemon", "state", stored_form(result.state), at_s=now_s)
+        self._store.put_observation("daemon", STATE, stored_form(result.state), at_s=now_s)
+        for name, mine in result.state.services.items():
+            if mine != self._stored.get(name):
+                self._store.put_observation("daemon", state_name(name), stored_service(mine), at_s=now_s)
+        self._storing = result.state.services
         for service in snapshot.services:
             if service.spec.name in result.removed:
                 continue
@@ -298,6 +321,7 @@ class Daemon:
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
+        self._store.delete_observation("daemon", state_name(service))
         self._traffic.forget(service)
         self._intents.forget(service)
         self._requests.unfollow(service)

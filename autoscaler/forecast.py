@@ -239,7 +239,7 @@ def _bank(steps: int) -> Floats:
     return np.array(rows)
 
 
-TAIL_SHARE, TAIL_POINTS, BODY_POINTS = 0.02, 8, 24
+TAIL_SHARE, TAIL_POINTS, BODY_POINTS = 0.02, 32, 96
 FREEDOM = 20.0
 
 

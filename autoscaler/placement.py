@@ -20,7 +20,7 @@ from autoscaler.state import (
     admission_key,
     ready_key,
 )
-from serving.application import application_for
+from serving.application import named_application
 from serving.gateway.routes import EMPTY_TRACK, ReliefRoute, ServiceRoutes, Track, TrackPlacement, service_routes
 from serving.sites.site import Application, ApplicationStatus
 from serving.spec import HybridService
@@ -134,6 +134,8 @@ def all_rooms(daemon: DaemonState, snapshot: Snapshot) -> Rooms:
             )
             for site, share in service.spec.sites.items()
         }
+        if mine.release is None:
+            continue  # it has what its targets say
         placed = placements(service, mine, snapshot, rooms[name])
         full.subtract(held[name])
         full.update({site: max(held[name].get(site, 0), p.stable + p.candidate) for site, p in placed.items()})
@@ -282,7 +284,8 @@ def _keep_only(track: TrackPlacement, home: str, share: float, state: ServiceSta
 
 
 def _application(spec: HybridService, deployed: Deployed, replicas: int) -> Application:
-    return application_for(deployed.spec_of(spec), deployed.version, Path(deployed.version_dir), replicas)
+    files = Path(deployed.version_dir)
+    return named_application(deployed.application, spec.name, deployed.model, deployed.version, files, replicas)
 
 
 def _in_use(service: ServiceSnapshot, snapshot: Snapshot, track: Track) -> int | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from serving.gateway.routes import Routes
+from serving.gateway.routes import Routes, ServiceRoutes
 from serving.sites.site import Application
 from serving.spec import Probe
 
@@ -85,3 +86,8 @@ class Plan:
     site_actions: tuple[SiteAction, ...]
     probes: tuple[ProbeApplication, ...]
     decisions: tuple[Decision, ...]
+
+    @cached_property
+    def routes_of(self) -> Mapping[str, ServiceRoutes]:
+        """The routes by service."""
+        return {route.service.name: route for route in self.routes}

@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EXACT_SLOTS = 2_048
-"""Up to so many slots `LateTable` uses Erlang C itself, beyond its limit for many slots."""
+"""Up to so many slots `waiting_table` has Erlang C itself, beyond its limit for many slots."""
 RATE_STEPS_PER_REPLICA = 16
-"""Fineness of `LateTable`'s grid of rates; between its points it interpolates linearly."""
+"""Fineness of the grid of loads in a table; between its points late requests are interpolated linearly."""
 
 
 def waiting_shares(slots: int, offered: Floats) -> Floats:
@@ -71,6 +71,18 @@ def late_shares(
     return np.asarray(shares * np.exp(-spare_rps * np.maximum(wait_s, 0.0)))
 
 
+def waiting_table(replicas: int, slots_per_replica: int) -> Floats:
+    """Erlang C for loads and counts of replicas, shape (loads, replicas + 1).
+
+    Row i is for a load of i / `RATE_STEPS_PER_REPLICA` replicas, up to as many as there are.
+    """
+    slots = replicas * slots_per_replica
+    loads = np.arange(replicas * RATE_STEPS_PER_REPLICA + 1) * np.float64(slots_per_replica / RATE_STEPS_PER_REPLICA)
+    counts = np.arange(replicas + 1) * slots_per_replica
+    shares = waiting_shares(slots, loads)[counts] if slots <= EXACT_SLOTS else many_waiting_shares(counts, loads)
+    return np.ascontiguousarray(shares.T)
+
+
 @dataclass(frozen=True)
 class LateTable:
     """Late requests per second for each count of replicas and any rate.
@@ -98,15 +110,10 @@ class LateTable:
     @cached_property
     def late_rps(self) -> Floats:
         """Shape (rates, replicas + 1): row i is for the rate `i * step_rps`."""
-        slots = self.replicas * self.slots_per_replica
-        rates = np.arange(self.replicas * RATE_STEPS_PER_REPLICA + 1, dtype=np.float64) * np.float64(self.step_rps)
-        counts = np.arange(self.replicas + 1) * self.slots_per_replica
-        if slots <= EXACT_SLOTS:
-            shares = waiting_shares(slots, rates * self.service_s)[counts]
-        else:
-            shares = many_waiting_shares(counts, rates * self.service_s)
-        late = late_shares(shares, counts[:, None].astype(float), rates, self.patience_s, self.service_s)
-        return np.ascontiguousarray((late * rates).T)
+        shares = waiting_table(self.replicas, self.slots_per_replica)
+        rates = np.arange(len(shares), dtype=np.float64)[:, None] * np.float64(self.step_rps)
+        slots = np.arange(self.replicas + 1.0) * self.slots_per_replica
+        return np.asarray(late_shares(shares, slots, rates, self.patience_s, self.service_s) * rates)
 
     def expected_late_rps(self, rates_rps: Floats, weights: Floats) -> Floats:
         """Late requests per second for 0..`replicas` replicas, when the rate is one of `rates_rps` by `weights`.

@@ -120,7 +120,7 @@ class SignalWindow:
     def observe(self, gateway: GatewayObservation, service: str) -> None:
         """Sample how full the private slots are and how many requests wait."""
         self._queued = gateway.queued.get(service, 0)
-        mine = [server for server in gateway.servers if server.service == service]
+        mine = gateway.by_service.get(service, ())
         self._in_use = sum(server.in_use for server in mine)
         private = [server for server in mine if server.site not in self._cloud]
         limit = sum(server.limit for server in private)

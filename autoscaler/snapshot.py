@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -241,13 +241,10 @@ class Snapshot:
                 return server.up
         return None
 
-    @cached_property
-    def _servers(self) -> Mapping[str, list[ServerObservation]]:
+    @property
+    def _servers(self) -> Mapping[str, Sequence[ServerObservation]]:
         """The gateway's servers, by service."""
-        found: dict[str, list[ServerObservation]] = {}
-        for server in self.gateway.servers if self.gateway else ():
-            found.setdefault(server.service, []).append(server)
-        return found
+        return self.gateway.by_service if self.gateway else {}
 
 
 OUTLIER_WINDOW_S = 2.0

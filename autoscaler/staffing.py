@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from autoscaler.forecast import Forecast
-from autoscaler.queueing import Floats, LateTable
+from autoscaler.queueing import EXACT_SLOTS, RATE_STEPS_PER_REPLICA, Floats, late_shares, waiting_table
 
 UNITS = 128
 """Finest resolution of a count of replicas: larger fleets are counted in groups."""
-PATIENCE_STEPS = 24
-"""Steps per factor e of the patience: the table of one step serves a few per cent around it."""
+LEAST_TABLE = 16
+"""Tables are made for this many replicas, or twice, four times, ... as many: fleets of about a size share one."""
+NEVER = 40.0
+"""Less than one of e to this power is late: nobody."""
+LEAST_PATIENCE_S = 1e-3
+TABLES_KEPT = 64
+"""Of 2.1 MB at most. How long a request may wait and how long it is served is in none of them, so services that differ
+in nothing else share one: a fleet needs as many tables as it has sizes and numbers of slots."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,15 @@ class Supply:
         """What one replica can answer."""
         return self.slots_per_replica / self.service_s
 
+    @cached_property
+    def rents_usd_per_s(self) -> Floats:
+        """What 0, 1, ... `most` replicas cost."""
+        counts = [count for count, _ in self.prices_usd_per_hour]
+        each = np.repeat([price for _, price in self.prices_usd_per_hour], counts)
+        return np.concatenate(([0.0], np.cumsum(each))) / 3_600.0
 
+
+@lru_cache(maxsize=4)  # a forecast is asked for what to launch and for what to keep
 def late_rps(supply: Supply, expected: Forecast) -> tuple[Floats, int]:
     """Expected late requests per second for each count of groups of replicas, and the replicas in a group.
 
@@ -52,16 +66,38 @@ def late_rps(supply: Supply, expected: Forecast) -> tuple[Floats, int]:
     and yet each one more answers its share.
     """
     group = max(1, math.ceil(supply.most / UNITS))
-    table = _table(
-        math.ceil(supply.most / group),
-        supply.slots_per_replica * group,
-        round(math.log(max(supply.patience_s, 1e-3) / supply.service_s) * PATIENCE_STEPS),
-    )
+    units, slots = math.ceil(supply.most / group), supply.slots_per_replica * group
     rates_rps, weights = expected.points()
-    loads = rates_rps * supply.service_s  # the table's unit of time is a service
-    slots = np.arange(table.replicas + 1) * table.slots_per_replica
-    unanswered = weights @ np.maximum(loads[:, None] - slots, 0.0)
-    return (table.expected_late_rps(loads, weights) + unanswered) / supply.service_s, group
+    loads = rates_rps * supply.service_s  # the unit of time is a service
+    counts = np.arange(units + 1.0) * slots
+    late = _late(loads, weights, counts, slots, max(supply.patience_s, LEAST_PATIENCE_S) / supply.service_s)
+    unanswered = weights @ np.maximum(loads[:, None] - counts, 0.0)
+    return (late + unanswered) / supply.service_s, group
+
+
+def _late(loads: Floats, weights: Floats, counts: Floats, slots: int, patience: float) -> Floats:
+    """Expected late requests per service time, for each count of slots: between the rows of a table, linearly.
+
+    Only where there is doubt: with fewer slots than the least load all are late, with many more than the largest none.
+    A load beyond the table is more than all replicas can hold: all of it is late.
+    """
+    shares = _shares(_table_size(len(counts) - 1, slots), slots)
+    step = slots / RATE_STEPS_PER_REPLICA
+    position = loads / step
+    below = np.minimum(position.astype(np.int64), len(shares) - 2)
+    part = np.minimum(position - below, 1.0)
+    low, high = int(below.min()), int(below.max()) + 2
+    weight = np.bincount(below - low, weights * (1.0 - part), high - low)
+    weight[1:] += np.bincount(below - low, weights * part, high - low - 1)
+    first = min(len(counts) - 1, int(low * step / slots))
+    last = min(len(counts), math.ceil((high * step + NEVER / patience) / slots) + 1)
+    grid = np.arange(low, high, dtype=np.float64)[:, None] * np.float64(step)
+    found = late_shares(shares[low:high, first:last], counts[first:last], grid, patience, 1.0) * grid
+    beyond = weights @ np.maximum(loads - (len(shares) - 1) * step, 0.0)
+    late = np.zeros(len(counts))
+    late[:first] = weights @ loads
+    late[first:last] = weight @ found + beyond
+    return late
 
 
 def cheapest(supply: Supply, expected: Forecast, *, late_usd: float, rent_factor: float) -> int:
@@ -74,19 +110,20 @@ def cheapest(supply: Supply, expected: Forecast, *, late_usd: float, rent_factor
         rent_factor: how much dearer than its price a replica is, for what comes with it.
     """
     late, group = late_rps(supply, expected)
-    rent_usd_per_s = np.concatenate(([0.0], np.cumsum(_rents(supply)))) / 3_600.0
     counts = np.minimum(np.arange(len(late)) * group, supply.most)
-    total = late * late_usd + rent_usd_per_s[counts] * rent_factor
+    total = late * late_usd + supply.rents_usd_per_s[counts] * rent_factor
     return int(counts[int(np.argmin(total))])
 
 
-def _rents(supply: Supply) -> Floats:
-    """Price of each further replica."""
-    counts = [count for count, _ in supply.prices_usd_per_hour]
-    return np.repeat([price for _, price in supply.prices_usd_per_hour], counts)
+def _table_size(units: int, slots: int) -> int:
+    """Units of the table that serves so many; no more than it can hold exactly, if those asked for can be."""
+    size = LEAST_TABLE
+    while size < units:
+        size *= 2
+    return min(size, max(units, EXACT_SLOTS // slots))
 
 
-@lru_cache(maxsize=128)
-def _table(replicas: int, slots: int, patience_step: int) -> LateTable:
-    """Late requests when time is counted in services."""
-    return LateTable(replicas, slots, 1.0, math.exp(patience_step / PATIENCE_STEPS))
+@lru_cache(maxsize=TABLES_KEPT)
+def _shares(units: int, slots: int) -> Floats:
+    """`waiting_table`, once."""
+    return waiting_table(units, slots)

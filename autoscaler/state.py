@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -165,30 +165,54 @@ class DaemonState:
 
 
 _STATE: TypeAdapter[DaemonState] = TypeAdapter(DaemonState)
+_SERVICE: TypeAdapter[ServiceState] = TypeAdapter(ServiceState)
+STATE = "state"
+"""Name of the document with the daemon's state; those of its services are below it: `state/<service>`."""
 
 
-def stored_state(document: Document) -> DaemonState:
-    """The state that a daemon stored.
+def stored_state(documents: Iterable[Document]) -> DaemonState:
+    """The state that a daemon stored, from its documents; empty if there is none.
+
+    A former hcctl had the services in the one document. Each has its own since: a document is bounded.
 
     Raises:
         UnsupportedState: it is not in this hcctl's form. Starting from nothing instead would forget rented nodes.
     """
-    try:
-        return _STATE.validate_python(dict(document.body), strict=False)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UnsupportedState(
-            "the daemon's state was written by another hcctl",
-            where=".".join(map(str, first["loc"]))[:200],
-            why=first["msg"][:200],
-            next_step="run the hcctl that wrote it, or `hcctl down` and move .hcctl/state.db elsewhere",
-        ) from None
+    state, services = DaemonState(), {}
+    for document in documents:
+        try:
+            if document.name == STATE:
+                state = _STATE.validate_python(dict(document.body), strict=False)
+            elif document.name.startswith(f"{STATE}/"):
+                mine = _SERVICE.validate_python(dict(document.body), strict=False)
+                services[document.name.partition("/")[2]] = mine
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = (document.name, *map(str, first["loc"]))
+            raise UnsupportedState(
+                "the daemon's state was written by another hcctl",
+                where=".".join(where)[:200],
+                why=first["msg"][:200],
+                next_step="run the hcctl that wrote it, or `hcctl down` and move .hcctl/state.db elsewhere",
+            ) from None
+    return replace(state, services={**state.services, **services})
 
 
 def stored_form(state: DaemonState) -> dict[str, JsonValue]:
-    """The state as it is stored; `stored_state` reads it."""
-    form: dict[str, JsonValue] = _STATE.dump_python(state, mode="json")
+    """All but the services, as it is stored in `STATE`; `stored_state` reads it."""
+    form: dict[str, JsonValue] = _STATE.dump_python(replace(state, services={}), mode="json")
     return form
+
+
+def stored_service(state: ServiceState) -> dict[str, JsonValue]:
+    """One service's part, as it is stored in a document of its own."""
+    form: dict[str, JsonValue] = _SERVICE.dump_python(state, mode="json")
+    return form
+
+
+def state_name(service: str) -> str:
+    """Name of the document with a service's part."""
+    return f"{STATE}/{service}"
 
 
 def words(name: ReleasePhase | Verdict) -> str:

@@ -21,7 +21,7 @@ def service_status(
 ) -> dict[str, JsonValue]:
     """Status of one service as plain JSON; `hcctl status`, `why` and `cost` read it."""
     spec, signals = service.spec, service.signals
-    routes = next(r for r in plan.routes if r.service.name == spec.name)
+    routes = plan.routes_of[spec.name]
     spent = snapshot.spend.get(spec.name, Spend())
     usd_per_hour = sum(_usd_per_hour(service, snapshot, site, count) for site, count in state.targets.items())
     return {

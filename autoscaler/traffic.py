@@ -199,9 +199,9 @@ class Record:
 
 
 def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Record | None:
-    """The record of a service between two moments, by whole hours; None when nothing of it is known.
+    """The record of a service between two moments; None when nothing of it is known.
 
-    The step that `now_s` is in is not over, and left out.
+    The step that `now_s` is in is not over, and left out. Service time and size of an answer are those of whole hours.
     """
     import numpy as np
 
@@ -210,7 +210,9 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
     first_s = max(int(since_s), int(now_s) - (HOURS_KEPT - 1) * HOUR_S) // HOUR_S * HOUR_S
     starts = range(first_s, int(now_s) + 1, HOUR_S)
     hours = [_stored(store.observation(KIND, _name(service, s)), s) or Hour(s) for s in starts]
-    steps = [step for hour in hours for step in hour.requests][: max(0, int(now_s) - first_s) // RECORD_STEP_S]
+    begin = max(0, int(since_s) - first_s) // RECORD_STEP_S
+    end = max(0, int(now_s) - first_s) // RECORD_STEP_S
+    steps = [step for hour in hours for step in hour.requests][begin:end]
     known = [index for index, step in enumerate(steps) if step is not None]
     if not known:
         return None
@@ -220,7 +222,7 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
         curve=RateCurve(
             float(RECORD_STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / RECORD_STEP_S
         ),
-        start_s=float(first_s + known[0] * RECORD_STEP_S),
+        start_s=float(first_s + (begin + known[0]) * RECORD_STEP_S),
         unwatched=np.array([step is None for step in steps]),
         service_s=sum(hour.held_s for hour in hours) / answered if answered else None,
         bytes_mean=sum(hour.bytes_out for hour in hours) / answered if answered else None,

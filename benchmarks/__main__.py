@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import batching, gateway, help, reaction, start  # noqa: A004 - named for what it measures
+from benchmarks import batching, gateway, help, reaction, start, tick, validation  # noqa: A004 - named for what it measures
 from benchmarks.child import ROOT
 from benchmarks.figures import SECTIONS, Section, figure_table, goal_table, page
 from benchmarks.machine import load_average, machine
@@ -29,6 +29,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
     ),
     "reaction": (lambda say: reaction.run(bursts=10, say=say), lambda say: reaction.run(bursts=1, say=say)),
     "start": (lambda say: start.run(repetitions=5, say=say), lambda say: start.run(repetitions=1, say=say)),
+    "tick": (lambda say: tick.run(warm=14, ticks=9, say=say), lambda say: tick.run(warm=2, ticks=1, say=say)),
+    "validation": (validation.run, validation.run),
     "help": (lambda say: help.run(repetitions=20, say=say), lambda say: help.run(repetitions=3, say=say)),
     "batching": (
         lambda say: batching.run(repetitions=7, seconds=2.0, say=say),

@@ -125,8 +125,7 @@ def new_deployment() -> str:
 
 def daemon_state(store: Store) -> DaemonState:
     """What the daemon last stored; empty before its first tick."""
-    document = store.observation("daemon", "state")
-    return stored_state(document) if document else DaemonState()
+    return stored_state(store.observations("daemon"))
 
 
 def service_state(store: Store, name: str) -> ServiceState:

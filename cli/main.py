@@ -46,6 +46,7 @@ VERBS: dict[str, dict[str, str]] = {
         "why": "Show the latest decisions and their reasons.",
         "cost": "Show what was spent, what the month will cost, and what is saved.",
         "simulate": "Run policies over recorded traffic, beside the clairvoyant.",
+        "shadow": "Show what other policies would do with a service, and cost.",
         "autoscaler": "Run, pause or resume the daemon that scales.",
         "rehearse": "Let happen what only a provider does: take a spot node back.",
     },

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -21,6 +23,18 @@ class Number(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return found
+
+
+class Duration(Number):
+    """A time with its unit, as `90s`, `30m`, `24h` or `7d`; its range is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", str(value), re.ASCII)
+        if found is None:
+            self.fail(f"{str(value)[:40]!r} is no number with s, m, h or d, as in 24h", param, ctx)
+        return super().convert(float(found[1]) * UNITS_S[found[2]], param, ctx)
 
 
 def wait_options(default_timeout_s: float) -> Callable[[Command], Command]:

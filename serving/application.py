@@ -34,15 +34,22 @@ def application_name(service: HybridService, version: str) -> str:
 def application_for(service: HybridService, version: str, version_dir: Path, replicas: int) -> Application:
     """The application that runs `version`, whose files are in `version_dir`, for `service`."""
     name = application_name(service, version)
+    return named_application(name, service.name, service.model, version, version_dir, replicas)
+
+
+def named_application(
+    name: str, service: str, model: ModelSpec, version: str, version_dir: Path, replicas: int
+) -> Application:
+    """The same for what has a name already: an hcctl whose model section has other fields would name it otherwise."""
     return Application(
         name=name,
-        service=service.name,
+        service=service,
         version=version,
         route_prefix=f"/{name}",
         args={
             "version": version,
             "version_dir": str(version_dir),
-            "model": service.model.model_dump(mode="json"),
+            "model": model.model_dump(mode="json"),
         },
         replicas=replicas,
     )

@@ -41,6 +41,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             PRIMARY KEY (site, pool, service, start_s)) WITHOUT ROWID""",
         "CREATE INDEX ledger_end ON ledger (end_s)",
     ),
+    (),  # each service's state has a document of its own: an hcctl that looks for it in another must not start
 )
 """Schema version n is what the first n entries make. Entries are never edited, only added."""
 

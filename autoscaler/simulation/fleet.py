@@ -35,6 +35,8 @@ class CloudPool:
     """From the notice of a reclaim to the end; the replica serves until then."""
     min_billing_s: float = 0.0
     """A node is paid at least so long."""
+    leave_s: float = 0.0
+    """From the decision to give a node back until it is gone: it is paid and serves no more."""
     egress_usd_per_gb: float = 0.0
 
 
@@ -129,14 +131,14 @@ class Fleet:
                 nodes.append(self._launch(pool, now_s))
             # The youngest goes first: one that does not serve yet is no loss.
             for node in staying[count:][::-1]:
-                self._end(pool, nodes, node, now_s)
+                self._end(pool, nodes, node, now_s, leave_s=pool.leave_s)
         self._count()
         return changed
 
-    def _end(self, pool: CloudPool, nodes: list[Node], node: Node, now_s: int) -> None:
+    def _end(self, pool: CloudPool, nodes: list[Node], node: Node, now_s: int, *, leave_s: float = 0.0) -> None:
         nodes.remove(node)
-        unpaid_s = pool.min_billing_s - (now_s - node.launched_s)
-        self._owed_usd += max(0.0, unpaid_s) * pool.price_usd_per_hour / HOUR_S
+        unpaid_s = max(leave_s, pool.min_billing_s - (now_s - node.launched_s))
+        self._owed_usd += unpaid_s * pool.price_usd_per_hour / HOUR_S
 
     def _count(self) -> None:
         nodes = [node for pool in self.nodes for node in pool]

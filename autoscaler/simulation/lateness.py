@@ -9,6 +9,8 @@ needs to settle, which is about a service time. `simulation.exact` is the check.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +36,40 @@ class Lateness:
         return float(self.late.sum())
 
 
+class Queue:
+    """What waits at the gateway, in the order of its arrival, as a fluid; who has waited too long gives up."""
+
+    def __init__(self, longest_wait_s: float = math.inf) -> None:
+        self.length = 0.0
+        """Requests that wait."""
+        self._longest_wait_s = longest_wait_s
+        self._waiting: deque[tuple[int, float]] = deque()
+        """(second of arrival, how many of it wait), oldest first; not kept where nobody gives up."""
+        self._now_s = 0
+
+    def second(self, arrived: float, room: float) -> float:
+        """One second in which so many arrive, and as many as there is room for are answered; how many were."""
+        answered = min(self.length + arrived, room)
+        self.length += arrived - answered
+        if math.isfinite(self._longest_wait_s):
+            self._waiting.append((self._now_s, arrived))
+            self._leave(answered)
+            self._give_up()
+        self._now_s += 1
+        return answered
+
+    def _leave(self, answered: float) -> None:
+        while self._waiting and answered > 0:
+            since_s, count = self._waiting.popleft()
+            if count > answered:
+                self._waiting.appendleft((since_s, count - answered))
+            answered -= count
+
+    def _give_up(self) -> None:
+        while self._waiting and self._now_s - self._waiting[0][0] >= self._longest_wait_s:
+            self.length = max(0.0, self.length - self._waiting.popleft()[1])
+
+
 def smoothed_rps(arrivals: Floats) -> Floats:
     """Mean over the last and next seconds, `SMOOTH_S` in all; at the ends over those there are."""
     window, before = np.ones(SMOOTH_S), SMOOTH_S // 2
@@ -41,15 +77,32 @@ def smoothed_rps(arrivals: Floats) -> Floats:
     return np.asarray(np.convolve(arrivals, window)[here] / np.convolve(np.ones(len(arrivals)), window)[here])
 
 
-def backlogs(arrivals: Floats, slots: Ints, service_s: float) -> Floats:
-    """What is piled up at the end of each second: the fluid queue (Lindley's recursion)."""
+def backlogs(arrivals: Floats, slots: Ints, service_s: float, longest_wait_s: float = math.inf) -> Floats:
+    """What is piled up at the end of each second: the fluid queue (Lindley's recursion).
+
+    Whoever has waited `longest_wait_s` gives up.
+    """
+    if math.isfinite(longest_wait_s):
+        queue = Queue(longest_wait_s)
+        rooms = (slots / service_s).tolist()
+        found = []
+        for arrived, room in zip(arrivals.tolist(), rooms, strict=True):
+            queue.second(arrived, room)
+            found.append(queue.length)
+        return np.array(found)
     # max(0, q + x) over time is the walk less its running minimum.
     walk = np.concatenate(([0.0], np.cumsum(arrivals - slots / service_s)))
     return np.asarray((walk - np.minimum.accumulate(walk))[1:])
 
 
 def lateness(
-    arrivals: Floats, slots: Ints, *, service_s: float, patience_s: float, waiting: Floats | None = None
+    arrivals: Floats,
+    slots: Ints,
+    *,
+    service_s: float,
+    patience_s: float,
+    longest_wait_s: float = math.inf,
+    waiting: Floats | None = None,
 ) -> Lateness:
     """Judge a capacity by the requests it was given.
 
@@ -58,11 +111,13 @@ def lateness(
         slots: slots that served in each second, of all sites.
         service_s: mean time a request holds a slot; it is exponential.
         patience_s: a request that waits longer is late.
+        longest_wait_s: who has waited so long gives up, and is late.
         waiting: at least so many wait when a second begins; for a queue that is held by letting fewer in, whose
             quick beginning smoothing hides.
     """
     rate = smoothed_rps(arrivals)
-    backlog = backlogs(rate, slots, service_s)  # of the smoothed rate: the noise of seconds is in the tail
+    # Of the smoothed rate: the noise of seconds is in the tail.
+    backlog = backlogs(rate, slots, service_s, longest_wait_s)
     capacity_rps = np.maximum(slots / service_s, 1e-9)
     before = np.concatenate(([0.0], backlog[:-1]))
     before_s = (before if waiting is None else np.maximum(before, waiting)) / capacity_rps
@@ -74,6 +129,26 @@ def lateness(
         late[here] = late_shares(shares, float(count), rate[here], left_s[here], service_s)
     late[left_s <= 0] = 1.0
     return Lateness(backlog, late * arrivals)
+
+
+def wait_quantile(
+    arrivals: Floats, slots: Ints, share: float, span: slice, *, service_s: float, longest_wait_s: float
+) -> float:
+    """The wait that `share` of the requests of some seconds stay within, to a millisecond."""
+    allowed = (1.0 - share) * float(arrivals[span].sum())
+    low_s, high_s = 0.0, 1.0
+    while _later(high_s, arrivals, slots, span, service_s, longest_wait_s) > allowed and high_s < longest_wait_s:
+        low_s, high_s = high_s, 2.0 * high_s
+    while high_s - low_s > 1e-3:
+        middle_s = (low_s + high_s) / 2.0
+        late = _later(middle_s, arrivals, slots, span, service_s, longest_wait_s)
+        low_s, high_s = (middle_s, high_s) if late > allowed else (low_s, middle_s)
+    return min(high_s, longest_wait_s)
+
+
+def _later(wait_s: float, arrivals: Floats, slots: Ints, span: slice, service_s: float, longest_wait_s: float) -> float:
+    found = lateness(arrivals, slots, service_s=service_s, patience_s=wait_s, longest_wait_s=longest_wait_s)
+    return float(found.late[span].sum())
 
 
 def _erlang_c(slots: int, offered: Floats) -> Floats:

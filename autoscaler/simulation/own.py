@@ -49,7 +49,6 @@ from serving.spec import Budget, HybridService
 from serving.spec_relief import ReliefLevel
 from serving.state import LedgerEntry
 
-TICK_S = 5
 PRIVATE, CLOUD, SERVICE, VERSION = "private", "cloud", "simulated", "v1"
 NO_MORE_THAN = 10_000
 """Pools of this size are as good as endless; the project file allows no more."""
@@ -57,8 +56,6 @@ NO_MORE_THAN = 10_000
 
 class OwnController:
     """The daemon's step as a controller."""
-
-    tick_s = TICK_S
 
     def __init__(self, world: WorldSpec, declared: Mapping[str, Any], past: Floats | None = None) -> None:
         """Prepare a run.
@@ -72,6 +69,7 @@ class OwnController:
             ValueError: relief is declared, and the world does not say what it may take.
         """
         self._past = PastTraffic(np.empty(0) if past is None else past, world.start_s)
+        self.tick_s = world.tick_s
         self._world = world
         self._project, self._spec = _declared(world, declared)
         if self._spec.relief is not None and world.mix is None:

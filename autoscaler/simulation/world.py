@@ -8,6 +8,7 @@ Where the world has relief, the gateway keeps requests from the queue as the con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -17,6 +18,7 @@ import numpy as np
 from autoscaler.queueing import Floats, Ints
 from autoscaler.simulation.fleet import CloudPool, Fleet
 from autoscaler.simulation.gateway import Gateway, Mix
+from autoscaler.simulation.lateness import Queue
 from autoscaler.simulation.view import View
 from serving.spec_relief import ReliefLevel
 
@@ -42,6 +44,10 @@ class WorldSpec:
     signal_loss_share: float = 0.0
     """Share of requests whose log lines are lost, at random."""
     answer_bytes: float = 0.0
+    queue_timeout_s: float = math.inf
+    """A request that has waited so long is refused by the gateway."""
+    tick_s: int = 5
+    """From one decision of the product's own policies to the next; peers have their own."""
     start_s: float = 1_800_000_000.0
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
     mix: Mix | None = None
@@ -137,14 +143,13 @@ class _Gauges:
     ongoing: Floats
     in_slots: Floats
     ready: Ints
-    backlog: float = 0.0
+    queue: Queue
 
     def second(self, now_s: int, arrived: float, slots: int, service_s: float) -> float:
         """One second of the queue; returns how many requests were answered."""
-        answered = min(self.backlog + arrived, slots / service_s)
-        self.backlog += arrived - answered
+        answered = self.queue.second(arrived, slots / service_s)
         self.in_slots[now_s] = answered * service_s
-        self.ongoing[now_s] = answered * service_s + self.backlog
+        self.ongoing[now_s] = answered * service_s + self.queue.length
         return answered
 
 
@@ -155,7 +160,7 @@ def warm_replicas(arrivals: Floats, world: WorldSpec) -> int:
     return max(0, int(needed) - world.private_replicas)
 
 
-def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int) -> Run:
+def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int, warm: int | None = None) -> Run:
     """Run a controller over a trace.
 
     Args:
@@ -163,13 +168,15 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
         world: what does not change.
         controller: asked at second 0 and each `tick_s`; one that was not asked before.
         seed: of everything random: lead times, failed launches, reclaims, lost log lines.
+        warm: cloud replicas that serve when the run begins; `warm_replicas` where nothing is said.
     """
     seconds, rng = len(arrivals), np.random.default_rng(seed)
     seen = arrivals if world.signal_loss_share == 0 else rng.binomial(arrivals.astype(int), 1 - world.signal_loss_share)
-    gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), np.zeros(seconds, dtype=np.int64))
+    none = np.zeros(seconds, dtype=np.int64)
+    gauges = _Gauges(seen.astype(float), np.zeros(seconds), np.zeros(seconds), none, Queue(world.queue_timeout_s))
     gateway = Gateway(world.mix, seconds) if world.mix else None
     relieving = controller if isinstance(controller, RelievingController) else None
-    fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world))
+    fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world) if warm is None else warm)
     ready, launching = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
     usd, egress_usd, actions = np.zeros(seconds), 0.0, 0
     private_slots = world.private_replicas * world.slots_per_replica
@@ -184,7 +191,9 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
         if gateway is not None:
             told = relieving.queue_from if relieving is not None else {}
             room, seen_here = slots / world.service_s, gauges.arrivals[now_s]
-            arrived = gateway.second(now_s, told, waiting=gauges.backlog, arrived=arrived, seen=seen_here, room=room)
+            arrived = gateway.second(
+                now_s, told, waiting=gauges.queue.length, arrived=arrived, seen=seen_here, room=room
+            )
         answered = gauges.second(now_s, arrived, slots, world.service_s)
         overflow = max(0.0, answered - private_slots / world.service_s)
         moved_usd = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb

@@ -101,7 +101,7 @@ def command(
     """
     from autoscaler.simulation import contest
     from cli.simulation import report
-    from cli.simulation.inputs import Choices
+    from cli.simulation.inputs import Choices, warn
 
     names, choices = contest.chosen(policies), Choices(**chosen)
     files: dict[str, Path] = {}
@@ -115,7 +115,7 @@ def command(
     written = [("--plot", plot), *(("--decisions", path) for path in files.values())]
     report.check_apart((option, path) for option, path in (("--trace", trace), *written) if path is not None)
     scene = _scene(trace, from_log, service, days, choices)
-    _warn(scene)
+    warn(scene)
     found = contest.contest(
         scene.arrivals,
         scene.world,
@@ -164,22 +164,6 @@ def _scene(trace: Path | None, from_log: bool, service: str | None, days: float 
     project = open_project()
     with wiring.store(project.paths) as store:
         return of_log(project.spec, store, service, days=days or 7.0, now_s=time.time(), choices=choices)
-
-
-def _warn(scene: Scene) -> None:
-    """Say what makes the figures mean less."""
-    length_s = len(scene.arrivals)
-    if scene.unwatched_s:
-        output.warning(
-            f"for {output.seconds(scene.unwatched_s)} of {output.seconds(length_s)} nobody looked; "
-            "they are simulated without requests"
-        )
-    for pool in scene.world.pools:
-        if pool.lead_s >= length_s:
-            output.warning(
-                f"pool {pool.name} starts in {output.seconds(pool.lead_s)}, the trace lasts "
-                f"{output.seconds(length_s)}: nothing that is launched gets ready"
-            )
 
 
 def _check_plot(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import output
 from serving.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -132,6 +133,22 @@ def of_log(
     if mix is not None:
         declared |= spec.model_dump(mode="json", include=set(RELIEF)) if spec.relief is not None else RELIEF
     return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
+
+
+def warn(scene: Scene) -> None:
+    """Say what makes the figures mean less."""
+    length_s = len(scene.arrivals)
+    if scene.unwatched_s:
+        output.warning(
+            f"for {output.seconds(scene.unwatched_s)} of {output.seconds(length_s)} nobody looked; "
+            "they are simulated without requests"
+        )
+    for pool in scene.world.pools:
+        if pool.lead_s >= length_s:
+            output.warning(
+                f"pool {pool.name} starts in {output.seconds(pool.lead_s)}, the trace lasts "
+                f"{output.seconds(length_s)}: nothing that is launched gets ready"
+            )
 
 
 def _mix(choices: Choices, *, relieves: bool) -> Mix | None:

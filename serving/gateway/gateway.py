@@ -6,8 +6,9 @@ Implementations: `serving.gateway.haproxy.HaproxyGateway` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 from serving.gateway.routes import Routes, Track
@@ -38,6 +39,14 @@ class GatewayObservation:
     at_s: float
     relief_up: Mapping[str, bool] = field(default_factory=dict)
     """Per service with light answers, whether its relief process answers."""
+
+    @cached_property
+    def by_service(self) -> Mapping[str, Sequence[ServerObservation]]:
+        """The servers of each service that has one."""
+        found: dict[str, list[ServerObservation]] = {}
+        for server in self.servers:
+            found.setdefault(server.service, []).append(server)
+        return found
 
 
 ReliefOutcome = Literal["", "light", "shed_low", "shed_normal", "passed"]

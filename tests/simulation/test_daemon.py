@@ -6,7 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from autoscaler.state import DaemonState
 from serving.errors import HcctlError, SiteUnreachable, UnsupportedState
 from tests.support.daemon_rig import DaemonRig
 
@@ -254,3 +256,35 @@ def test_nothing_is_taken_away_while_the_gateway_may_still_send_there() -> None:
     assert former not in {status.name for status in rig.sites["private"].observe().applications}
     assert rig.store.open_actions() == ()
     assert "action failed" not in rig.actions()
+
+
+def test_a_fleet_is_stored_service_by_service() -> None:
+    """A document is bounded, so each service has its own; what did not change is not written again."""
+    rig = DaemonRig()
+    rig.deploy("v1")
+    rig.run(20)
+    names = {document.name: document.revision for document in rig.store.observations("daemon")}
+    assert set(names) == {"state", "state/shop"}
+    root = rig.store.observation("daemon", "state")
+    assert root is not None
+    assert root.body["services"] == {}
+    rig.run(20)
+    later = {document.name: document.revision for document in rig.store.observations("daemon")}
+    assert later["state"] > names["state"]
+    before = rig.daemon.state
+    rig.restart()
+    assert rig.daemon.state == before
+
+
+def test_a_state_in_one_document_is_taken_up() -> None:
+    """As a former hcctl stored it: nothing of it is forgotten, and it is stored apart from then on."""
+    rig = DaemonRig()
+    rig.deploy("v1")
+    rig.run(20)
+    known = rig.daemon.state
+    rig.store.put_observation("daemon", "state", TypeAdapter(DaemonState).dump_python(known, mode="json"), at_s=0.0)
+    rig.store.delete_observation("daemon", "state/shop")
+    rig.restart()
+    assert rig.daemon.state.services["shop"].stable == known.services["shop"].stable
+    rig.run(2)
+    assert rig.store.observation("daemon", "state/shop") is not None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import batching, gateway, reaction
+from benchmarks import batching, gateway, reaction, tick
 from benchmarks.__main__ import keep
 from benchmarks.client import Load, Target, request_bytes, status_of
 from benchmarks.figures import SECTIONS, Figure, Goal, Section, figure_table, goal_table, number, page, quantile, spread
@@ -143,3 +143,18 @@ def test_requests_are_get_or_json() -> None:
     posted = request_bytes(Target("127.0.0.1", 1, "/a", '"\u00e9"'))
     assert posted.startswith(b"POST ")
     assert b"Content-Length: 4\r\n" in posted
+
+
+def test_a_fleet_of_the_tick_benchmark_is_a_fleet() -> None:
+    """Its services are served, some burst, and each size has its time and its ratio."""
+    fleet, states = tick.Fleet(8, "predictive", seed=1), []
+    state = fleet.state
+    for at in range(40):
+        state = tick.step(fleet.look(at, state), state).state
+        states.append(state)
+    assert all(mine.policy.advice is not None for mine in state.services.values())
+    assert any(mine.targets[tick.CLOUD] for one in states for mine in one.services.values())
+    section = tick.run(sizes=(1, 2), warm=1, ticks=1, say=lambda _: None)
+    subjects = [figure.subject for figure in section.figures if figure.measure == "a tick, ms"]
+    assert subjects == [f"{policy}, {size} services" for policy in tick.POLICIES for size in (1, 2)]
+    assert len(section.goals) == len(tick.POLICIES)

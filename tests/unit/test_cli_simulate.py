@@ -16,15 +16,13 @@ from click.testing import CliRunner, Result
 from autoscaler.simulation.contest import POLICIES, contest
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.world import WorldSpec
-from autoscaler.traffic import Counts, TrafficLog
 from cli.canvas import clock
-from cli.context import open_project
 from cli.main import app
 from cli.simulation import chart, report
 from cli.simulation.inputs import Choices, Scene, of_log, of_trace
 from cli.simulation.report import percent
 from cli.wiring import store
-from serving.loading import load_service
+from tests.support.served import Served
 
 STEPS = "\n".join(f"{second},{4 + 30 * (300 <= second < 420)}" for second in range(900))
 """A quarter of an hour with a burst of two minutes."""
@@ -369,36 +367,6 @@ def test_the_page_needs_nothing_else() -> None:
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
     assert len(page.addresses) == 1
     assert "&lt;script&gt;" in text
-
-
-class Served:
-    """A project with a deployed service, of the starting file but for what is `declared`."""
-
-    def __init__(self, folder: Path, **declared: Any) -> None:
-        assert hcctl("init", "--name", "shop").exit_code == 0
-        project = open_project()
-        spec = load_service(folder / "service.yaml", project=project.spec)
-        self.now_s = int(time.time())
-        with store(project.paths) as opened:
-            body = {"spec": spec.model_dump(mode="json", by_alias=True) | declared, "wanted": None}
-            opened.put_intent("service", spec.name, body, expected_revision=0, at_s=self.now_s)
-            self.name = spec.name
-        self.spec, self.project = spec, project
-
-    def record(self, hours: int, *, per_step: int, away_s: range = range(0)) -> None:
-        """Traffic until now at 0.2 s a request; nobody looks in seconds `away_s` since its beginning."""
-        with store(self.project.paths) as opened:
-            log = TrafficLog(opened)
-            first_s = self.now_s // 10 * 10 - hours * 3_600
-            for at_s in range(first_s, self.now_s, 10):
-                if at_s - first_s in away_s:
-                    log.store(at_s)
-                    log = TrafficLog(opened)  # another daemon, which knows nothing of the one before
-                    continue
-                log.record({(self.name, at_s): Counts(per_step, per_step, 0.2 * per_step, 0)}, [self.name], at_s + 9.0)
-                if at_s % 3_600 == 3_590:
-                    log.store(at_s)
-            log.store(self.now_s)
 
 
 def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:

@@ -77,6 +77,13 @@ def test_an_application_carries_its_own_model_section():
     ]
 
 
+def test_what_was_deployed_keeps_its_name():
+    """Another hcctl would name a model section otherwise; what runs is not loaded anew for that."""
+    named_before = replace(V1, application="shop-0123456789ab")
+    (found,) = applications(service(), serving(stable=named_before), SitePlacement(2, 0))
+    assert (found.name, found.route_prefix) == ("shop-0123456789ab", "/shop-0123456789ab")
+
+
 @pytest.mark.parametrize(
     ("phase", "apps", "known", "ready"),
     [

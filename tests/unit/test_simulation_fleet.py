@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,14 @@ def test_lead_times_vary_around_their_median() -> None:
     leads = sorted(node.ready_s for node in fleet.nodes[0])
     assert leads[1_000] == pytest.approx(100.0, rel=0.05)
     assert np.std(np.log(leads)) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_node_that_is_given_back_is_paid_until_it_is_gone() -> None:
+    """It drains and closes for a while, or the minimum billing is longer; what the provider took is gone at once."""
+    quick = CloudPool("a", 1.0, 1.0, 4, leave_s=8.0)
+    for pool, paid_s in ((quick, 5 + 8), (replace(quick, min_billing_s=60.0), 60)):
+        _, paid = driven([pool], [[1]] * 5 + [[0]] * 5)
+        assert sum(paid) == pytest.approx(paid_s * USD_PER_S)
+    fleet, paid = driven([replace(quick, lead_s=2.0, failed_launch_share=1.0)], [[1], [1], [0]])
+    assert fleet.failed_launches == 1
+    assert sum(paid) == pytest.approx(2 * USD_PER_S)

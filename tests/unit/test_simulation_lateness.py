@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoscaler.queueing import Floats, Ints, late_shares, waiting_shares
 from autoscaler.simulation.exact import simulate_exact
-from autoscaler.simulation.lateness import SMOOTH_S, backlogs, lateness, smoothed_rps
+from autoscaler.simulation.lateness import SMOOTH_S, backlogs, lateness, smoothed_rps, wait_quantile
 
 SERVICE_S, PATIENCE_S = 0.4, 0.6
 
@@ -97,3 +97,30 @@ def test_late_requests_are_requests_and_fewer_with_more_slots(seconds: list[tupl
     assert (found.late <= arrivals + 1e-9).all()
     assert (more.late <= found.late + 1e-9).all()
     assert (more.backlog <= found.backlog + 1e-9).all()
+
+
+def test_who_has_waited_too_long_gives_up() -> None:
+    """What waits is at most what came within the time-out; until then, and without one, nobody leaves the queue."""
+    arrivals, slots = np.full(100, 40.0), np.full(100, 10)
+    free, bounded = (backlogs(arrivals, slots, SERVICE_S, longest_s) for longest_s in (np.inf, 8.0))
+    assert free.max() == pytest.approx(100 * 15.0)
+    assert bounded[:20] == pytest.approx(free[:20])
+    assert bounded[-1] == bounded.max() == pytest.approx(8.0 * 40.0)
+
+
+def test_a_queue_that_nobody_leaves_is_the_fluid_queue() -> None:
+    """A time-out that never comes changes nothing."""
+    rng = np.random.default_rng(1)
+    arrivals, slots = rng.poisson(20.0, 300).astype(float), rng.integers(4, 12, 300)
+    assert backlogs(arrivals, slots, SERVICE_S, 1e6) == pytest.approx(backlogs(arrivals, slots, SERVICE_S))
+
+
+@given(st.floats(5, 30), st.integers(1, 20), st.floats(0.5, 0.999))
+def test_a_quantile_of_the_wait_has_its_share_behind_it(rate_rps: float, count: int, share: float) -> None:
+    """No more than the rest wait longer, unless the time-out ends the wait."""
+    arrivals, slots, span = np.full(60, rate_rps), np.full(60, count), slice(10, 50)
+    wait_s = wait_quantile(arrivals, slots, share, span, service_s=SERVICE_S, longest_wait_s=20.0)
+    assert 0 <= wait_s <= 20.0
+    if wait_s < 20.0:
+        found = lateness(arrivals, slots, service_s=SERVICE_S, patience_s=wait_s, longest_wait_s=20.0)
+        assert found.late[span].sum() <= (1 - share) * arrivals[span].sum() + 1e-9

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscaler import staffing
 from autoscaler.forecast import Forecast
-from autoscaler.staffing import Supply, cheapest
+from autoscaler.queueing import LateTable
+from autoscaler.staffing import Supply, cheapest, late_rps
 
 LATE_USD = 5e-4
 
@@ -67,3 +70,29 @@ def test_dearer_lateness_never_means_fewer_and_dearer_rent_never_more(mean_rps: 
     assert 0 <= found <= 24
     assert best(mean_rps, spread_rps, late_usd=LATE_USD * by) >= found
     assert best(mean_rps, spread_rps, rent_factor=by) <= found
+
+
+@pytest.mark.parametrize("slots", [1, 3, 16, 64])
+@pytest.mark.parametrize("rented", [1, 20, 124])
+def test_late_requests_are_those_of_the_queue(slots: int, rented: int):
+    """What is left out and shared changes nothing: the same as a table of this very service says."""
+    mine = supply(rented=rented, slots=slots)
+    for share in (0.0, 0.4, 0.9, 1.3):
+        rate_rps = share * mine.most * mine.replica_rps
+        expected = Forecast(rate_rps, (rate_rps + 1.0) ** 0.5)
+        rates_rps, weights = expected.points()
+        table = LateTable(mine.most, slots, mine.service_s, mine.patience_s)
+        counts_rps = np.arange(mine.most + 1) * mine.replica_rps
+        unanswered = weights @ np.maximum(rates_rps[:, None] - counts_rps, 0.0)
+        found, _ = late_rps(mine, expected)
+        assert found == pytest.approx(table.expected_late_rps(rates_rps, weights) + unanswered, rel=1e-9, abs=1e-9)
+
+
+def test_a_fleet_shares_its_tables():
+    """A thousand services with a thousand service times and patiences need no table more than one."""
+    staffing._shares.cache_clear()
+    for index in range(1_000):
+        service_s = 0.1 + index * 1e-3
+        mine = Supply(2, service_s, service_s / (1 + index % 7), ((4, 0.02), (index % 12, 1.0)))
+        cheapest(mine, Forecast(10.0, 3.0), late_usd=LATE_USD, rent_factor=1.0)
+    assert staffing._shares.cache_info().misses == 1
