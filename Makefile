@@ -55,8 +55,8 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
-unit: setup          ## everything without Ray, in four processes as they often wait: minutes
-	$(BIN)/pytest -n 4 -m "not e2e and not campaign $(SHARED_TESTS)"
+unit: setup          ## everything without Ray, in three processes as they often wait: minutes
+	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign $(SHARED_TESTS)" $(REAL)

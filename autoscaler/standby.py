@@ -59,7 +59,7 @@ def with_standby(
         # Warm capacity crosses no trigger, so the level would stay behind a load that is there: it follows the need.
         followed = max(state.level, min(state.needs[0][1], largest.replicas))
         state = replace(state, level=followed)
-    reason = _reason(spec, largest, supply_of(spec, snapshot, state.service_s or 0.0, offers))
+    reason = _reason(spec, largest, spec.sites[snapshot.private_site].max_replicas, offers)
     told = f"{bid.reason}; {reason}" if bid.failover else reason
     return replace(bid, replicas=largest.replicas, kind="grow", reason=told, because=reason), state
 
@@ -136,14 +136,13 @@ def _most(spec: HybridService) -> int:
     return sum(share.max_replicas for share in spec.sites.values())
 
 
-def _reason(spec: HybridService, each: Standing, supply: Supply) -> str:
+def _reason(spec: HybridService, each: Standing, at_home: int, offers: Offers) -> str:
     """What stands by for which event, from when, and what its rent comes to."""
-    (at_home, _), *pools = supply.prices_usd_per_hour
     rented = left = max(0, each.replicas - at_home)
     usd_per_hour = 0.0
-    for most, usd in pools:
-        usd_per_hour += min(most, left) * usd
-        left -= min(most, left)
+    for offer in (offer for site in offers.values() for offer in site):
+        usd_per_hour += min(offer.room, left) * offer.pool.price_usd_per_hour
+        left -= min(offer.room, left)
     usd = usd_per_hour * (each.ends_s - each.since_s) / HOUR_S
     limit = ", all that are allowed" if each.replicas >= _most(spec) else ""
     return (

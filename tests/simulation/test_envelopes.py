@@ -48,7 +48,9 @@ SLOW = CloudPool("slow", 0.8, 120.0, 4, min_billing_s=600.0)
 QUICK = CloudPool("quick", 1.0, 30.0, 4, min_billing_s=60.0)
 
 
-@settings(max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate))  # shrinking takes minutes
+@settings(
+    max_examples=5, derandomize=True, deadline=None, phases=(Phase.explicit, Phase.generate)
+)  # shrinking takes minutes
 @given(
     hour=st.floats(0.05, 2.0),
     day=st.floats(0.1, 3.0),

@@ -134,7 +134,7 @@ def test_what_stands_by_survives_restarts_of_the_daemon():
     assert counts == sorted(counts)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, derandomize=True, deadline=None)
 @given(
     policy=st.sampled_from(["threshold", "predictive"]),
     expected_rps=st.floats(1.0, 400.0),

@@ -17,7 +17,7 @@ from tests.support.siege import Siege
 from tests.support.siege_script import IN_DAEMON, KINDS, Happening, crash_at, script
 
 SEEDS = 50
-CRASHES = 8
+CRASHES = 5
 """At most so many passes of each place, evenly over a life, end in a crash."""
 
 

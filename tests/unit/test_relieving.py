@@ -131,5 +131,5 @@ def test_light_answers_ask_for_capacity() -> None:
     shop, snapshot = scene(0, signals={"relief": {"light": 500}, "service_mean_s": None, "recent_rate_rps": 500.0})
     remembered = ReliefState("light", service_mean_s=0.1)
     mine = serving(relief=remembered, policy=replace(serving().policy, breach_since_s=NOW_S - 9))
-    found, _ = demand(shop, DaemonState(services={"shop": mine}), snapshot, {"private": 4, "cloud": 6})
+    found, _ = demand(shop, DaemonState(services={"shop": mine}), snapshot, {"private": 4, "cloud": 6}, {})
     assert (found.bid.kind, found.bid.replicas) == ("grow", 10)
