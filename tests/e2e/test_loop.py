@@ -227,19 +227,9 @@ def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> No
     assert shop.ask().headers["X-Hcctl-Site"] == "private"
 
 
-@pytest.fixture
-def own_temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary files that nobody else uses; its name is short, as paths of sockets have to be."""
-    with tempfile.TemporaryDirectory(prefix="t") as folder:
-        monkeypatch.setenv("TMPDIR", folder)
-        monkeypatch.setattr(tempfile, "tempdir", None)
-        yield Path(folder)
-
-
-def test_two_projects_live_side_by_side(
-    shop: RunningProject, tmp_path_factory: pytest.TempPathFactory, own_temporary: Path
-) -> None:
+def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Another project, with TLS and keys, has its own ports and state; its end leaves the first one alone."""
+    temporary = set(Path(tempfile.gettempdir()).iterdir())
     other = RunningProject(tmp_path_factory.mktemp("loop") / "other", name="other")
     certificate = new_certificate(other.folder / "gateway.pem")
     gateway = {"tls_certificate": certificate.name, "require_api_key": True}
@@ -268,7 +258,9 @@ def test_two_projects_live_side_by_side(
     left = [p.pid for p in psutil.process_iter() if _environment(p.pid) and marker in _environment(p.pid)]
     assert not left
     assert not other.project.paths.run_dir.exists()
-    assert list(own_temporary.iterdir()) == []
+    assert not [site for site in PROJECT["sites"] if other.project.paths.ray_dir(site).exists()]
+    new = {path.name for path in Path(tempfile.gettempdir()).iterdir()} - {path.name for path in temporary}
+    assert not [name for name in new if name.startswith(("pymp", "ray", "haproxy"))]
     assert int(other.url.rpartition(":")[2]) not in listening_ports()
     shutil.rmtree(other.folder)  # with this the project is uninstalled
     assert not [
