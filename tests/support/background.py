@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Background:
+class Background(ABC):
     """Does `work` in a thread while a `with` block runs; what ends it before its time fails the test."""
 
     ends_within_s = 60.0
 
+    @abstractmethod
     def work(self) -> None:
         """What to do until `stopping` is set."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self.stopping = threading.Event()
