@@ -59,7 +59,7 @@ unit: setup          ## everything without Ray, in three processes as they often
 	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
-	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign $(SHARED_TESTS)" $(REAL)
+	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
 	$(BIN)/pytest -m "alone and not campaign" $(REAL)
 
 campaign: setup      ## long runs; output goes to docs/campaigns

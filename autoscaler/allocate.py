@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoscaler.bids import Bid
-from autoscaler.bill import pool_of
 from autoscaler.cost import Affordable, Commitment, affordable_nodes
-from autoscaler.market import Offer, Offers, further, going, staying
+from autoscaler.market import Offer, Offers, further, going, pool_of, staying
 from autoscaler.market import told as told_offers
 from autoscaler.snapshot import Hold, Snapshot, Spend
 from autoscaler.state import RentedNode

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoscaler.market import Offer, further, going, keep, staying
+from autoscaler.market import Offer, further, going, keep, pool_of, staying
 from autoscaler.state import RentedNode
 from serving.project import Pool, SiteSpec
 from serving.state import LedgerEntry
@@ -53,11 +53,6 @@ def bill(
     )
     entries = tuple(_entry(site, service, pool_of(spec, node), node, now_s) for node in (*kept, *returned, *added))
     return Bill((*kept, *added), returned, entries)
-
-
-def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
-    """The declared pool of a node; the first one if it is no longer declared."""
-    return next((pool for pool in spec.pools if pool.name == node.pool), spec.pools[0])
 
 
 def _entry(site: str, service: str, pool: Pool, node: RentedNode, now_s: float) -> LedgerEntry:

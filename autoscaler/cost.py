@@ -7,6 +7,7 @@ seconds since the epoch (UTC).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -115,12 +116,18 @@ def spend(ledger: Iterable[LedgerEntry], now_s: float) -> Spend:
     starts_s, _ = windows(now_s)
     totals = [0.0, 0.0, 0.0]
     for entry in ledger:
-        length_s = entry.end_s - entry.start_s
         for index, start_s in enumerate(starts_s):
-            inside_s = entry.end_s - max(entry.start_s, start_s)
-            if inside_s >= 0:
-                totals[index] += entry.usd * (min(1.0, inside_s / length_s) if length_s > 0 else 1.0)
+            totals[index] += usd_between(entry, start_s, math.inf)
     return Spend(*totals)
+
+
+def usd_between(entry: LedgerEntry, begin_s: float, end_s: float) -> float:
+    """What of a span's cost lies between two moments; one without length is where it starts."""
+    length_s = entry.end_s - entry.start_s
+    if length_s <= 0:
+        return entry.usd if begin_s <= entry.start_s < end_s else 0.0
+    inside_s = min(entry.end_s, end_s) - max(entry.start_s, begin_s)
+    return entry.usd * max(0.0, inside_s) / length_s
 
 
 @dataclass(frozen=True)

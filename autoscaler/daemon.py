@@ -291,7 +291,9 @@ class Daemon:
             if service.spec.name in result.removed:
                 continue
             mine = result.state.services[service.spec.name]
-            body = service_status(service, mine, snapshot, result.plan, gateway_error=self._gateway_error)
+            body = service_status(
+                service, mine, snapshot, result.plan, result.state.nodes, gateway_error=self._gateway_error
+            )
             self._store.put_observation("service", service.spec.name, body, at_s=now_s)
             if mine.release is not None:
                 self._put_release(service.spec.name, mine.release, now_s)

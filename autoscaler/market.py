@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from autoscaler.cost import HOUR_S
 from autoscaler.snapshot import ServiceSnapshot, Signals
 from autoscaler.state import DaemonState, RentedNode
 from serving.project import Pool, SiteSpec
 from serving.spec import HybridService
 
-HOUR_S = 3_600.0
 UNKNOWN_STAY_S = 1_800.0
 """How long a rented node is taken to serve before one was given back."""
 LEAST_STAY_S = 60.0
@@ -129,7 +129,7 @@ def ranked(
 def _offer(pool: Pool, use: Use, *, room: int, dearest_usd: float, rests: bool) -> Offer:
     stay_s = max(LEAST_STAY_S, use.stay_s)
     paid_s = max(pool.min_billing_s, pool.lead_time_s + stay_s)
-    missing_s = max(0.0, pool.lead_time_s - pool.notice_s)
+    missing_s = max(0.0, pool.lead_time_s - pool.reclaim_notice_s)
     relaunch_usd = (pool.lead_time_s * pool.price_usd_per_hour + missing_s * REPLICA_WORTH * dearest_usd) / HOUR_S
     gb = use.egress_gb_per_hour
     return Offer(
@@ -161,7 +161,8 @@ def further(offers: Sequence[Offer], nodes: Sequence[RentedNode], count: int) ->
     for offer in offers:
         room = offer.room - sum(node.pool == offer.pool.name for node in nodes)
         found += [offer.pool] * max(0, min(room, count - len(found)))
-    return found + [offers[-1].pool] * (count - len(found))
+    dearest = max((offer.pool for offer in offers), key=lambda pool: pool.price_usd_per_hour)
+    return found + [dearest] * (count - len(found))
 
 
 def going(nodes: Sequence[RentedNode], now_s: float) -> list[RentedNode]:
@@ -182,18 +183,22 @@ def keep(spec: SiteSpec, nodes: Sequence[RentedNode], count: int, now_s: float) 
     """
     if count >= len(nodes):
         return tuple(nodes)
-    by_name = {pool.name: pool for pool in spec.pools}
 
     def leaves_first(index: int) -> tuple[float, float, float]:
         node = nodes[index]
-        pool = by_name.get(node.pool, spec.pools[0])
+        pool = pool_of(spec, node)
         starting_s = max(0.0, node.launched_at_s + pool.lead_time_s - now_s)
         paid_s = max(0.0, node.launched_at_s + pool.min_billing_s - now_s - starting_s)
-        forfeited_usd = (paid_s - REPLICA_WORTH * starting_s) * pool.price_usd_per_hour
+        forfeited_usd = (paid_s - REPLICA_WORTH * starting_s) * pool.price_usd_per_hour / HOUR_S
         return (forfeited_usd, -pool.price_usd_per_hour, -node.launched_at_s)
 
-    going = set(sorted(range(len(nodes)), key=leaves_first)[: len(nodes) - max(0, count)])
-    return tuple(node for index, node in enumerate(nodes) if index not in going)
+    leaving = set(sorted(range(len(nodes)), key=leaves_first)[: len(nodes) - max(0, count)])
+    return tuple(node for index, node in enumerate(nodes) if index not in leaving)
+
+
+def pool_of(spec: SiteSpec, node: RentedNode) -> Pool:
+    """The declared pool of a node; the first one if it is no longer declared."""
+    return next((pool for pool in spec.pools if pool.name == node.pool), spec.pools[0])
 
 
 def learned_stay_s(known_s: float | None, stays_s: Sequence[float]) -> float | None:

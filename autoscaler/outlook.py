@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.cost import HOUR_S, spend, windows
+from autoscaler.cost import HOUR_S, spend, usd_between, windows
 from serving.state import LedgerEntry
 
 DAY_HOURS, WEEK_HOURS = 24, 168
@@ -80,12 +80,10 @@ def hourly_usd(ledger: Sequence[LedgerEntry], start_s: float, hours: int) -> Hou
     """What was spent in each hour from `start_s`; a span counts in each by the part that lies inside."""
     found = np.zeros(hours)
     for entry in ledger:
-        length_s = entry.end_s - entry.start_s
         first, last = (int((at_s - start_s) // HOUR_S) for at_s in (entry.start_s, entry.end_s))
         for index in range(max(0, first), min(hours - 1, last) + 1):
             begin_s = start_s + index * HOUR_S
-            inside_s = min(entry.end_s, begin_s + HOUR_S) - max(entry.start_s, begin_s)
-            found[index] += entry.usd * (inside_s / length_s if length_s > 0 else 1.0)
+            found[index] += usd_between(entry, begin_s, begin_s + HOUR_S)
     return found
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from autoscaler.bids import Advice, Bid, Kind, PolicyState, Promise
 from autoscaler.cost import node_usd_per_hour
 from autoscaler.forecast import Forecast, forecast, observe
-from autoscaler.market import Offers
+from autoscaler.market import REPLICA_WORTH, Offers
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
@@ -28,7 +28,7 @@ AIM_SHARE = 0.65
 """So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
 SLACK_PULL, DEBT_PULL = 1.2, 2.0
 """How strongly the price of a late request follows what is left of a day's late requests, and what was overdrawn."""
-LAUNCH_FACTOR, KEEP_FACTOR = 5.0, 2.0
+LAUNCH_FACTOR, KEEP_FACTOR = REPLICA_WORTH, 2.0
 """How much dearer than its price a replica is taken for: what is launched pays its lead time and may be needed only
 for a moment; what is there would have to be launched anew. Between the two lies what is left alone."""
 NEAR_SHARE = 0.25

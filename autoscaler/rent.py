@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autoscaler.bill import bill, pool_of
-from autoscaler.market import learned_stay_s, market, taken
+from autoscaler.bill import bill
+from autoscaler.market import learned_stay_s, market, pool_of, staying, taken
 from autoscaler.placement import SitePlacement
 from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import DaemonState, RentedNode
@@ -40,7 +40,7 @@ def rent(
             everybodys.update((site, node.pool) for node in result.nodes)
             nodes[key] = result.nodes
             entries += result.entries
-            served_s = [_served_s(spec, node, snapshot.now_s) for node in result.returned]
+            served_s = [_served_s(spec, node, snapshot.now_s) for node in staying(result.returned)]
             stay_s = learned_stay_s(stays_s.get(key), served_s)
             stays_s |= {} if stay_s is None else {key: stay_s}
     stays_s = {key: stay_s for key, stay_s in stays_s.items() if key in nodes}

@@ -79,7 +79,7 @@ class Signals:
     in_use: int | None = None
     """Held by all sites now."""
     steps: tuple[Step, ...] = ()
-    """The last complete steps that were watched as a whole, oldest first: what a forecast is made from."""
+    """The last complete steps in which the gateway was looked at, oldest first: what a forecast is made from."""
     by_site: Mapping[tuple[Track, str], TrackSignals] = field(default_factory=dict)
     """Over the last `OUTLIER_WINDOW_S` seconds only: fast failure must be seen fast."""
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from autoscaler.market import HOUR_S, Offer, Offers, staying
+from autoscaler.cost import HOUR_S
+from autoscaler.market import Offer, Offers, staying
 from autoscaler.plan import Decision
 from autoscaler.snapshot import Snapshot
 from autoscaler.state import DaemonState, RentedNode, ServiceState
@@ -22,7 +23,7 @@ from serving.spec import HybridService
 REST_S = 900.0
 """A pool that took a node back, or failed to launch one, is avoided for so long where another has room."""
 REMEMBERED_S = 3_600.0
-"""A notice is known for so long after its node is gone; providers repeat them."""
+"""A notice is known for so long after its node is gone; providers repeat them. One that is older is of the past."""
 
 
 def take_notices(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[Decision]]:
@@ -33,7 +34,7 @@ def take_notices(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, l
     for site, seen in snapshot.sites.items():
         for notice in seen.observation.notices:
             key = f"{site}/{notice.id}"
-            if key not in known:
+            if key not in known and snapshot.now_s - notice.ends_s < REMEMBERED_S:
                 rests[f"{site}/{notice.pool}"] = snapshot.now_s + REST_S
                 decisions += _ended(site, notice, nodes, snapshot)
             known[key] = max(snapshot.now_s, notice.ends_s)

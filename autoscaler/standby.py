@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from autoscaler.bids import Bid, PolicyState, Standing
 from autoscaler.cost import HOUR_S
 from autoscaler.forecast import stated
-from autoscaler.market import Offers
+from autoscaler.market import Offers, further
 from autoscaler.predictive import KEEP_FACTOR, late_price_usd, supply_of
 from autoscaler.snapshot import Snapshot
 from autoscaler.staffing import Supply, cheapest
@@ -140,9 +140,10 @@ def _reason(spec: HybridService, each: Standing, at_home: int, offers: Offers) -
     """What stands by for which event, from when, and what its rent comes to."""
     rented = left = max(0, each.replicas - at_home)
     usd_per_hour = 0.0
-    for offer in (offer for site in offers.values() for offer in site):
-        usd_per_hour += min(offer.room, left) * offer.pool.price_usd_per_hour
-        left -= min(offer.room, left)
+    for site, there in offers.items():
+        here = min(left, spec.sites[site].max_replicas)
+        left -= here
+        usd_per_hour += sum(pool.price_usd_per_hour for pool in further(there, (), here))
     usd = usd_per_hour * (each.ends_s - each.since_s) / HOUR_S
     limit = ", all that are allowed" if each.replicas >= _most(spec) else ""
     return (

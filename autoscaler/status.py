@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pydantic import JsonValue
 
-from autoscaler.cost import site_usd_per_hour, usd_per_1000
-from autoscaler.market import in_order
+from autoscaler.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
+from autoscaler.market import pool_of
 from autoscaler.outlier import ejected
 from autoscaler.placement import seen_ready
 from autoscaler.plan import Plan
 from autoscaler.snapshot import ServiceSnapshot, Snapshot, Spend
-from autoscaler.state import ServiceState
+from autoscaler.state import RentedNode, ServiceState
 from autoscaler.threshold import breaches
 
 
 def service_status(
-    service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, plan: Plan, *, gateway_error: str
+    service: ServiceSnapshot,
+    state: ServiceState,
+    snapshot: Snapshot,
+    plan: Plan,
+    nodes: Mapping[str, Sequence[RentedNode]],
+    *,
+    gateway_error: str,
 ) -> dict[str, JsonValue]:
-    """Status of one service as plain JSON; `hcctl status`, `why` and `cost` read it."""
+    """Status of one service as plain JSON; `hcctl status`, `why` and `cost` read it.
+
+    `nodes` are the rented ones by `site/service`, as they stand in the daemon's state.
+    """
     spec, signals = service.spec, service.signals
     routes = plan.routes_of[spec.name]
     spent = snapshot.spend.get(spec.name, Spend())
-    usd_per_hour = sum(_usd_per_hour(service, snapshot, site, count) for site, count in state.targets.items())
+    rates_usd = {
+        site: _usd_per_hour(site, state, snapshot, nodes.get(f"{site}/{spec.name}", ())) for site in spec.sites
+    }
+    usd_per_hour = sum(rates_usd.values())
     return {
         "service": spec.name,
         "slo_p99_s": spec.slo.latency_p99_s,
@@ -50,6 +63,7 @@ def service_status(
         "relief": _relief(service, state, snapshot),
         "sites": {
             site: _site(service, state, snapshot, site, [s.limit for s in routes.stable.servers if s.site == site])
+            | {"usd_per_hour": rates_usd[site]}
             for site in spec.sites
         },
         "cost": {
@@ -84,14 +98,16 @@ def _site(
         "limit": sum(limits),
         "in_use": in_use,
         "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
-        "usd_per_hour": _usd_per_hour(service, snapshot, site, state.targets.get(site, 0)),
         "waiting": state.notes.get(site) or None,
     }
 
 
-def _usd_per_hour(service: ServiceSnapshot, snapshot: Snapshot, site: str, nodes: int) -> float:
-    """What so many busy nodes of a site cost per hour, where the cheapest are rented."""
-    return site_usd_per_hour(in_order(service, snapshot.sites[site].spec), nodes, snapshot.now_s)
+def _usd_per_hour(site: str, state: ServiceState, snapshot: Snapshot, nodes: Sequence[RentedNode]) -> float:
+    """What the rented nodes of a site cost per hour, or the owned ones that are wanted."""
+    spec = snapshot.sites[site].spec
+    if spec.role == "private":
+        return site_usd_per_hour(spec.pools, state.targets.get(site, 0), snapshot.now_s)
+    return sum(node_usd_per_hour(pool_of(spec, node), snapshot.now_s) for node in nodes)
 
 
 def _relief(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> dict[str, JsonValue] | None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from autoscaler.admission import admit, eject_failing, probes
 from autoscaler.allocate import Demand, allocate
-from autoscaler.bids import Bid
 from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.leads import Lead, follow
@@ -39,7 +38,6 @@ class Step:
     ledger: tuple[LedgerEntry, ...] = ()
     finished: tuple[tuple[str, Release], ...] = ()
     """Releases that ended in this tick, by service."""
-    bids: tuple[Bid, ...] = ()
     removed: tuple[str, ...] = ()
     """Services of which nothing is left: their declarations can go."""
 
@@ -57,11 +55,10 @@ def step(snapshot: Snapshot, state: DaemonState) -> Step:
     }
     state = _with(state, seen)
     state, demands, decisions = _targets(snapshot, state)
-    bids = tuple(found.bid for found in demands)
     state, finished, events = _releases(snapshot, state)
     state, reliefs = _relief(snapshot, state)
     state, moves = move_to_cheaper(snapshot, state, {found.spec.name: found.offers for found in demands})
-    return _plan(snapshot, state, bids, finished, [*notes, *reclaims, *decisions, *events, *reliefs, *moves])
+    return _plan(snapshot, state, finished, [*notes, *reclaims, *decisions, *events, *reliefs, *moves])
 
 
 def _going_s(name: str, state: DaemonState, snapshot: Snapshot) -> dict[str, tuple[float, ...]]:
@@ -155,7 +152,6 @@ def _relief(snapshot: Snapshot, state: DaemonState) -> tuple[DaemonState, list[D
 def _plan(
     snapshot: Snapshot,
     state: DaemonState,
-    bids: tuple[Bid, ...],
     finished: tuple[tuple[str, Release], ...],
     decisions: Sequence[Decision],
 ) -> Step:
@@ -179,7 +175,7 @@ def _plan(
     all_routes = tuple(route for route in all_routes if route.service.name not in removed)
     notes = tuple(Decision(name, "removed", "nothing of it is left") for name in removed)
     plan = Plan(all_routes, actions, all_probes, (*decisions, *action_notes, *notes))
-    return Step(forget(state, removed), plan, ledger, finished, bids, removed)
+    return Step(forget(state, removed), plan, ledger, finished, removed)
 
 
 def _staying(snapshot: Snapshot) -> list[ServiceSnapshot]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from autoscaler.earlier import DAY_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
+from autoscaler.earlier import DAY_S, HOUR_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
 from serving.errors import HcctlError
 from serving.gateway.gateway import RequestRecord
 from serving.state import Document, Store
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIND = "traffic"
-RECORD_STEP_S, HOUR_S = 10, 3_600
+RECORD_STEP_S = 10
 STEPS = HOUR_S // RECORD_STEP_S
 HOURS_KEPT = 5 * 7 * 24
 """Of each service: five weeks, so that every hour of the week is there some times."""

@@ -13,7 +13,7 @@ from serving.spec import HybridService
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
 
-USUAL_RECLAIMS_PER_HOUR = 0.05
+USUAL_RECLAIMS_PER_HOUR, USUAL_NOTICE_S = 0.05, 120.0
 """Of a spot pool that declares none."""
 
 
@@ -58,14 +58,18 @@ class Pool(Model):
         le=60,
         description="Spot: how often the provider takes one node back, on average; 0.05, once in 20 hours, if unset.",
     )
-    notice_s: float = Field(
-        default=120.0, ge=0, le=86_400, description="Spot: from the notice of a reclaim until the node is gone."
+    notice_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=86_400,
+        description="Spot: from the notice of a reclaim until the node is gone; 120 if unset.",
     )
 
     @model_validator(mode="after")
     def _reclaims_are_of_spot(self) -> Self:
-        if self.kind != "spot" and self.reclaims_per_hour is not None:
-            raise ValueError(f"reclaims_per_hour is for spot pools, this one is {self.kind}; leave it out")
+        for name in ("reclaims_per_hour", "notice_s"):
+            if self.kind != "spot" and getattr(self, name) is not None:
+                raise ValueError(f"{name} is for spot pools, this one is {self.kind}; leave it out")
         return self
 
     @model_validator(mode="after")
@@ -82,6 +86,11 @@ class Pool(Model):
         if self.kind != "spot":
             return 0.0
         return USUAL_RECLAIMS_PER_HOUR if self.reclaims_per_hour is None else self.reclaims_per_hour
+
+    @property
+    def reclaim_notice_s(self) -> float:
+        """As declared, or a usual one: AWS gives two minutes."""
+        return USUAL_NOTICE_S if self.notice_s is None else self.notice_s
 
 
 class SiteSpec(Model):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -102,7 +101,7 @@ class Event(Model):
             start_s = datetime.fromisoformat(self.starts or "").timestamp()
             yield Occurrence(start_s, start_s + self.duration_s)
             return
-        zone = _zone(self.weekly.zone)
+        zone = ZoneInfo(self.weekly.zone)
         hour, minute = map(int, self.weekly.at.split(":"))
         first = datetime.fromtimestamp(now_s - self.duration_s - DAY_S, zone)
         for number in range(round(self.duration_s / DAY_S) + 10):
@@ -110,8 +109,3 @@ class Event(Model):
             if DAYS[day.weekday()] in self.weekly.days:
                 start_s = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).timestamp()
                 yield Occurrence(start_s, start_s + self.duration_s)
-
-
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)

@@ -258,11 +258,11 @@ def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProj
 
 
 def _pool(pool: CloudPool) -> dict[str, Any]:
+    reclaims = {"reclaims_per_hour": pool.reclaims_per_hour, "notice_s": pool.notice_s}
     return {
         "name": pool.name,
         "kind": "spot" if pool.reclaims_per_hour else "on_demand",
-        "reclaims_per_hour": pool.reclaims_per_hour or None,
-        "notice_s": pool.notice_s,
+        **(reclaims if pool.reclaims_per_hour else {}),
         "max_nodes": min(NO_MORE_THAN, pool.max_replicas),
         "price_usd_per_hour": pool.price_usd_per_hour,
         "lead_time_s": pool.lead_s,

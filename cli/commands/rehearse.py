@@ -47,7 +47,7 @@ def reclaim(site: str, pool: str | None, notice_s: float | None) -> None:
     phase = wiring.sites(project)[site].observe().phase
     if phase != "open":
         raise HcctlError("the site is not open", where=site, why=f"it is {phase}", next_step="rehearse during a burst")
-    left_s = chosen.notice_s if notice_s is None else notice_s
+    left_s = chosen.reclaim_notice_s if notice_s is None else notice_s
     notice = Notice(uuid.uuid4().hex[:12], chosen.name, now_s + left_s)
     add_notice(project.paths.site_dir(site), notice, now_s=now_s)
     output.success(f"{site}: pool {chosen.name} takes a node back in {output.seconds(left_s)}; see `hcctl why`")

@@ -200,7 +200,7 @@ def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]
                     min_billing_s=pool.min_billing_s,
                     egress_usd_per_gb=pool.egress_usd_per_gb,
                     reclaims_per_hour=pool.expected_reclaims_per_hour,
-                    notice_s=pool.notice_s,
+                    notice_s=pool.reclaim_notice_s,
                 )
             )
     if not any(pool.max_replicas for pool in found):

@@ -18,7 +18,7 @@ from serving.failpoints import failpoint
 from serving.files import disk_errors, exclusive, write_atomic
 from serving.paths import ProjectPaths, private_dir
 from serving.project import SiteSpec
-from serving.sites.notices import read_notices
+from serving.sites import notices
 from serving.sites.ports import SitePorts, claim_ports, recorded_ports
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
@@ -104,7 +104,7 @@ class LocalSite:
             return self._observation(phase, ingress=ingress, message=error.one_line())
         seen = self._observation(phase, applications=statuses, ingress=ingress)
         try:
-            return replace(seen, notices=read_notices(self._dir))
+            return replace(seen, notices=notices.read_notices(self._dir))
         except HcctlError as error:
             return replace(seen, message=error.one_line())
 
@@ -197,7 +197,8 @@ class LocalSite:
         terminate(record, self._marker, grace_s=STOP_GRACE_S)
         if self._ray_dir.exists():
             shutil.rmtree(private_dir(self._ray_dir))
-        for file in (self._opened_file, self._token_file, self._process_file, self._closing_file):
+        mine = (self._opened_file, self._token_file, self._process_file, self._closing_file, self._dir / notices.FILE)
+        for file in mine:
             file.unlink(missing_ok=True)
 
     def _replica_ports(self) -> int:

@@ -78,7 +78,7 @@ class SiteObservation:
     """Wall-clock time of the observation, seconds since the epoch."""
     message: str = ""
     notices: tuple[Notice, ...] = ()
-    """Those in force; one that was given once is remembered by who reads it."""
+    """In any order, also those that are over; one that was given once is remembered by who reads it."""
 
 
 class Site(Protocol):

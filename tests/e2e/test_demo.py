@@ -15,7 +15,9 @@ ORDERS = Path(os.environ.get("HCCTL_DATA", REPOSITORY.parent / "shared/data/onli
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 SHOPS = (
-    [pytest.param(["--data", str(ORDERS)], id="real orders")] if ORDERS.exists() else [pytest.param([], id="made up")]
+    [pytest.param(["--data", str(ORDERS)], id="real orders")]
+    if "HCCTL_DATA" in os.environ or ORDERS.exists()
+    else [pytest.param([], id="made up")]
 )
 
 
@@ -38,7 +40,6 @@ def test_demo_shows_a_burst_that_comes_home(shop: list[str], tmp_path: Path) -> 
     assert told["served_by_site"]["cloud"] > 0
     assert told["summary"]["Lost"] == "0"
     for measure in ("recall_at_10", "ndcg_at_10"):
-        assert told["model"][f"model.{measure}"] > 1.5 * told["model"][f"popularity.{measure}"]
-    assert told["laps_s"]["trained"] - told["laps_s"]["private site open"] < 60
+        assert told["model"][f"model.{measure}"] > 2 * told["model"][f"popularity.{measure}"]
     assert Path(told["files"]["png"]).read_bytes().startswith(b"\x89PNG")
     assert "data:image/svg+xml" in Path(told["files"]["html"]).read_text()

@@ -35,13 +35,13 @@ def held(budget: dict[str, float], rates_rps: list[int], *, begin_s: float, poli
     arrivals = np.repeat(np.array([1, *rates_rps], dtype=float), 600)  # what is warm at first nobody was asked for
     world = WorldSpec(1, 2, 0.4, 1.0, pools, start_s=begin_s)
     controller = OwnController(world, {"burst": {"policy": policy}, "budget": budget})
-    run = simulate(arrivals, world, controller, seed=1)
+    simulate(arrivals, world, controller, seed=1)
     ledger = controller.ledger
     for name, cap in budget.items():
         moments = np.arange(begin_s, begin_s + len(arrivals), 600.0)
         for begin, end in {(windows(at)[0][CAPS[name]], windows(at)[1][CAPS[name]]) for at in moments}:
             assert within(ledger, begin, end) <= cap + 1e-9
-    return ledger, run
+    return ledger
 
 
 SLOW = CloudPool("slow", 0.8, 120.0, 4, min_billing_s=600.0)
@@ -68,7 +68,7 @@ def test_no_window_is_over_its_cap(hour, day, month, rates, before_s, policy, po
 
 def test_a_cap_that_is_used_up_pays_again_in_the_next_window():
     """Two hours of want at a cap of half a node: each hour spends most of it, none more."""
-    ledger, _ = held({"usd_per_hour": 0.5}, [20] * 12, begin_s=MID_MONTH_S, policy="threshold", pools=(QUICK,))
+    ledger = held({"usd_per_hour": 0.5}, [20] * 12, begin_s=MID_MONTH_S, policy="threshold", pools=(QUICK,))
     spent = [within(ledger, MID_MONTH_S + n * HOUR_S, MID_MONTH_S + (n + 1) * HOUR_S) for n in range(2)]
     assert all(0.25 < usd <= 0.5 for usd in spent)
 

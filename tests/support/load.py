@@ -69,6 +69,8 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(self._timeout_s + 1)
+        assert not any(thread.is_alive() for thread in self._threads), "a client did not end"
+        assert self.outcomes, "no request was sent: nothing is proved"
 
     def _work(self) -> None:
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port, timeout=self._timeout_s)

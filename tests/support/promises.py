@@ -6,7 +6,8 @@
 3. Traffic: the gateway's limits never exceed what is really ready on a site that tells the truth.
 4. Intents: what a command was told is written, is there after any crash; what died half-way is whole or absent.
 5. Releases: each that was taken up ends in exactly one verdict, stored.
-6. Rest: when faults stop, the service is served at home, the cloud is given back, and nothing is done any more.
+6. Rest: when faults stop, the service is served at home, the cloud is given back, and nothing is done any more, but
+   that policy `predictive` lets an owned replica go now and then, as its forecast grows surer.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,13 +220,14 @@ def load(
     async def run() -> None:
         await asyncio.gather(*(client() for _ in range(clients)))
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    try:
-        yield answers
-    finally:
-        stopping.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: asyncio.run(run()))
+        try:
+            yield answers
+        finally:
+            stopping.set()
+            running.result()
+    assert answers, "no request was sent: nothing is proved"
 
 
 def new_certificate(path: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler.daemon import Daemon
-from autoscaler.plan import ProbeApplication, ScaleApplication, SiteAction
+from autoscaler.plan import ApplyApplications, ProbeApplication, ScaleApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from serving import failpoints
@@ -235,9 +235,11 @@ class Siege:
 
     def _lets_go(self, action: SiteAction) -> bool:
         """A forecast grows surer for hours after wild times, and lets a replica go now and then: that is calm."""
+        if isinstance(action, ApplyApplications):
+            self.sizes |= {(action.site, each.name): each.replicas for each in action.applications}
         if not isinstance(action, ScaleApplication):
             return False
-        where = action.site, action.application
+        where = (action.site, action.application)
         before, self.sizes[where] = self.sizes.get(where, 0), action.replicas
         return self.spec.burst.policy == "predictive" and action.replicas < before
 

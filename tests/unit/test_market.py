@@ -110,6 +110,13 @@ def test_nodes_of_other_services_take_room():
     assert [entry.name for entry in further(offers, nodes["cloud/shop"], 3)] == ["a", "b", "b"]
 
 
+def test_beyond_all_room_the_dearest_is_counted_also_where_the_cheapest_rests():
+    """A resting pool is the last of the offers, and no measure of what a node may cost."""
+    offers = ranked([spot(0.3, max_nodes=1), pool("sure", 1.0, max_nodes=1)], HOUR, resting={"spot"})
+    assert [offer.pool.name for offer in offers] == ["sure", "spot"]
+    assert [entry.name for entry in further(offers, (), 3)] == ["sure", "spot", "sure"]
+
+
 def test_a_learned_stay_changes_the_order():
     """Where nodes stay for two minutes, an hour's minimum is dear."""
     site = cloud(pool("hourly", 0.6, min_billing_s=3_600.0), pool("minutely", 1.0))

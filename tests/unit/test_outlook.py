@@ -21,10 +21,10 @@ def node(start_s: float, hours: float, usd: float) -> LedgerEntry:
     return LedgerEntry("cloud", "g5", "shop", start_s, start_s + hours * HOUR_S, hours * HOUR_S, usd)
 
 
-def daily(days: int, usd_of_day, at_hour: float = 12.0) -> list[LedgerEntry]:
+def daily(days: int, usd_of_day) -> list[LedgerEntry]:
     """An hour of rent at noon of each of the last days, the oldest first."""
     begin_s = MIDNIGHT_S - days * DAY_S
-    return [node(begin_s + day * DAY_S + at_hour * HOUR_S, 1.0, usd_of_day(day)) for day in range(days)]
+    return [node(begin_s + day * DAY_S + 12 * HOUR_S, 1.0, usd_of_day(day)) for day in range(days)]
 
 
 def outlook(ledger, days: float, *, now_s: float = MIDNIGHT_S, cap_usd: float | None = None):

@@ -115,7 +115,7 @@ def test_a_tick_carries_the_level_to_routes_and_status() -> None:
     (route,) = result.plan.routes
     assert route.relief == ReliefRoute({"light": 0, "shed_low": 0}, "v1", "/versions/v1")
     mine = result.state.services["shop"]
-    body = service_status(shop, mine, snapshot, result.plan, gateway_error="")
+    body = service_status(shop, mine, snapshot, result.plan, result.state.nodes, gateway_error="")
     relief = body["relief"]
     assert isinstance(relief, dict)
     assert (relief["level"], relief["since_s"], relief["process"]) == ("shed_low", NOW_S, "up")

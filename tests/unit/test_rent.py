@@ -72,3 +72,17 @@ def test_a_service_that_left_a_site_leaves_its_nodes():
     state = DaemonState(services={"shop": serving()}, nodes={"gone/shop": (OWNED,), "cloud/shop": ()})
     after, _ = rent(snapshot, state, {"shop": {"private": SitePlacement(1, 0), "cloud": SitePlacement(0, 0)}})
     assert after.nodes == {"cloud/shop": ()}
+
+
+def test_stays_are_learned_from_what_was_given_back():
+    """A node that failed to start, or was taken, says nothing of how long one is kept; one given back does."""
+    snapshot = moment(sites={"private": site("private"), "cloud": site("cloud", "closed")})
+    kept = RentedNode("g5", NOW_S - 700)
+    failed = RentedNode("g5", NOW_S - 60, ends_s=NOW_S - 1, notice="n1")
+    placed = {"shop": {"private": SitePlacement(1, 0), "cloud": SitePlacement(0, 0)}}
+    stays_s = [
+        rent(snapshot, DaemonState(services={"shop": serving()}, nodes={"cloud/shop": held}), placed)[0].stays_s
+        for held in ((failed,), (kept, failed))
+    ]
+    assert stays_s[0] == {}
+    assert stays_s[1] == {"cloud/shop": 700 - snapshot.sites["cloud"].spec.pools[0].lead_time_s}

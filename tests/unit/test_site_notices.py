@@ -24,7 +24,15 @@ def test_what_was_added_is_read_until_its_end(tmp_path: Path):
     assert read_notices(tmp_path) == (second, third)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '[{"id": 1}]', '[{"id": "a", "pool": "p", "ends_s": "soon"}]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '[{"id": 1}]',
+        *(f'[{{"id": "a", "pool": "p", "ends_s": {end}}}]' for end in ('"soon"', '"1.0"', "NaN", "Infinity", "1e999")),
+    ],
+)
 def test_a_damaged_file_is_an_error_with_the_way_out(tmp_path: Path, text: str):
     """It names the file."""
     (tmp_path / FILE).write_text(text)

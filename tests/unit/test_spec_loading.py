@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.snapshot import STEP_S
 from serving.errors import InvalidInput
 from serving.loading import (
     json_schema,
@@ -16,7 +17,7 @@ from serving.loading import (
     short_path,
     validate_pair,
 )
-from serving.project import HybridProject, conflicts
+from serving.project import LONGEST_FORECAST_TICK_S, HybridProject, conflicts
 from serving.spec import HybridService
 from tests.support.broken_specs import valid_text
 from tests.support.declared import project as project_with
@@ -303,6 +304,7 @@ def test_conflict_without_a_file_names_the_field(folder: Path) -> None:
 def test_a_forecast_needs_a_daemon_that_looks_often() -> None:
     """Steps of arrivals in which nobody looked are unknown: such a pair is refused by field, with both fixes."""
     service = service_with(burst={"policy": "predictive"})
+    assert LONGEST_FORECAST_TICK_S == STEP_S
     slow = project_with(daemon={"tick_s": 10.0})
     assert conflicts(service, project_with(daemon={"tick_s": 5.0})) == []
     assert conflicts(service_with(), slow) == []

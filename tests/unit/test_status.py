@@ -19,8 +19,8 @@ def status(service=None, state=None, **fields):
     sites = {"private": site("private", apps=[app(V1.application, 2)]), "cloud": site("cloud", apps=None)}
     snapshot = moment(service or asked(), sites=sites, **fields)
     mine = state or serving(targets={"private": 2, "cloud": 3})
-    plan = step(snapshot, DaemonState(services={"shop": mine})).plan
-    body = service_status(snapshot.services[0], mine, snapshot, plan, gateway_error="")
+    done = step(snapshot, DaemonState(services={"shop": mine}))
+    body = service_status(snapshot.services[0], mine, snapshot, done.plan, done.state.nodes, gateway_error="")
     json.dumps(body, allow_nan=False)
     return body
 

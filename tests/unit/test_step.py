@@ -129,7 +129,7 @@ def test_an_empty_snapshot_does_nothing_but_open_the_private_site():
     empty = Snapshot(now_s=NOW_S, services=(), sites=sites, gateway=None, stale_after_s=5.0)
     found = step(empty, DaemonState())
     assert [type(action) for action in found.plan.site_actions] == [OpenSite]
-    assert (found.plan.routes, found.plan.probes, found.bids) == ((), (), ())
+    assert (found.plan.routes, found.plan.probes) == ((), ())
 
 
 def test_months_of_failing_probes_do_not_stop_the_loop():
