@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
-from autoscaler.cost import HOUR_S, node_usd_per_hour, nodes_by_pool, spend
+from autoscaler.cost import HOUR_S, site_usd_per_hour, spend, usd_between
 from autoscaler.outlook import LEAST_DAYS, month_outlook
 from cli import output
+from serving.project import on_declared_sites
 
 if TYPE_CHECKING:
     from autoscaler.traffic import Record
@@ -91,6 +92,10 @@ def compare_ways(
     now_s: float,
 ) -> tuple[Comparison | None, str]:
     """Three ways to run what was recorded since `since_s`; None, and why, where too little is known."""
+    declared, lost = on_declared_sites(spec, project)
+    if declared is None:
+        return None, f"hcctl.yaml does not declare {', '.join(lost)}"
+    spec = declared
     rented = [pool for site in spec.sites if project.sites[site].role == "cloud" for pool in project.sites[site].pools]
     if not rented:
         return None, "the service is on no cloud site"
@@ -99,10 +104,11 @@ def compare_ways(
     if record.service_s is None:
         return None, "no site answered a request in the recorded time"
     home = project.private_site
-    owned = [pool for pool, count in nodes_by_pool(project.sites[home].pools, spec.sites[home].max_replicas) if count]
+    owned_nodes = spec.sites[home].max_replicas
+    owned_usd = [site_usd_per_hour(project.sites[home].pools, owned_nodes, now_s + h * HOUR_S) for h in range(24)]
     prices = Prices(
-        private_nodes=spec.sites[home].max_replicas,
-        private_usd_per_node_hour=sum(_daily_mean_usd(pool, now_s) for pool in owned) / len(owned) if owned else 0.0,
+        private_nodes=owned_nodes,
+        private_usd_per_node_hour=sum(owned_usd) / 24 / max(1, owned_nodes),
         cloud_usd_per_node_hour=min(pool.price_usd_per_hour for pool in rented),
         node_rps=spec.model.slots_per_replica * spec.burst.target_slots_in_use / max(record.service_s, 1e-3),
     )
@@ -114,7 +120,7 @@ def compare_ways(
     moments_s = [record.start_s + (first + index) * step_s for index in range(len(rates_rps) + 1)]
     begin_s, end_s = moments_s[0], moments_s[-1]
     inside = [entry for entry in ledger if entry.end_s > begin_s and entry.start_s < end_s]
-    rent_usd = sum(_usd_between(entry, begin_s, end_s) for entry in inside)
+    rent_usd = sum(usd_between(entry, begin_s, end_s) for entry in inside)
     peak_nodes, peak_usd_per_hour = peak(inside, begin_s)
     at_peak = replace(prices, cloud_usd_per_node_hour=peak_usd_per_hour / peak_nodes) if peak_nodes else prices
     ends = [begin_s, end_s]
@@ -180,13 +186,3 @@ def way_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
             for way in ("always_on", "cloud_only")
         ),
     ]
-
-
-def _usd_between(entry: LedgerEntry, begin_s: float, end_s: float) -> float:
-    length_s = entry.end_s - entry.start_s
-    inside_s = min(entry.end_s, end_s) - max(entry.start_s, begin_s)
-    return entry.usd * (min(1.0, max(0.0, inside_s) / length_s) if length_s > 0 else 1.0)
-
-
-def _daily_mean_usd(pool: Any, now_s: float) -> float:
-    return sum(node_usd_per_hour(pool, now_s + hour * HOUR_S) for hour in range(24)) / 24

@@ -16,7 +16,7 @@ def command() -> None:
 
 @command.command(name="reclaim")
 @click.argument("site")
-@click.option("--pool", help="The spot pool whose oldest node goes; the first one if left out.")
+@click.option("--pool", help="The spot pool whose oldest node goes; the first one that has any if left out.")
 @click.option(
     "--notice-s", type=Number(min=0, max=86_400), help="Until the node is gone; the pool's notice_s if unset."
 )
@@ -28,7 +28,7 @@ def reclaim(site: str, pool: str | None, notice_s: float | None) -> None:
     import time
     import uuid
 
-    from cli import wiring
+    from cli import intents, wiring
     from serving.errors import HcctlError, InvalidInput
     from serving.sites.notices import add_notice
     from serving.sites.site import Notice
@@ -40,13 +40,21 @@ def reclaim(site: str, pool: str | None, notice_s: float | None) -> None:
             "there is no such site", where=site, next_step=f"use one of: {', '.join(project.spec.sites)}"
         )
     spots = {entry.name: entry for entry in spec.pools if entry.kind == "spot"}
-    chosen = next(iter(spots.values()), None) if pool is None else spots.get(pool)
-    if chosen is None:
+    if not spots or (pool is not None and pool not in spots):
         known = ", ".join(spots) or "none"
         raise InvalidInput("there is no such spot pool", where=f"{site}, {pool or 'any'}", why=f"spot pools: {known}")
     phase = wiring.sites(project)[site].observe().phase
     if phase != "open":
         raise HcctlError("the site is not open", where=site, why=f"it is {phase}", next_step="rehearse during a burst")
+    with wiring.store(project.paths) as store:
+        nodes = intents.daemon_state(store).nodes
+    rented = {node.pool for key, mine in nodes.items() if key.partition("/")[0] == site for node in mine}
+    chosen = next((spots[name] for name in ([pool] if pool else spots) if name in rented), None)
+    if chosen is None:
+        where = f"{site}, {pool or ', '.join(spots)}"
+        raise HcctlError(
+            "no spot node is rented there", where=where, next_step="rehearse while one is; see `hcctl cost`"
+        )
     left_s = chosen.reclaim_notice_s if notice_s is None else notice_s
     notice = Notice(uuid.uuid4().hex[:12], chosen.name, now_s + left_s)
     add_notice(project.paths.site_dir(site), notice, now_s=now_s)

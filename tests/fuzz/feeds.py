@@ -36,6 +36,7 @@ from serving.project import HybridProject
 from serving.recommender.data import INTERACTIONS, ITEMS, load_orders
 from serving.registry import _declare
 from serving.relief.settings import ReliefServices, read_services
+from serving.sites import notices
 from serving.sites.ports import claim_ports, recorded_ports
 from serving.sites.processes import is_alive, read_record, write_record
 from serving.sites.serve_api import (
@@ -46,7 +47,7 @@ from serving.sites.serve_api import (
     parse_servers,
     routed_applications,
 )
-from serving.sites.site import Endpoint
+from serving.sites.site import Endpoint, Notice
 from serving.sqlite_store import SqliteStore
 from serving.supervisor import read_plan, write_plan
 from serving.weights import read_header
@@ -237,6 +238,16 @@ def ports_file(data: bytes, folder: Path) -> None:
     chosen = claim_ports(file, "private", 4)
     assert recorded_ports(file, "private") == chosen
     assert all(chosen.end <= other.base or other.end <= chosen.base for other in others)
+
+
+def notices_file(data: bytes, folder: Path) -> None:
+    """Each notice ends at some time, and all are the same after one more was added."""
+    written(folder / notices.FILE, data)
+    found = notices.read_notices(folder)
+    assert all(math.isfinite(notice.ends_s) for notice in found)
+    one_more = Notice("fuzz", "spot", 1.0)
+    notices.add_notice(folder, one_more, now_s=-math.inf)
+    assert notices.read_notices(folder) == (*found, one_more)
 
 
 def keys_file(data: bytes, folder: Path) -> None:

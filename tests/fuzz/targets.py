@@ -73,6 +73,7 @@ TARGETS = (
     Target("supervisor-plan", feeds.supervisor_plan, (HcctlError,)),
     Target("relief-settings", feeds.relief_settings, (InvalidInput,)),
     Target("ports-file", feeds.ports_file),
+    Target("notices-file", feeds.notices_file, (HcctlError,), ("NaN", "1e999", "reclaim", "launch_failed")),
     Target("keys-file", feeds.keys_file, (HcctlError,)),
     Target("body", feeds.body, (InvalidInput,)),
     Target("state-database", feeds.state_database, (HcctlError,)),

@@ -107,7 +107,7 @@ def test_a_slow_model_does_not_keep_rented_replicas():
     world.run(60)
     assert world.targets["cloud"] > 0
     world.run(200)
-    assert "p99 0.1 s over 0.05 s" in world.last.bids[0].reason
+    assert world.snapshot.services[0].signals.p99_s > world.shop.spec.p99_over_s
     assert world.targets == {"private": 1, "cloud": 0}
 
 

@@ -131,3 +131,25 @@ def test_the_command_shows_pools_windows_and_ways(tmp_path: Path, monkeypatch: p
     assert "this month" in shown.stdout
     assert "not known yet: 0 whole days are known; a forecast needs 2" in shown.stdout
     assert "No comparison: no traffic is recorded." in shown.stderr
+
+
+def test_owned_nodes_cost_what_each_of_them_does():
+    """One node at 0.1 and two at 0.4 an hour: 0.3 on average, not 0.25."""
+    owned = [
+        {"name": name, "kind": "fixed", "max_nodes": nodes, "opportunity_usd_per_gpu_hour": usd}
+        for name, nodes, usd in (("old", 1, 0.1), ("new", 2, 0.4))
+    ]
+    spec = service(sites={"private": {"max_replicas": 3}, "cloud": {"max_replicas": 2}})
+    record = traffic(*[20.0] * 360)
+    found, _ = compare_ways(pools(project(), "private", *owned), spec, [], record, since_s=0.0, now_s=NOW_S)
+    assert found is not None
+    assert found.hybrid_usd == pytest.approx(0.9)
+
+
+def test_a_site_that_is_declared_no_more_is_left_out_of_the_comparison():
+    """hcctl.yaml has lost the cloud site of a service that is still deployed: a note, no traceback."""
+    fewer = project()
+    del fewer.sites["cloud"]
+    found, why_not = compare_ways(fewer, service(), [], traffic(*[20.0] * 360), since_s=0.0, now_s=NOW_S)
+    assert found is None
+    assert why_not == "the service is on no cloud site"
