@@ -34,6 +34,8 @@ for a moment; what is there would have to be launched anew. Between the two lies
 NEAR_SHARE = 0.25
 """What is there is also kept for the rate at this share of the lead time: a fall is not believed before it comes.
 And for the rate by when it could be back: what is given back entirely takes longest to return."""
+BACKLOG_S = 60.0
+"""What waits now counts as if it came evenly over so long: the sooner it is worked off, the fewer wait after it."""
 OWNED_SHARE = 0.02
 """An owned replica costs at least this share of a rented one: what is not needed is left to others."""
 SERVICE_MEMORY_S = 300.0
@@ -65,7 +67,7 @@ def predictive(
     known = state.advice
     if known is None or (known.until_s, known.lead_s) != (state.history.until_s, leads.now_s):
         # A lead time that was just learned has no forecast before the next step: until then the last advice holds.
-        state = replace(state, advice=_advice(spec, snapshot, state, leads, offers) or known)
+        state = replace(state, advice=_advice(service, snapshot, state, leads, offers) or known)
     advice = state.advice
     if advice is None:
         return _bid(spec, state, state.level, "keep", "nothing was seen yet to forecast from"), state
@@ -91,18 +93,20 @@ def take_in(service: ServiceSnapshot, state: PolicyState, leads: LeadTimes) -> P
 
 
 def _advice(
-    spec: HybridService, snapshot: Snapshot, state: PolicyState, leads: LeadTimes, offers: Offers
+    service: ServiceSnapshot, snapshot: Snapshot, state: PolicyState, leads: LeadTimes, offers: Offers
 ) -> Advice | None:
     """What pays now; None before there is a forecast."""
+    spec, queued = service.spec, service.signals.queued
     near, ahead, back = (forecast(state.history, horizon_s) for horizon_s in leads.horizons_s)
     if near is None or ahead is None or back is None or state.service_s is None:
         return None
     supply = supply_of(spec, snapshot, state.service_s, offers)
     late_usd = late_price_usd(spec, supply, state.promise)
-    launch = cheapest(supply, ahead, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
+    loaded = replace(ahead, mean_rps=ahead.mean_rps + queued / BACKLOG_S)
+    launch = cheapest(supply, loaded, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
     kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
     keep = max(launch, *kept)
-    return Advice(state.history.until_s, leads.now_s, launch, keep, _reason(ahead, leads.now_s, launch, keep))
+    return Advice(state.history.until_s, leads.now_s, launch, keep, _reason(ahead, leads.now_s, queued, launch, keep))
 
 
 def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:
@@ -170,9 +174,10 @@ def _bid(spec: HybridService, state: PolicyState, replicas: int, kind: Kind, rea
     return Bid(spec.name, replicas, kind, reason, state.because, standby=state.failover_s is not None)
 
 
-def _reason(ahead: Forecast, lead_s: float, launch: int, keep: int) -> str:
+def _reason(ahead: Forecast, lead_s: float, queued: int, launch: int, keep: int) -> str:
     low, high = max(0.0, ahead.mean_rps - 2 * ahead.spread_rps), ahead.mean_rps + 2 * ahead.spread_rps
+    waiting = f", {queued} waiting now" if queued else ""
     return (
-        f"{ahead.mean_rps:.3g} req/s ({low:.3g} to {high:.3g}) forecast in {lead_s:.0f} s: "
+        f"{ahead.mean_rps:.3g} req/s ({low:.3g} to {high:.3g}) forecast in {lead_s:.0f} s{waiting}: "
         f"{launch} replicas pay to launch, {keep} to keep"
     )

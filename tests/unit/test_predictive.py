@@ -71,6 +71,16 @@ def test_a_load_that_went_away_gives_back_what_it_had():
     assert story[-1][0].replicas <= 2
 
 
+def test_what_waits_already_is_worked_off():
+    """A queue asks for more than the rate alone, as a rate that works it off in a minute would; and is told."""
+    state = play(np.full(120, 60.0))[-1][1]
+    seen = signals(steps=(Step(state.history.until_s + STEP_S, 60.0 * STEP_S),))
+    calm, _ = ask(asked(SPEC, signals=seen), state)
+    behind, _ = ask(asked(SPEC, signals=replace(seen, queued=6_000)), state)
+    assert behind.replicas >= calm.replicas + 100.0 / 40.0
+    assert "6000 waiting now" in behind.reason
+
+
 def test_it_says_forecast_lead_time_and_both_numbers():
     """`hcctl why` has what was foreseen and what it led to."""
     story = play(np.concatenate([np.full(60, 20.0), np.full(60, 200.0)]))
