@@ -10,7 +10,7 @@ import numpy as np
 
 from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
-from autoscaler.simulation.controllers import PeerController, fill
+from autoscaler.simulation.controllers import PeerController
 from autoscaler.simulation.fleet import HOUR_S
 from autoscaler.simulation.lateness import Lateness, backlogs, lateness
 from autoscaler.simulation.own import OwnController
@@ -82,10 +82,9 @@ def contest(
     policies = chosen(policies)
     watch("clairvoyant")
     most = _most_replicas(arrivals, world)
-    sizes = fill(world.pools, most)  # a pool that is larger than any need would only make tables larger
-    world = replace(
-        world, pools=tuple(replace(p, max_replicas=n) for p, n in zip(world.pools, sizes, strict=True) if n)
-    )
+    # What is larger than any need would only make tables larger.
+    pools = tuple(replace(pool, max_replicas=min(pool.max_replicas, most)) for pool in world.pools)
+    world = replace(world, pools=pools, max_rented=min(world.most_rented, most))
     table = LateTable(
         replicas=most,
         slots_per_replica=world.slots_per_replica,

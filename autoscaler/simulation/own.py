@@ -78,7 +78,7 @@ class OwnController:
         """What the gateway was told of relief."""
         self._state: DaemonState | None = None
         self._table = LateTable(
-            world.private_replicas + sum(pool.max_replicas for pool in world.pools),
+            world.private_replicas + world.most_rented,
             world.slots_per_replica,
             world.service_s,
             world.patience_s,
@@ -231,7 +231,7 @@ def _waiting_share(slots: int, offered: float) -> float:
 
 def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProject, HybridService]:
     """A project and a service that are this world."""
-    most = {PRIVATE: world.private_replicas, CLOUD: min(NO_MORE_THAN, sum(p.max_replicas for p in world.pools))}
+    most = {PRIVATE: world.private_replicas, CLOUD: min(NO_MORE_THAN, world.most_rented)}
     owned = {"name": "owned", "kind": "fixed", "max_nodes": max(1, world.private_replicas)}
     project = {
         "kind": "HybridProject",

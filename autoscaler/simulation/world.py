@@ -38,7 +38,9 @@ class WorldSpec:
     """Mean time a request holds a slot; exponential."""
     slo_latency_s: float
     pools: tuple[CloudPool, ...]
-    """In the order in which they are filled and, from the last, emptied."""
+    """In the order in which what is there at the beginning, and whatever a peer wants, is spread over them."""
+    max_rented: int | None = None
+    """Cloud replicas there may be over all pools; None: as many as the pools hold."""
     signal_delay_s: int = 0
     """What a controller sees is so many seconds old."""
     signal_loss_share: float = 0.0
@@ -52,6 +54,12 @@ class WorldSpec:
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
     mix: Mix | None = None
     """What relief may take of the traffic; None: the gateway has no relief."""
+
+    @property
+    def most_rented(self) -> int:
+        """Cloud replicas that there can be."""
+        held = sum(pool.max_replicas for pool in self.pools)
+        return held if self.max_rented is None else min(self.max_rented, held)
 
     @property
     def patience_s(self) -> float:
@@ -157,7 +165,7 @@ def warm_replicas(arrivals: Floats, world: WorldSpec) -> int:
     """Cloud replicas that serve when the run begins."""
     rate_rps = float(arrivals[:WARM_S].mean()) if len(arrivals) else 0.0
     needed = np.ceil(rate_rps / (world.replica_rps * WARM_USE) - 1e-9)
-    return max(0, int(needed) - world.private_replicas)
+    return min(world.most_rented, max(0, int(needed) - world.private_replicas))
 
 
 def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int, warm: int | None = None) -> Run:

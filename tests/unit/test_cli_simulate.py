@@ -22,6 +22,7 @@ from cli.simulation import chart, report
 from cli.simulation.inputs import Choices, Scene, of_log, of_trace
 from cli.simulation.report import percent
 from cli.wiring import store
+from serving.project import HybridProject
 from tests.support.served import Served
 
 STEPS = "\n".join(f"{second},{4 + 30 * (300 <= second < 420)}" for second in range(900))
@@ -391,6 +392,26 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert (world["private_replicas"], world["pools"][0]["lead_s"]) == (1, 7)
     assert world["pools"][0]["price_usd_per_hour"] == 9
     assert "no such service" in refused("--from-log", "--service", "other")
+
+
+def test_every_pool_of_a_service_counts(folder: Path) -> None:
+    """Each as far as the service may fill it, a later and cheaper one too; all of them together up to its share."""
+    served = Served(folder)
+    served.record(1, per_step=40)
+    declared = served.project.spec.model_dump(mode="json", by_alias=True)
+    first = declared["sites"]["cloud"]["pools"][0] | {"max_nodes": 50}
+    cheap = first | {"name": "cheap", "price_usd_per_hour": first["price_usd_per_hour"] / 2, "max_nodes": 1}
+    declared["sites"]["cloud"]["pools"] = [first, cheap]
+    project, most = HybridProject.model_validate(declared), served.spec.sites["cloud"].max_replicas
+    assert most > 1
+    with store(served.project.paths) as opened:
+        whole, small = (
+            of_log(project, opened, None, days=1.0, now_s=served.now_s, choices=Choices(max_cloud=chosen)).world
+            for chosen in (None, 1)
+        )
+    assert [(pool.name, pool.max_replicas) for pool in whole.pools] == [(first["name"], most), ("cheap", 1)]
+    assert whole.most_rented == most
+    assert ([pool.max_replicas for pool in small.pools], small.most_rented) == ([1, 1], 1)
 
 
 def test_a_service_is_relieved_as_it_declares(folder: Path) -> None:
