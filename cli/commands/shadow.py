@@ -46,7 +46,8 @@ def command(
         targets = intents.service_state(store, service).targets
         ledger = store.ledger(since_s=scene.world.start_s)
     policy = str(scene.declared["burst"]["policy"])
-    rented = sum(count for site, count in targets.items() if project.spec.sites[site].role == "cloud")
+    clouds = {name for name, site in project.spec.sites.items() if site.role == "cloud"}
+    rented = sum(count for site, count in targets.items() if site in clouds)
     live = shadow.Live(policy, rented, tuple(entry for entry in ledger if entry.service == service))
     warn(scene)
     names = list(dict.fromkeys((policy, *chosen(policies))))

@@ -88,17 +88,25 @@ def of_log(
     """The scene of a deployed service: its recorded traffic of the last days, its declaration, its project's pools.
 
     Raises:
-        InvalidInput: the service is not deployed, has no record, or an option is wrong.
+        InvalidInput: the service is not deployed, has no record or no private site, or an option is wrong.
     """
     from autoscaler.simulation.gateway import RELIEF
     from autoscaler.traffic import recorded
     from cli import intents
+    from serving.project import on_declared_sites
 
     service = intents.pick_service(store, service)
     intent = intents.service_intent(store, service)
     if intent is None:
         raise InvalidInput("the service was removed just now", where=service, next_step="run the command again")
-    spec = intent.spec
+    spec, lost = on_declared_sites(intent.spec, project)
+    if spec is None:
+        raise InvalidInput(
+            "the service has no private site",
+            where=service,
+            why=f"hcctl.yaml does not declare {', '.join(lost)}, or the service is not on it",
+            next_step="declare the site in hcctl.yaml again, or deploy the service to those that are there",
+        )
     record = recorded(store, service, since_s=now_s - days * 86_400.0, now_s=now_s)
     if record is None:
         raise InvalidInput(
@@ -115,7 +123,7 @@ def of_log(
             next_step="give --service-time-s",
         )
     mix = _mix(choices, relieves=spec.relief is not None if choices.relief is None else choices.relief)
-    home = next(name for name in spec.sites if project.sites[name].role == "private")
+    home = project.private_site
     scene = _scene(
         f"log of {service}",
         record.curve,

@@ -81,6 +81,25 @@ def test_live_is_what_really_was_rented(served: Served) -> None:
     assert live["late_share"] is None, "nobody wrote down how many were late"
 
 
+def test_a_site_that_is_declared_no_more_is_left_out(served: Served, tmp_path: Path) -> None:
+    """Its pools can be rented no more, and what the state still says of it is not what the service has."""
+    gone = stored_service(ServiceState(targets={"private": 2, "cloud": 3, "gone": 4}))
+    with store(served.project.paths) as opened:
+        sites = {**served.spec.model_dump(mode="json", by_alias=True)["sites"], "gone": {"max_replicas": 9}}
+        spec = served.spec.model_dump(mode="json", by_alias=True) | {"sites": sites}
+        opened.put_intent(
+            "service", served.name, {"spec": spec, "wanted": None}, expected_revision=1, at_s=served.now_s
+        )
+        opened.put_observation("daemon", state_name(served.name), gone, at_s=served.now_s)
+    found = shown("--policy", "hpa", "--since", "10m")
+    assert found["live"]["cloud_replicas_now"] == 3
+    file = tmp_path / "hcctl.yaml"
+    file.write_text(file.read_text().replace("private:", "elsewhere:", 1))
+    result = hcctl("shadow", "--policy", "hpa")
+    assert result.exit_code == 2, result.output
+    assert "does not declare private" in result.stderr
+
+
 def test_less_than_an_hour_is_no_pace(served: Served) -> None:
     """A forecast of a month from minutes would be a guess."""
     found = shown("--policy", "hpa", "--since", "30m")
