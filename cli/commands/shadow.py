@@ -57,6 +57,7 @@ def command(
         names,
         seed=seed,
         declared=scene.declared,
+        past=scene.past,
         watch=lambda name: output.progress(f"{name} ..."),
     )
     figures = shadow.as_json(scene, found, live)

@@ -62,6 +62,8 @@ class Scene:
     """Sections of the service's declaration."""
     unwatched_s: float = 0.0
     """Seconds of what is simulated in which nobody looked; without requests."""
+    past: Floats | None = None
+    """Requests in each second before that are on record, nan where nobody looked."""
 
 
 def of_trace(path: Path, choices: Choices) -> Scene:
@@ -142,7 +144,25 @@ def of_log(
     declared = spec.model_dump(mode="json", include={"burst", "budget", "events"})
     if mix is not None:
         declared |= spec.model_dump(mode="json", include=set(RELIEF)) if spec.relief is not None else RELIEF
-    return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
+    past = _past(store, service, start_s, choices)
+    return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s, past=past)
+
+
+def _past(store: Store, service: str, start_s: float, choices: Choices) -> Floats | None:
+    """What the daemon had on record of earlier days when the simulated time began; None: nothing."""
+    import numpy as np
+
+    from autoscaler.earlier import DAY_S, WEEK_DAYS, window
+    from autoscaler.simulation.trace import per_second
+    from autoscaler.traffic import RECORD_STEP_S, recorded
+
+    before = recorded(store, service, since_s=window(start_s)[0] - WEEK_DAYS * DAY_S, now_s=start_s)
+    if before is None:
+        return None
+    noise = choices.seed + 1  # not the one that is to come
+    known = per_second(before.curve, rate_scale=choices.rate_scale, seed=noise)
+    known[np.repeat(before.unwatched, RECORD_STEP_S)] = np.nan
+    return np.concatenate((known, np.full(round(start_s - before.start_s) - len(known), np.nan)))
 
 
 def warn(scene: Scene) -> None:

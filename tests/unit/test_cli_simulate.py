@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from autoscaler.simulation.contest import POLICIES, contest
 from autoscaler.simulation.fleet import CloudPool
+from autoscaler.simulation.record import PastTraffic
 from autoscaler.simulation.world import WorldSpec
 from cli.canvas import clock
 from cli.main import app
@@ -460,6 +461,42 @@ def test_the_declared_budget_holds_in_the_hours_of_the_record(folder: Path) -> N
     assert 0 < most_usd["predictive"] <= 0.5 + 1e-6
     assert 0 < most_usd["threshold"] <= 0.5 + 1e-6
     assert most_usd["hpa"] > 0.5
+
+
+def test_what_came_before_is_on_record(folder: Path) -> None:
+    """The week before the part that is simulated, as the daemon knew it: up to its first second, nan where unknown."""
+    served = Served(folder)
+    served.record(4, per_step=40, away_s=range(3_000, 3_600))
+    with store(served.project.paths) as opened:
+        part, whole = (
+            of_log(
+                served.project.spec, opened, None, days=1.0, now_s=served.now_s, choices=Choices(from_s=at_s, for_s=60)
+            )
+            for at_s in (7_200.0, 0.0)
+        )
+    assert part.past is not None
+    assert len(part.past) == 7_200
+    assert np.flatnonzero(np.isnan(part.past)).tolist() == list(range(3_000, 3_600))
+    assert np.nanmean(part.past) == pytest.approx(4.0, rel=0.05)
+    assert whole.past is None, "nobody looked before"
+    history = PastTraffic(part.past, part.world.start_s).history((60.0,))
+    assert (history.until_s, history.averaged) == (part.world.start_s, 720), "the gap is not bridged"
+    assert np.isfinite(history.averages).all()
+
+
+@pytest.mark.parametrize("command", ["simulate --from-log --days 0.05", "shadow --since 72m"])
+def test_policies_know_what_came_before(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The product's own policies begin with what the daemon had on record, as they do in a live service."""
+    Served(folder).record(3, per_step=40)
+    told = []
+
+    def seen(*args: Any, past: Any, **named: Any) -> Any:
+        told.append(past)
+        return contest(*args, past=past, **named)
+
+    monkeypatch.setattr("autoscaler.simulation.contest.contest", seen)
+    assert hcctl(*command.split(), "--policy", "hpa").exit_code == 0
+    assert len(told[0]) == pytest.approx(3 * 3_600 - 72 * 60, abs=20)
 
 
 def test_a_part_of_the_record_keeps_its_wall_clock(folder: Path) -> None:
