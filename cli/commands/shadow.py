@@ -28,7 +28,7 @@ def command(
 
     Each lives through the recorded traffic of SERVICE up to now, with capacity of its own, in the world
     of `hcctl simulate --from-log`; nothing live is touched. `live` is what really is, from the ledger.
-    Costs are those of the cloud; a day and a month are forecast at the pace of the time shown.
+    Costs are rent of the cloud, without egress; a day and a month are forecast at the pace of the time shown.
     """
     import time
 
