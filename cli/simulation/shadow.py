@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.cost import part_between, usd_between
+from autoscaler.earlier import DAY_S, HOUR_S
 from cli import output
 from cli.simulation.report import CLAIRVOYANT, percent
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from cli.simulation.inputs import Scene
     from serving.state import LedgerEntry
 
-HOUR_S, DAY_S, MONTH_S = 3_600, 86_400, 30 * 86_400
+MONTH_S = 30 * DAY_S
 LEAST_PACE_S = HOUR_S
 """What was recorded for less is no pace to forecast from."""
 LIVE = "live"
@@ -71,25 +73,16 @@ def _simulated(result: Result, mine: Result) -> dict[str, Any]:
 def _live(live: Live, from_s: float, until_s: float) -> dict[str, Any]:
     """What was rented while the traffic was recorded, from the ledger; how many were late nobody wrote down."""
     hour_s = max(from_s, until_s - HOUR_S)
-    paid = [_inside(entry, from_s, until_s) for entry in live.ledger]
     return {
         "cloud_replicas_now": live.cloud_replicas,
-        "cloud_replica_hours": sum(e.node_seconds * part for e, part in zip(live.ledger, paid, strict=True)) / HOUR_S,
+        "cloud_replica_hours": sum(e.node_seconds * part_between(e, from_s, until_s) for e in live.ledger) / HOUR_S,
         **_costs(
-            sum(e.usd * part for e, part in zip(live.ledger, paid, strict=True)),
-            sum(e.usd * _inside(e, hour_s, until_s) for e in live.ledger),
+            sum(usd_between(e, from_s, until_s) for e in live.ledger),
+            sum(usd_between(e, hour_s, until_s) for e in live.ledger),
             round(until_s - from_s),
         ),
         "late_share": None,
     }
-
-
-def _inside(entry: LedgerEntry, from_s: float, until_s: float) -> float:
-    """The part of a span of rent that lies between two moments."""
-    length_s = entry.end_s - entry.start_s
-    if length_s <= 0:
-        return 1.0 if from_s <= entry.start_s < until_s else 0.0
-    return max(0.0, min(entry.end_s, until_s) - max(entry.start_s, from_s)) / length_s
 
 
 def _costs(rent_usd: float, hour_usd: float | None, seconds: int) -> dict[str, Any]:

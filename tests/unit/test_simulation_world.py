@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.cost import HOUR_S
 from autoscaler.simulation import contest as contests
 from autoscaler.simulation.contest import POLICIES, chosen, cloud_size, contest, controller, judge, summary
-from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import Run, WorldSpec, simulate, warm_replicas
 from serving.errors import InvalidInput
