@@ -13,6 +13,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
 REAL := --timeout 600 -p no:randomly
 SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
+# Each of the hundreds of processes of a run would compile the same modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint style types sbom audit unit e2e campaign bench lock clean setup
 
@@ -59,8 +61,8 @@ unit: setup          ## everything without Ray, in three processes as they often
 	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
-	$(BIN)/pytest -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
-	$(BIN)/pytest -m "alone and not campaign" $(REAL)
+	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
+	$(BIN)/pytest tests/e2e -m "alone and not campaign" $(REAL)
 
 campaign: setup      ## long runs; output goes to docs/campaigns
 	$(BIN)/pytest -m campaign --timeout 3600
