@@ -14,6 +14,7 @@ from autoscaler.plan import Decision, ProbeApplication
 from autoscaler.release import ReleaseView, probes_wanted
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import Admission, Deployed, ServiceState, admission_key
+from autoscaler.values import updated
 
 RETRY_S = 5.0
 LONGEST_RETRY_S = 60.0
@@ -68,7 +69,7 @@ def eject_failing(
         admissions.pop(admission_key(site, mine.stable.application), None)
         why = f"at least half of its answers in the last seconds were errors; out until probed after {out_s:.0f} s"
         decisions.append(Decision(service.spec.name, "eject", why, {"site": site}))
-    return replace(mine, ejections=ejections, admissions=admissions), decisions
+    return updated(mine, ejections=ejections, admissions=admissions), decisions
 
 
 def probes(

@@ -18,7 +18,7 @@ from autoscaler.market import told as told_offers
 from autoscaler.snapshot import Hold, Snapshot, Spend
 from autoscaler.state import RentedNode
 from serving.project import SiteSpec
-from serving.spec import HybridService
+from serving.spec import Budget, HybridService
 
 CLOSE_MARGIN_S = 10.0
 """A rented node is paid from the decision to give it up until it is gone: its drain, and this."""
@@ -158,18 +158,20 @@ def _cloud_target(
     reason = _held_reason(demand) if held else _reason(bid)
     if demand.rent and not held:
         reason = f"a release rents {demand.rent} to make room at home; {bid.reason}"
-    paid, booked_usd = within_budget(
-        demand.spec,
-        snapshot.sites[site].spec,
-        demand.rented.get(site, ()),
-        spent,
-        offers=demand.offers[site],
-        stay_s=demand.stays_s.get(site),
-        billed_s=demand.billed_s,
-        room=room,
-        wanted=wanted,
-        now_s=snapshot.now_s,
-    )
+    paid, booked_usd = Affordable(room, ""), 0.0
+    if demand.spec.budget != Budget():  # without a cap nobody asks what nodes commit to
+        paid, booked_usd = within_budget(
+            demand.spec,
+            snapshot.sites[site].spec,
+            demand.rented.get(site, ()),
+            spent,
+            offers=demand.offers[site],
+            stay_s=demand.stays_s.get(site),
+            billed_s=demand.billed_s,
+            room=room,
+            wanted=wanted,
+            now_s=snapshot.now_s,
+        )
     spent = Spend(spent.hour_usd + booked_usd, spent.day_usd + booked_usd, spent.month_usd + booked_usd)
     told, cut = paid.nodes < wanted, paid.nodes < max(wanted, demand.current.get(site, 0))
     if wanted > len(demand.rented.get(site, ())) and len(demand.offers[site]) > 1:

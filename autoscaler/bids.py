@@ -57,10 +57,14 @@ class Advice:
     lead_s: float
     """Lead time that it was made for."""
     launch: int
-    """Replicas up to which it pays to launch."""
+    """Replicas up to which it pays to launch; the last one of them at each of the last steps."""
     keep: int
-    """Replicas up to which it pays to keep what is there."""
+    """Replicas up to which it pays to keep what is there, or did at one of the last steps."""
     reason: str
+    launches: tuple[int, ...] = ()
+    """What paid to launch at each of the last steps, the newest last."""
+    keeps: tuple[int, ...] = ()
+    """The same of what paid to keep."""
 
 
 @dataclass(frozen=True)

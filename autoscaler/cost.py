@@ -122,12 +122,16 @@ def spend(ledger: Iterable[LedgerEntry], now_s: float) -> Spend:
 
 
 def usd_between(entry: LedgerEntry, begin_s: float, end_s: float) -> float:
-    """What of a span's cost lies between two moments; one without length is where it starts."""
+    """What of a span's cost lies between two moments."""
+    return entry.usd * part_between(entry, begin_s, end_s)
+
+
+def part_between(entry: LedgerEntry, begin_s: float, end_s: float) -> float:
+    """The part of a span that lies between two moments; one without length is where it starts."""
     length_s = entry.end_s - entry.start_s
     if length_s <= 0:
-        return entry.usd if begin_s <= entry.start_s < end_s else 0.0
-    inside_s = min(entry.end_s, end_s) - max(entry.start_s, begin_s)
-    return entry.usd * max(0.0, inside_s) / length_s
+        return 1.0 if begin_s <= entry.start_s < end_s else 0.0
+    return max(0.0, min(entry.end_s, end_s) - max(entry.start_s, begin_s)) / length_s
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from autoscaler.outlier import ejected, fails_fast
 from autoscaler.placement import usable_ready
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import ServiceState
+from autoscaler.values import updated
 
 GRACE_S = 2.0
 """A replica that restarts within this time is not a lost site."""
@@ -20,12 +19,12 @@ def watch_home(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot
     """
     home = snapshot.private_site
     if snapshot.sites[home].observation.phase == "closed":
-        return replace(state, home_served=False, home_down_since_s=None)
+        return updated(state, home_served=False, home_down_since_s=None)
     if _trouble(service, state, snapshot) is None:
-        return replace(state, home_served=True, home_down_since_s=None)
+        return updated(state, home_served=True, home_down_since_s=None)
     if not state.home_served:
-        return replace(state, home_down_since_s=None)
-    return replace(state, home_down_since_s=state.home_down_since_s or snapshot.now_s)
+        return updated(state, home_down_since_s=None)
+    return updated(state, home_down_since_s=state.home_down_since_s or snapshot.now_s)
 
 
 def home_down(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> str | None:

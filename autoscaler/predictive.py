@@ -36,6 +36,9 @@ NEAR_SHARE = 0.25
 And for the rate by when it could be back: what is given back entirely takes longest to return."""
 BACKLOG_S = 60.0
 """What waits now counts as if it came evenly over so long: the sooner it is worked off, the fewer wait after it."""
+STEADY_STEPS = 3
+"""One replica more is launched, and any given back, once so many steps in a row say so: at a steady load the forecast's
+noise alone passes from where one pays to launch to where it does not pay to keep."""
 OWNED_SHARE = 0.02
 """An owned replica costs at least this share of a rented one: what is not needed is left to others."""
 SERVICE_MEMORY_S = 300.0
@@ -103,10 +106,14 @@ def _advice(
     supply = supply_of(spec, snapshot, state.service_s, offers)
     late_usd = late_price_usd(spec, supply, state.promise)
     loaded = replace(ahead, mean_rps=ahead.mean_rps + queued / BACKLOG_S)
-    launch = cheapest(supply, loaded, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
+    found = cheapest(supply, loaded, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
     kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
-    keep = max(launch, *kept)
-    return Advice(state.history.until_s, leads.now_s, launch, keep, _reason(ahead, leads.now_s, queued, launch, keep))
+    before = state.advice
+    launches = (*(before.launches if before else ()), found)[-STEADY_STEPS:]
+    keeps = (*(before.keeps if before else ()), max(found, *kept))[-STEADY_STEPS:]
+    launch, keep = max(min(launches), found - 1), max(keeps)
+    reason = _reason(ahead, leads.now_s, queued, launch, keep)
+    return Advice(state.history.until_s, leads.now_s, launch, keep, reason, launches, keeps)
 
 
 def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:

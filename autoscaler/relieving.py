@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from autoscaler.placement import usable_ready
 from autoscaler.plan import Decision
 from autoscaler.relief import ReliefState, ReliefView, relieve
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import ServiceState
+from autoscaler.values import updated
 from serving.gateway.routes import ReliefRoute
 from serving.spec_relief import RELIEF_LEVELS, ReliefLevel
 
@@ -29,7 +28,7 @@ def relieve_service(
         verb = "would relieve" if snapshot.scaling == "shadow" else "relief"
         details = {"from": before.level or "none", "to": after.level or "none"}
         decisions.append(Decision(service.spec.name, verb, after.reason, details))
-    return replace(mine, relief=after), decisions
+    return updated(mine, relief=after), decisions
 
 
 def relief_route(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot) -> ReliefRoute | None:

@@ -20,6 +20,7 @@ from autoscaler.predictive import KEEP_FACTOR, late_price_usd, supply_of
 from autoscaler.snapshot import Snapshot
 from autoscaler.staffing import Supply, cheapest
 from autoscaler.threshold import replicas_for
+from autoscaler.values import updated
 from serving.spec import HybridService
 from serving.spec_events import Event, Occurrence
 
@@ -47,7 +48,7 @@ def with_standby(
         offers: what each site has for rent.
     """
     standing = _standing(spec, snapshot, state, lead_s, offers)
-    state = replace(state, standing=standing)
+    state = updated(state, standing=standing)
     running = [each for each in standing if snapshot.now_s < each.ends_s]
     over = next((each for each in standing if each not in running), None)
     largest = max(running, key=lambda each: each.replicas, default=None)

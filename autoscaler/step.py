@@ -25,6 +25,7 @@ from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.spot import move_to_cheaper, take_notices
 from autoscaler.state import DaemonState, Release, ServiceState, ready_key
 from autoscaler.targets import demand, set_targets
+from autoscaler.values import updated
 from autoscaler.wish import site_actions, wished
 from serving.state import LedgerEntry
 
@@ -71,8 +72,8 @@ def _observe(
     service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, going_s: Mapping[str, tuple[float, ...]]
 ) -> ServiceState:
     """Take in probe results, what is ready, which nodes are announced to go, and how the private site is."""
-    mine = replace(mine, unlisted_since_s=unlisted(mine, snapshot))
-    mine = replace(mine, admissions=admit(service, mine, snapshot))
+    mine = updated(mine, unlisted_since_s=unlisted(mine, snapshot))
+    mine = updated(mine, admissions=admit(service, mine, snapshot))
     names = [d.application for d in (mine.stable, mine.release and mine.release.candidate) if d]
     ready = {
         ready_key(name, site): seen_ready(mine, snapshot, name, site) for name in names for site in service.spec.sites
@@ -191,7 +192,7 @@ def _expected(
         for site, placement in placed.items()
         for app in wished(service, mine, snapshot, site, placement)
     }
-    return replace(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
+    return updated(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
 
 
 def _with(state: DaemonState, services: Mapping[str, ServiceState]) -> DaemonState:

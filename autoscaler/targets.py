@@ -19,6 +19,7 @@ from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot
 from autoscaler.standby import with_standby
 from autoscaler.state import DaemonState, ServiceState
 from autoscaler.threshold import Capacity, threshold
+from autoscaler.values import updated
 
 FIRST_BID = "the service starts with its least capacity"
 
@@ -121,7 +122,7 @@ def set_targets(
             counts[site], changed_s[site], reasons[site] = target.replicas, snapshot.now_s, target.reason
     empty_s = {site: mine.emptying_since_s.get(site, snapshot.now_s) for site, count in counts.items() if count == 0}
     affordable = {site: target.affordable for site, target in proposed.items() if target.affordable is not None}
-    mine = replace(
+    mine = updated(
         mine,
         targets=counts,
         last_change_s=changed_s,

@@ -14,6 +14,7 @@ from autoscaler.bids import Bid, Kind, PolicyState
 from autoscaler.cost import CostView, compare
 from autoscaler.market import in_order
 from autoscaler.snapshot import ServiceSnapshot, Signals, Snapshot
+from autoscaler.values import updated
 from serving.spec import HybridService
 
 BACKLOG_DRAIN_S = 5.0
@@ -69,7 +70,7 @@ def _watch(
     state = _cost_side(service, snapshot, need, _remember(state, need, now_s, spec.burst.calm_s))
     breached = bool(breaches(spec, service.signals))
     back = state.failover_s is not None and now_s - state.failover_s >= spec.burst.calm_s
-    return replace(
+    return updated(
         state,
         breach_since_s=_since(state.breach_since_s, now_s, holds=breached),
         enough_since_s=_since(state.enough_since_s, now_s, holds=capacity.ready >= state.level),
@@ -215,14 +216,14 @@ def _remember(state: PolicyState, need: int, now_s: float, calm_s: float) -> Pol
 def _cost_side(service: ServiceSnapshot, snapshot: Snapshot, need: int, state: PolicyState) -> PolicyState:
     """Decide, with dwell and hysteresis, on which side cost wants the traffic."""
     trigger = service.spec.burst.cost
-    view = cost_view(service, snapshot, need)
     if trigger is None:
-        return replace(state, shifted=False, cost_since_s=None)
+        return updated(state, shifted=False, cost_since_s=None)
+    view = cost_view(service, snapshot, need)
     if view is None:
-        return replace(state, cost_since_s=None)
+        return updated(state, cost_since_s=None)
     wants_change = view.ratio < trigger.return_ratio if state.shifted else view.ratio > trigger.private_over_cloud_ratio
     if not wants_change:
-        return replace(state, cost_since_s=None)
+        return updated(state, cost_since_s=None)
     since_s = state.cost_since_s if state.cost_since_s is not None else snapshot.now_s
     if snapshot.now_s - since_s >= trigger.dwell_s:
         because = _cost_reason(view, home=state.shifted, dwell_s=trigger.dwell_s)

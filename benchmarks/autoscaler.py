@@ -29,19 +29,16 @@ from autoscaler.simulation.contest import (
     LATE_SHARE,
     OWN,
     POLICIES,
-    Contest,
-    Result,
     cloud_size,
+    compete,
     contest,
-    controller,
-    judge,
 )
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.gateway import RELIEF, Mix
 from autoscaler.simulation.peers import PEERS
 from autoscaler.simulation.sales import with_sales
 from autoscaler.simulation.trace import RateCurve, from_trace, per_second
-from autoscaler.simulation.world import WorldSpec, simulate
+from autoscaler.simulation.world import WorldSpec
 
 DAY_S = 86_400.0
 SLOTS, SERVICE_S, SLO_S = 2, 0.4, 1.0
@@ -106,7 +103,11 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
     found = contest(arrivals, world, policies, seed=case.seed, past=past)
     results = [*found.results]
     if case.flash_sale:
-        results.append(_relieved(found, arrivals, past, case.seed))
+        relieving = replace(found.world, mix=Mix())
+        relieved = compete(
+            "predictive", arrivals, relieving, best_usd=found.best_usd, seed=case.seed, declared=RELIEF, past=past
+        )
+        results.append(replace(relieved, policy=RELIEVED))
     return [
         Row(
             case.day,
@@ -129,14 +130,6 @@ def rows(case: Case, policies: Sequence[str]) -> list[Row]:
 def _arrivals(trace: RateCurve, case: Case, day: int) -> Floats:
     """Requests in each second of a day: the same ones, whichever day is judged."""
     return per_second(trace.part(day * DAY_S, DAY_S), rate_scale=case.rate_scale, seed=case.seed)
-
-
-def _relieved(found: Contest, arrivals: Floats, past: Floats | None, seed: int) -> Result:
-    """What the predictive policy makes of the same world with relief at the gateway."""
-    world = replace(found.world, mix=Mix())
-    run = simulate(arrivals, world, controller("predictive", world, RELIEF, past), seed=seed)
-    ratio = run.cloud_usd / found.best_usd if found.best_usd > 0 else None
-    return Result(RELIEVED, run, judge(run, world), ratio)
 
 
 def table(found: Sequence[Row]) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from autoscaler.cost import HOUR_S
 from autoscaler.simulation.contest import controller
-from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import backlogs, smoothed_rps, wait_quantile
 from autoscaler.simulation.world import WorldSpec, simulate
 from benchmarks.figures import Figure, Goal, Section

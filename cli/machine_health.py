@@ -16,6 +16,7 @@ from cli.context import installed_version
 from cli.health import Finding, Probe, failed, judged, nothing, ok
 from cli.output import share
 from serving.errors import HcctlError
+from serving.paths import SOCKET_LIMIT, longest_socket_bytes
 
 GIB = 1024**3
 LEAST_MEMORY_BYTES = 4 * GIB
@@ -24,10 +25,6 @@ LEAST_DISK_BYTES = 2 * GIB
 """Ray stops placing work on a disk that is 95 % full; logs and versions need room too."""
 LEAST_FILES = 16_384
 """The gateway holds a file for each side of a request, 10,000 connections at most."""
-SOCKET_LIMIT = 97
-"""Longest path of a UNIX socket in bytes: Linux allows 107, HAProxy adds up to 10 of its own."""
-LONGEST_SOCKET = "hcctl-0123456789/" + "0" * 56 + "/admin.sock"
-"""The longest socket path below the folder for temporary files: HAProxy of a Ray node."""
 
 RAY = "2.60"
 """The minor version that pyproject.toml asks for."""
@@ -141,10 +138,10 @@ def open_files() -> Finding:
 
 def socket_paths(temporary: Path) -> Finding:
     """Whether the longest socket path below the folder for temporary files fits."""
-    length = len(os.fsencode(temporary / LONGEST_SOCKET))
+    length = longest_socket_bytes(temporary / "hcctl-0123456789")
     return judged(
         length <= SOCKET_LIMIT,
-        f"{length} of {SOCKET_LIMIT} characters below {temporary}",
+        f"{length} of {SOCKET_LIMIT} bytes below {temporary}",
         "set TMPDIR to a short path, for example /tmp",
     )
 

@@ -13,11 +13,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import HcctlError
+from serving.errors import HcctlError, InvalidInput
 from serving.files import disk_errors
 
 PROJECT_FILE = "hcctl.yaml"
 SERVICE_FILE = "service.yaml"
+
+SOCKET_LIMIT = 97
+"""Longest path of a UNIX socket in bytes: Linux allows 107, HAProxy adds up to 10 of its own."""
+LONGEST_SOCKET = Path("0" * 56) / "admin.sock"
+"""The longest one below a site's `ray_dir`: HAProxy's, in a folder named by the node id. Ray's own need less of theirs:
+`ray/session_<time>_<pid>/sockets/dash_<module>` has up to 75 bytes, and 107 to end at."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,27 @@ class ProjectPaths:
         """
         digest = hashlib.sha256(f"{self.root}\0{site}".encode()).hexdigest()[:10]
         return Path(tempfile.gettempdir()) / f"hcctl-{digest}"
+
+
+def longest_socket_bytes(ray_dir: Path) -> int:
+    """Bytes in the longest socket path below the folder of a local site."""
+    return len(os.fsencode(ray_dir / LONGEST_SOCKET))
+
+
+def check_socket_paths(ray_dir: Path) -> None:
+    """Refuse a folder below which the sockets of a local site have no room.
+
+    Raises:
+        InvalidInput: the folder for temporary files has too long a name; says by how much.
+    """
+    length = longest_socket_bytes(ray_dir)
+    if length > SOCKET_LIMIT:
+        raise InvalidInput(
+            "the folder for temporary files has too long a name for sockets",
+            where=f"TMPDIR {ray_dir.parent}",
+            why=f"the longest socket path below it would have {length} bytes, and {SOCKET_LIMIT} are the most",
+            next_step=f"set TMPDIR to a path that is at least {length - SOCKET_LIMIT} bytes shorter, for example /tmp",
+        )
 
 
 def find_project(start: Path) -> ProjectPaths | None:

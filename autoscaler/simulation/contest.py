@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler.cost import HOUR_S
 from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
-from autoscaler.simulation.controllers import PeerController, fill
-from autoscaler.simulation.fleet import HOUR_S
+from autoscaler.simulation.controllers import PeerController
 from autoscaler.simulation.lateness import Lateness, backlogs, lateness
 from autoscaler.simulation.own import OwnController
 from autoscaler.simulation.peers import PEERS
@@ -82,10 +82,9 @@ def contest(
     policies = chosen(policies)
     watch("clairvoyant")
     most = _most_replicas(arrivals, world)
-    sizes = fill(world.pools, most)  # a pool that is larger than any need would only make tables larger
-    world = replace(
-        world, pools=tuple(replace(p, max_replicas=n) for p, n in zip(world.pools, sizes, strict=True) if n)
-    )
+    # What is larger than any need would only make tables larger.
+    pools = tuple(replace(pool, max_replicas=min(pool.max_replicas, most)) for pool in world.pools)
+    world = replace(world, pools=pools, max_rented=min(world.most_rented, most))
     table = LateTable(
         replicas=most,
         slots_per_replica=world.slots_per_replica,
@@ -106,10 +105,23 @@ def contest(
     results = []
     for name in policies:
         watch(name)
-        run = simulate(arrivals, world, controller(name, world, declared, past), seed=seed)
-        ratio = (run.cloud_usd - run.egress_usd) / best_usd if best_usd > 0 else None
-        results.append(Result(name, run, judge(run, world), ratio))
+        results.append(compete(name, arrivals, world, best_usd=best_usd, seed=seed, declared=declared, past=past))
     return Contest(world, best, price_usd, best_usd, results)
+
+
+def compete(
+    policy: str,
+    arrivals: Floats,
+    world: WorldSpec,
+    *,
+    best_usd: float,
+    seed: int,
+    declared: Mapping[str, Any] | None = None,
+    past: Floats | None = None,
+) -> Result:
+    """Run one policy, and judge it beside a clairvoyant that rents for `best_usd`; the rest is as for `contest`."""
+    run = simulate(arrivals, world, controller(policy, world, declared, past), seed=seed)
+    return Result(policy, run, judge(run, world), float(run.rent.sum()) / best_usd if best_usd > 0 else None)
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,10 @@ S = TypeVar("S")
 
 
 class PeerController(Generic[S]):
-    """A peer says how many replicas there should be in all; private ones come first, then pools in order."""
+    """A peer says how many replicas there should be in all; private ones come first, then pools in order.
+
+    It knows of no prices, so the order of the pools is that of the declaration.
+    """
 
     def __init__(self, peer: Peer[S], world: WorldSpec) -> None:
         self.tick_s = peer.tick_s
@@ -22,7 +25,8 @@ class PeerController(Generic[S]):
 
     def decide(self, view: View) -> Sequence[int]:
         replicas, self._state = self._peer.decide(view, self._state)
-        return fill(self._world.pools, replicas - self._world.private_replicas)
+        rented = min(self._world.most_rented, replicas - self._world.private_replicas)
+        return fill(self._world.pools, rented)
 
 
 def fill(pools: Sequence[CloudPool], replicas: int) -> list[int]:

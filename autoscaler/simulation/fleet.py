@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoscaler.cost import HOUR_S
 from autoscaler.simulation.view import NodeNotice
 
-HOUR_S = 3_600.0
 FAILURES_TOLD = 32
 """Failed launches that are told: each for as long as so few came after it."""
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from autoscaler.bids import PolicyState
-from autoscaler.cost import spend
 from autoscaler.earlier import NOTHING
 from autoscaler.forecast import History
 from autoscaler.market import going, keep, staying
@@ -26,6 +25,7 @@ from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import SMOOTH_S
 from autoscaler.simulation.record import PastTraffic
+from autoscaler.simulation.spending import Spending
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import WorldSpec
 from autoscaler.snapshot import (
@@ -78,7 +78,7 @@ class OwnController:
         """What the gateway was told of relief."""
         self._state: DaemonState | None = None
         self._table = LateTable(
-            world.private_replicas + sum(pool.max_replicas for pool in world.pools),
+            world.private_replicas + world.most_rented,
             world.slots_per_replica,
             world.service_s,
             world.patience_s,
@@ -86,6 +86,7 @@ class OwnController:
         self._application = application_name(self._spec, VERSION)
         self._probes: tuple[ProbeResult, ...] = ()
         self._ledger: dict[tuple[str, float], LedgerEntry] = {}
+        self._spending = Spending()
 
     @property
     def state(self) -> DaemonState:
@@ -103,6 +104,7 @@ class OwnController:
         self._state = done.state
         self._probes = tuple(ProbeResult(p.site, p.application, p.requests, 0) for p in done.plan.probes)
         self._ledger |= {(entry.pool, entry.start_s): entry for entry in done.ledger}
+        self._spending.book(done.ledger)
         relief = done.plan.routes[0].relief
         self.queue_from = relief.queue_from if relief else {}
         spec, nodes = self._project.sites[CLOUD], done.state.nodes.get(f"{CLOUD}/{SERVICE}", ())
@@ -142,7 +144,7 @@ class OwnController:
         earlier = self._past.earlier(now_s, view.arrivals) if self._spec.burst.policy == "predictive" else NOTHING
         service = ServiceSnapshot(self._spec, Wanted("simulation", VERSION, "/simulated"), signals, earlier=earlier)
         gateway = GatewayObservation(tuple(servers), {SERVICE: round(max(0.0, ongoing))}, now_s)
-        spent = spend(self._ledger.values(), now_s) if self._spec.budget != Budget() else Spend()
+        spent = self._spending.spent(now_s) if self._spec.budget != Budget() else Spend()
         return Snapshot(
             now_s, (service,), sites, gateway, stale_after_s=60.0, spend={SERVICE: spent}, probes=self._probes
         )
@@ -231,7 +233,7 @@ def _waiting_share(slots: int, offered: float) -> float:
 
 def _declared(world: WorldSpec, declared: Mapping[str, Any]) -> tuple[HybridProject, HybridService]:
     """A project and a service that are this world."""
-    most = {PRIVATE: world.private_replicas, CLOUD: min(NO_MORE_THAN, sum(p.max_replicas for p in world.pools))}
+    most = {PRIVATE: world.private_replicas, CLOUD: min(NO_MORE_THAN, world.most_rented)}
     owned = {"name": "owned", "kind": "fixed", "max_nodes": max(1, world.private_replicas)}
     project = {
         "kind": "HybridProject",

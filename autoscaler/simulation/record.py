@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from autoscaler.earlier import DAY_S, HOUR_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
@@ -17,7 +19,7 @@ class PastTraffic:
         """Prepare a run.
 
         Args:
-            arrivals: requests in each second, the last one just before the run; may be empty.
+            arrivals: requests in each second, the last one just before the run, nan where nobody looked; may be empty.
             start_s: wall clock of the run's first second.
         """
         self._arrivals = arrivals
@@ -46,7 +48,10 @@ class PastTraffic:
         first = max(0, len(self._arrivals) - DAY_S)
         history = History()
         for at in range(first, len(self._arrivals) - STEP_S + 1, STEP_S):
+            requests = float(self._arrivals[at : at + STEP_S].sum())
+            if math.isnan(requests):
+                continue
             end_s = self._first_s + at + STEP_S
             known = self.earlier(end_s, np.empty(0))
-            history = observe(history, int(end_s), float(self._arrivals[at : at + STEP_S].sum()), horizons_s, known)
+            history = observe(history, int(end_s), requests, horizons_s, known)
         return history

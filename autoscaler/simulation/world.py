@@ -38,7 +38,9 @@ class WorldSpec:
     """Mean time a request holds a slot; exponential."""
     slo_latency_s: float
     pools: tuple[CloudPool, ...]
-    """In the order in which they are filled and, from the last, emptied."""
+    """In the order in which what is there at the beginning, and whatever a peer wants, is spread over them."""
+    max_rented: int | None = None
+    """Cloud replicas there may be over all pools; None: as many as the pools hold."""
     signal_delay_s: int = 0
     """What a controller sees is so many seconds old."""
     signal_loss_share: float = 0.0
@@ -52,6 +54,12 @@ class WorldSpec:
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
     mix: Mix | None = None
     """What relief may take of the traffic; None: the gateway has no relief."""
+
+    @property
+    def most_rented(self) -> int:
+        """Cloud replicas that there can be."""
+        held = sum(pool.max_replicas for pool in self.pools)
+        return held if self.max_rented is None else min(self.max_rented, held)
 
     @property
     def patience_s(self) -> float:
@@ -96,11 +104,12 @@ class Run:
     """Cloud replicas that are paid and do not serve yet."""
     usd: Floats
     """Cloud spend, egress included."""
+    egress: Floats
+    """Egress alone, in usd."""
     actions: int
     """Times the number of wanted cloud replicas changed."""
     reclaimed: int = 0
     failed_launches: int = 0
-    egress_usd: float = 0.0
     kept_away: Mapping[ReliefLevel, Floats] | None = None
     """Of the arrivals, those that each level of relief kept from the queue; None: the gateway has no relief."""
 
@@ -123,6 +132,16 @@ class Run:
         if self.kept_away is None:
             return None
         return sum(float(self.kept_away[level].sum()) for level in levels) / max(1.0, float(self.arrivals.sum()))
+
+    @property
+    def rent(self) -> Floats:
+        """Rent of the nodes alone, in usd."""
+        return self.usd - self.egress
+
+    @property
+    def egress_usd(self) -> float:
+        """All that was paid for egress."""
+        return float(self.egress.sum())
 
     @property
     def cloud_usd(self) -> float:
@@ -157,7 +176,7 @@ def warm_replicas(arrivals: Floats, world: WorldSpec) -> int:
     """Cloud replicas that serve when the run begins."""
     rate_rps = float(arrivals[:WARM_S].mean()) if len(arrivals) else 0.0
     needed = np.ceil(rate_rps / (world.replica_rps * WARM_USE) - 1e-9)
-    return max(0, int(needed) - world.private_replicas)
+    return min(world.most_rented, max(0, int(needed) - world.private_replicas))
 
 
 def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed: int, warm: int | None = None) -> Run:
@@ -178,7 +197,7 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
     relieving = controller if isinstance(controller, RelievingController) else None
     fleet = Fleet(world.pools, rng, warm_replicas(arrivals, world) if warm is None else warm)
     ready, launching = np.zeros(seconds, dtype=np.int64), np.zeros(seconds, dtype=np.int64)
-    usd, egress_usd, actions = np.zeros(seconds), 0.0, 0
+    usd, egress, actions = np.zeros(seconds), np.zeros(seconds), 0
     private_slots = world.private_replicas * world.slots_per_replica
     for now_s in range(seconds):
         fleet.advance(now_s)
@@ -196,13 +215,12 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
             )
         answered = gauges.second(now_s, arrived, slots, world.service_s)
         overflow = max(0.0, answered - private_slots / world.service_s)
-        moved_usd = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb
-        egress_usd += moved_usd
-        usd[now_s] = fleet.pay() + moved_usd
+        egress[now_s] = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb
+        usd[now_s] = fleet.pay() + egress[now_s]
     private = np.full(seconds, world.private_replicas, dtype=np.int64)
     counts = (actions, fleet.reclaimed, fleet.failed_launches)
     kept_away = gateway.kept_away if gateway is not None else None
-    return Run(arrivals, private, ready, launching, usd, *counts, float(egress_usd), kept_away)
+    return Run(arrivals, private, ready, launching, usd, egress, *counts, kept_away)
 
 
 def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet, gateway: Gateway | None) -> View:

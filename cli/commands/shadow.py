@@ -28,7 +28,7 @@ def command(
 
     Each lives through the recorded traffic of SERVICE up to now, with capacity of its own, in the world
     of `hcctl simulate --from-log`; nothing live is touched. `live` is what really is, from the ledger.
-    Costs are those of the cloud; a day and a month are forecast at the pace of the time shown.
+    Costs are rent of the cloud, without egress; a day and a month are forecast at the pace of the time shown.
     """
     import time
 
@@ -46,7 +46,8 @@ def command(
         targets = intents.service_state(store, service).targets
         ledger = store.ledger(since_s=scene.world.start_s)
     policy = str(scene.declared["burst"]["policy"])
-    rented = sum(count for site, count in targets.items() if project.spec.sites[site].role == "cloud")
+    clouds = {name for name, site in project.spec.sites.items() if site.role == "cloud"}
+    rented = sum(count for site, count in targets.items() if site in clouds)
     live = shadow.Live(policy, rented, tuple(entry for entry in ledger if entry.service == service))
     warn(scene)
     names = list(dict.fromkeys((policy, *chosen(policies))))
@@ -56,6 +57,7 @@ def command(
         names,
         seed=seed,
         declared=scene.declared,
+        past=scene.past,
         watch=lambda name: output.progress(f"{name} ..."),
     )
     figures = shadow.as_json(scene, found, live)

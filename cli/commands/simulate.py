@@ -122,6 +122,7 @@ def command(
         names,
         seed=choices.seed,
         declared=scene.declared,
+        past=scene.past,
         watch=lambda name: output.progress(f"{name} ..."),
     )
     figures = report.as_json(scene, found, choices)

@@ -49,15 +49,17 @@ def start(project: Project, *, shadow: bool = False) -> None:
     """Start the supervisor unless it runs; it starts the rest. A changed project file is put in force.
 
     Raises:
-        InvalidInput: the change is of something that running processes were started with.
+        InvalidInput: the change is of something that running processes were started with, or sockets have no room
+            below the folder for temporary files.
     """
     from cli import wiring
     from serving.files import write_atomic
-    from serving.paths import private_dir
+    from serving.paths import check_socket_paths, private_dir
     from serving.sites.processes import is_alive, read_record
     from serving.supervisor import write_plan
 
     paths = project.paths
+    check_socket_paths(paths.ray_dir(project.spec.private_site))
     private_dir(paths.run_dir)
     private_dir(paths.log_dir)
     record = read_record(paths.supervisor_record)

@@ -96,8 +96,8 @@ def render(picture: _Picture, kind: Literal["png", "svg"], *, titled: bool = Tru
 def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Picture:
     import numpy as np
 
+    from autoscaler.cost import HOUR_S
     from autoscaler.simulation.contest import POLICIES
-    from autoscaler.simulation.fleet import HOUR_S
 
     seconds, world = len(scene.arrivals), scene.world
     edges = np.unique(np.linspace(0, seconds, min(BINS, seconds) + 1).astype(int))

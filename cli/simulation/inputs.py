@@ -62,6 +62,8 @@ class Scene:
     """Sections of the service's declaration."""
     unwatched_s: float = 0.0
     """Seconds of what is simulated in which nobody looked; without requests."""
+    past: Floats | None = None
+    """Requests in each second before that are on record, nan where nobody looked."""
 
 
 def of_trace(path: Path, choices: Choices) -> Scene:
@@ -72,12 +74,13 @@ def of_trace(path: Path, choices: Choices) -> Scene:
     """
     from autoscaler.simulation.fleet import CloudPool
     from autoscaler.simulation.gateway import RELIEF
+    from autoscaler.simulation.own import NO_MORE_THAN
     from autoscaler.simulation.trace import from_trace
 
     curve = from_trace(path)
-    pool = CloudPool("cloud", PRICE_USD, LEAD_S, max_replicas=0)
+    pool = CloudPool("cloud", PRICE_USD, LEAD_S, max_replicas=NO_MORE_THAN)
     mix = _mix(choices, relieves=bool(choices.relief))
-    scene = _scene(path.name, curve, choices, (pool,), slots=SLOTS, slo_s=SLO_S, service_s=SERVICE_S, private=None)
+    scene = _scene(path.name, curve, choices, (pool,), slots=SLOTS, slo_s=SLO_S, service_s=SERVICE_S)
     return replace(scene, world=replace(scene.world, mix=mix), declared=RELIEF if mix else {})
 
 
@@ -87,17 +90,25 @@ def of_log(
     """The scene of a deployed service: its recorded traffic of the last days, its declaration, its project's pools.
 
     Raises:
-        InvalidInput: the service is not deployed, has no record, or an option is wrong.
+        InvalidInput: the service is not deployed, has no record or no private site, or an option is wrong.
     """
     from autoscaler.simulation.gateway import RELIEF
     from autoscaler.traffic import recorded
     from cli import intents
+    from serving.project import on_declared_sites
 
     service = intents.pick_service(store, service)
     intent = intents.service_intent(store, service)
     if intent is None:
         raise InvalidInput("the service was removed just now", where=service, next_step="run the command again")
-    spec = intent.spec
+    spec, lost = on_declared_sites(intent.spec, project)
+    if spec is None:
+        raise InvalidInput(
+            "the service has no private site",
+            where=service,
+            why=f"hcctl.yaml does not declare {', '.join(lost)}, or the service is not on it",
+            next_step="declare the site in hcctl.yaml again, or deploy the service to those that are there",
+        )
     record = recorded(store, service, since_s=now_s - days * 86_400.0, now_s=now_s)
     if record is None:
         raise InvalidInput(
@@ -114,7 +125,7 @@ def of_log(
             next_step="give --service-time-s",
         )
     mix = _mix(choices, relieves=spec.relief is not None if choices.relief is None else choices.relief)
-    home = next(name for name in spec.sites if project.sites[name].role == "private")
+    home = project.private_site
     scene = _scene(
         f"log of {service}",
         record.curve,
@@ -124,6 +135,7 @@ def of_log(
         slo_s=spec.slo.latency_p99_s,
         service_s=record.service_s or SERVICE_S,
         private=spec.sites[home].max_replicas,
+        most=sum(share.max_replicas for name, share in spec.sites.items() if name != home),
     )
     first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
     unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
@@ -132,7 +144,25 @@ def of_log(
     declared = spec.model_dump(mode="json", include={"burst", "budget", "events"})
     if mix is not None:
         declared |= spec.model_dump(mode="json", include=set(RELIEF)) if spec.relief is not None else RELIEF
-    return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s)
+    past = _past(store, service, start_s, choices)
+    return replace(scene, world=world, declared=declared, unwatched_s=unwatched_s, past=past)
+
+
+def _past(store: Store, service: str, start_s: float, choices: Choices) -> Floats | None:
+    """What the daemon had on record of earlier days when the simulated time began; None: nothing."""
+    import numpy as np
+
+    from autoscaler.earlier import DAY_S, WEEK_DAYS, window
+    from autoscaler.simulation.trace import per_second
+    from autoscaler.traffic import RECORD_STEP_S, recorded
+
+    before = recorded(store, service, since_s=window(start_s)[0] - WEEK_DAYS * DAY_S, now_s=start_s)
+    if before is None:
+        return None
+    noise = choices.seed + 1  # not the one that is to come
+    known = per_second(before.curve, rate_scale=choices.rate_scale, seed=noise)
+    known[np.repeat(before.unwatched, RECORD_STEP_S)] = np.nan
+    return np.concatenate((known, np.full(round(start_s - before.start_s) - len(known), np.nan)))
 
 
 def warn(scene: Scene) -> None:
@@ -181,22 +211,21 @@ def _mix(choices: Choices, *, relieves: bool) -> Mix | None:
 
 
 def _pools(project: HybridProject, spec: HybridService) -> tuple[CloudPool, ...]:
-    """What the service may rent, as the project declares it, in the order in which it is filled."""
-    from autoscaler.cost import nodes_by_pool
+    """What the service may rent, as the project declares it; each pool is cut to the service's share of its site."""
     from autoscaler.simulation.fleet import CloudPool
 
     found: list[CloudPool] = []
     for site, share in spec.sites.items():
         if project.sites[site].role != "cloud":
             continue
-        for pool, most in nodes_by_pool(project.sites[site].pools, share.max_replicas):
+        for pool in project.sites[site].pools:
             name = pool.name if pool.name not in {other.name for other in found} else f"pool-{len(found) + 1}"
             found.append(
                 CloudPool(
                     name,
                     pool.price_usd_per_hour,
                     pool.lead_time_s,
-                    max_replicas=most,
+                    max_replicas=min(pool.max_nodes, share.max_replicas),
                     min_billing_s=pool.min_billing_s,
                     egress_usd_per_gb=pool.egress_usd_per_gb,
                     reclaims_per_hour=pool.expected_reclaims_per_hour,
@@ -222,11 +251,11 @@ def _scene(
     slots: int,
     slo_s: float,
     service_s: float,
-    private: int | None,
+    private: int | None = None,
+    most: int | None = None,
 ) -> Scene:
-    """The scene of a curve: what is chosen wins over what is given."""
+    """The scene of a curve: what is chosen wins over what is given; None: what the load needs."""
     from autoscaler.simulation.contest import cloud_size
-    from autoscaler.simulation.controllers import fill
     from autoscaler.simulation.trace import per_second
     from autoscaler.simulation.world import WorldSpec
 
@@ -245,22 +274,21 @@ def _scene(
         private = choices.private_replicas
     if private is None:
         private = max(1, math.ceil(float(arrivals.mean()) * service_s / slots))
-    most = choices.max_cloud
-    if most is None and not pools[0].max_replicas:
+    if choices.max_cloud is not None:
+        most = choices.max_cloud if most is None else min(most, choices.max_cloud)
+    elif most is None:
         most = cloud_size(arrivals, private_replicas=private, replica_rps=slots / service_s)
-    if most is not None:
-        endless = [pool if pool.max_replicas else replace(pool, max_replicas=most) for pool in pools]
-        pools = tuple(replace(p, max_replicas=n) for p, n in zip(endless, fill(endless, most), strict=True) if n)
     pools = tuple(
         replace(
             pool,
+            max_replicas=min(pool.max_replicas, most),
             price_usd_per_hour=pool.price_usd_per_hour if choices.price_usd is None else choices.price_usd,
             lead_s=pool.lead_s if choices.lead_s is None else choices.lead_s,
             min_billing_s=pool.min_billing_s if choices.min_billing_s is None else choices.min_billing_s,
         )
         for pool in pools
     )
-    return Scene(name, arrivals, curve.step_s, WorldSpec(private, slots, service_s, slo_s, pools))
+    return Scene(name, arrivals, curve.step_s, WorldSpec(private, slots, service_s, slo_s, pools, max_rented=most))
 
 
 def _part(curve: RateCurve, from_s: float, for_s: float | None) -> RateCurve:

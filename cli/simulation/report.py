@@ -43,6 +43,7 @@ def as_json(scene: Scene, found: Contest, choices: Choices) -> dict[str, Any]:
             "slots_per_replica": world.slots_per_replica,
             "service_time_s": world.service_s,
             "slo_latency_s": world.slo_latency_s,
+            "max_cloud_replicas": world.most_rented,
             "pools": [asdict(pool) for pool in world.pools],
             "seed": choices.seed,
             **({"relief": asdict(world.mix)} if world.mix is not None else {}),

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.cost import part_between, usd_between
+from autoscaler.earlier import DAY_S, HOUR_S
 from cli import output
 from cli.simulation.report import CLAIRVOYANT, percent
 
 if TYPE_CHECKING:
-    from autoscaler.queueing import Floats
     from autoscaler.simulation.contest import Contest, Result
     from cli.simulation.inputs import Scene
     from serving.state import LedgerEntry
 
-HOUR_S, DAY_S, MONTH_S = 3_600, 86_400, 30 * 86_400
+MONTH_S = 30 * DAY_S
 LEAST_PACE_S = HOUR_S
 """What was recorded for less is no pace to forecast from."""
 LIVE = "live"
@@ -34,7 +35,7 @@ class Live:
 
 
 def as_json(scene: Scene, found: Contest, live: Live) -> dict[str, Any]:
-    """Everything as one object; costs are those of the cloud."""
+    """Everything as one object; costs are rent: what egress was really paid nobody wrote down."""
     seconds, start_s = len(scene.arrivals), scene.world.start_s
     mine = next(result for result in found.results if result.policy == live.policy)
     policies = {result.policy: _simulated(result, mine) for result in found.results}
@@ -54,12 +55,13 @@ def as_json(scene: Scene, found: Contest, live: Live) -> dict[str, Any]:
 
 def _simulated(result: Result, mine: Result) -> dict[str, Any]:
     run, seconds = result.run, len(result.run.arrivals)
-    ours_usd = mine.run.cloud_usd
+    rent_usd, ours_usd = float(run.rent.sum()), float(mine.run.rent.sum())
     return {
         "cloud_replicas_now": int(run.ready[-1] + run.launching[-1]),
         "cloud_replica_hours": run.replica_s / HOUR_S,
-        **_costs(run.cloud_usd, _last_hour(run.usd), seconds),
-        "over_in_force": run.cloud_usd / ours_usd - 1.0 if ours_usd > 0 else None,
+        **_costs(rent_usd, float(run.rent[-HOUR_S:].sum()), seconds),
+        "egress_usd": run.egress_usd,
+        "over_in_force": rent_usd / ours_usd - 1.0 if ours_usd > 0 else None,
         "late_share": result.late_share,
         "light_share": run.light_share,
         "shed_share": run.shed_share,
@@ -71,36 +73,23 @@ def _simulated(result: Result, mine: Result) -> dict[str, Any]:
 def _live(live: Live, from_s: float, until_s: float) -> dict[str, Any]:
     """What was rented while the traffic was recorded, from the ledger; how many were late nobody wrote down."""
     hour_s = max(from_s, until_s - HOUR_S)
-    paid = [_inside(entry, from_s, until_s) for entry in live.ledger]
     return {
         "cloud_replicas_now": live.cloud_replicas,
-        "cloud_replica_hours": sum(e.node_seconds * part for e, part in zip(live.ledger, paid, strict=True)) / HOUR_S,
+        "cloud_replica_hours": sum(e.node_seconds * part_between(e, from_s, until_s) for e in live.ledger) / HOUR_S,
         **_costs(
-            sum(e.usd * part for e, part in zip(live.ledger, paid, strict=True)),
-            sum(e.usd * _inside(e, hour_s, until_s) for e in live.ledger),
+            sum(usd_between(e, from_s, until_s) for e in live.ledger),
+            sum(usd_between(e, hour_s, until_s) for e in live.ledger),
             round(until_s - from_s),
         ),
         "late_share": None,
     }
 
 
-def _inside(entry: LedgerEntry, from_s: float, until_s: float) -> float:
-    """The part of a span of rent that lies between two moments."""
-    length_s = entry.end_s - entry.start_s
-    if length_s <= 0:
-        return 1.0 if from_s <= entry.start_s < until_s else 0.0
-    return max(0.0, min(entry.end_s, until_s) - max(entry.start_s, from_s)) / length_s
-
-
-def _last_hour(usd: Floats) -> float:
-    return float(usd[-HOUR_S:].sum())
-
-
-def _costs(cloud_usd: float, hour_usd: float | None, seconds: int) -> dict[str, Any]:
+def _costs(rent_usd: float, hour_usd: float | None, seconds: int) -> dict[str, Any]:
     """What was paid, and where that leads; no forecast from less than an hour."""
-    pace = cloud_usd / seconds if seconds >= LEAST_PACE_S else None
+    pace = rent_usd / seconds if seconds >= LEAST_PACE_S else None
     return {
-        "cloud_usd": cloud_usd,
+        "rent_usd": rent_usd,
         "last_hour_usd": hour_usd,
         "usd_per_day": None if pace is None else pace * DAY_S,
         "usd_per_month": None if pace is None else pace * MONTH_S,
@@ -111,7 +100,7 @@ def rows(figures: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """What really is, then every policy, the cheapest first, and the least there can be."""
     in_force = figures["in_force"]
     yield {"policy": f"{LIVE}: {in_force}"} | figures[LIVE]
-    policies = sorted(figures["policies"].items(), key=lambda item: (item[1]["cloud_usd"], item[1]["late_share"]))
+    policies = sorted(figures["policies"].items(), key=lambda item: (item[1]["rent_usd"], item[1]["late_share"]))
     for name, had in policies:
         yield {"policy": f"{name} (in force)" if name == in_force else name} | had
     yield {"policy": CLAIRVOYANT} | figures[CLAIRVOYANT]
@@ -123,7 +112,7 @@ def columns() -> list[output.Column | str]:
         "policy",
         output.Column("cloud_replicas_now", "wants now", right=True),
         output.Column("last_hour_usd", "last hour", output.usd, right=True),
-        output.Column("cloud_usd", "cloud cost", output.usd, right=True),
+        output.Column("rent_usd", "rent", output.usd, right=True),
         output.Column("usd_per_day", "a day", output.usd, right=True),
         output.Column("usd_per_month", "a month", output.usd, right=True),
         output.Column("over_in_force", "to in force", lambda part: f"{part * 100:+.0f} %", right=True),

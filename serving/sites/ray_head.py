@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from serving.errors import HcctlError
+from serving.paths import check_socket_paths
 from serving.sites.ports import SitePorts
 
 LOOPBACK = "127.0.0.1"
@@ -37,9 +37,6 @@ LOGICAL_CPUS = 10_000
 """CPUs Ray may give out. Pools bound the replicas of a local site, not its cores."""
 
 _OBJECT_STORE_BYTES = 100_000_000
-_SOCKET_PATH_LIMIT = 97
-_LONGEST_SUFFIX = len("/") + 56 + len("/admin.sock")
-"""HAProxy's socket below a folder named by the node id; HAProxy allows 97 characters."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +54,10 @@ def ray_command(head: RayHead) -> list[str]:
     """The command line that runs the head node until it is terminated.
 
     Raises:
-        HcctlError: `ray_dir` is too long for the sockets below it.
+        InvalidInput: `ray_dir` is too long for the sockets below it.
     """
     ports = head.ports
-    if len(str(head.ray_dir)) + _LONGEST_SUFFIX > _SOCKET_PATH_LIMIT:
-        raise HcctlError(
-            "the folder for temporary files has too long a name for sockets",
-            where=str(head.ray_dir.parent),
-            next_step="set TMPDIR to a short path, for example /tmp",
-        )
+    check_socket_paths(head.ray_dir)
     options = {
         "node-ip-address": NODE_ADDRESS,
         "port": ports.internal(0),

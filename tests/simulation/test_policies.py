@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.simulation.contest import cloud_size, controller, judge
@@ -115,11 +115,13 @@ def test_a_declared_cost_trigger_moves_nothing(policy: str):
 
 @settings(max_examples=5, deadline=None)
 @given(st.floats(3.0, 90.0), st.integers(0, 1_000))
+@example(87.1972802242445, 117)  # 10 changes where one step decides
+@example(61.17609599386508, 456)  # and 10
 def test_a_steady_load_does_not_flap(rate_rps: float, seed: int):
-    """Three quarters of an hour of the same rate: in the last quarter at most a change a minute, each by a replica."""
+    """Three quarters of an hour of the same rate: in the last quarter few changes, each by a replica."""
     arrivals = poisson(np.full(2_700, rate_rps), seed)
     spec = world(arrivals)
     run = simulate(arrivals, spec, controller("predictive", spec), seed=seed)
     asked = (run.ready + run.launching)[1_800:]
-    assert np.count_nonzero(np.diff(asked)) <= 15
+    assert np.count_nonzero(np.diff(asked)) <= 6
     assert np.abs(np.diff(asked)).max() <= 1

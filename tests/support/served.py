@@ -29,7 +29,7 @@ class Served:
             self.name = spec.name
         self.spec, self.project = spec, project
 
-    def record(self, hours: int, *, per_step: int, away_s: range = range(0)) -> None:
+    def record(self, hours: int, *, per_step: int, away_s: range = range(0), answer_bytes: int = 0) -> None:
         """Traffic until now at 0.2 s a request; nobody looks in seconds `away_s` since its beginning."""
         with store(self.project.paths) as opened:
             log = TrafficLog(opened)
@@ -39,7 +39,8 @@ class Served:
                     log.store(at_s)
                     log = TrafficLog(opened)  # another daemon, which knows nothing of the one before
                     continue
-                log.record({(self.name, at_s): Counts(per_step, per_step, 0.2 * per_step, 0)}, [self.name], at_s + 9.0)
+                counts = Counts(per_step, per_step, 0.2 * per_step, answer_bytes * per_step)
+                log.record({(self.name, at_s): counts}, [self.name], at_s + 9.0)
                 if at_s % 3_600 == 3_590:
                     log.store(at_s)
             log.store(self.now_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,27 @@ def test_every_policy_lives_through_the_recorded_traffic(served: Served) -> None
     price = served.project.spec.sites["cloud"].pools[0].price_usd_per_hour
     for had in found["policies"].values():
         assert had["cloud_replicas_now"] > 0
-        assert had["last_hour_usd"] <= had["cloud_usd"]
-        assert had["cloud_usd"] == pytest.approx(had["cloud_replica_hours"] * price, rel=0.01)
-        assert had["usd_per_day"] == pytest.approx(had["cloud_usd"] / found["seconds"] * 86_400)
+        assert had["last_hour_usd"] <= had["rent_usd"]
+        assert had["rent_usd"] == pytest.approx(had["cloud_replica_hours"] * price, rel=0.01)
+        assert had["usd_per_day"] == pytest.approx(had["rent_usd"] / found["seconds"] * 86_400)
         assert had["usd_per_month"] == pytest.approx(30 * had["usd_per_day"])
     assert found["policies"][found["in_force"]]["over_in_force"] == 0
+
+
+def test_rent_is_compared_with_rent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger knows no egress, so what policies would have paid for it is told apart and in no cost."""
+    monkeypatch.chdir(tmp_path)
+    served = Served(tmp_path)
+    served.record(1, per_step=900, answer_bytes=10_000_000)
+    file = tmp_path / "hcctl.yaml"
+    file.write_text(re.sub(r"egress_usd_per_gb: \S+", "egress_usd_per_gb: 5", file.read_text()))
+    found = shown("--since", "30m", "--policy", "hpa")
+    price = served.project.spec.sites["cloud"].pools[0].price_usd_per_hour
+    for had in found["policies"].values():
+        assert had["egress_usd"] > had["rent_usd"] > 0
+        assert had["rent_usd"] == had["last_hour_usd"] == pytest.approx(had["cloud_replica_hours"] * price, rel=0.01)
+    hpa, ours = found["policies"]["hpa"], found["policies"][found["in_force"]]
+    assert hpa["over_in_force"] == pytest.approx(hpa["rent_usd"] / ours["rent_usd"] - 1)
 
 
 def test_the_same_record_shows_the_same(served: Served) -> None:
@@ -76,9 +93,28 @@ def test_live_is_what_really_was_rented(served: Served) -> None:
         opened.put_observation("daemon", state_name(served.name), mine, at_s=served.now_s)
     live = shown("--policy", "keda")["live"]
     assert live["cloud_replicas_now"] == 3
-    assert live["cloud_usd"] == pytest.approx(6.0 * 1_800 / 5_400 + 2.0, rel=0.02)
+    assert live["rent_usd"] == pytest.approx(6.0 * 1_800 / 5_400 + 2.0, rel=0.02)
     assert live["last_hour_usd"] == pytest.approx(2.0, rel=0.02)
     assert live["late_share"] is None, "nobody wrote down how many were late"
+
+
+def test_a_site_that_is_declared_no_more_is_left_out(served: Served, tmp_path: Path) -> None:
+    """Its pools can be rented no more, and what the state still says of it is not what the service has."""
+    gone = stored_service(ServiceState(targets={"private": 2, "cloud": 3, "gone": 4}))
+    with store(served.project.paths) as opened:
+        sites = {**served.spec.model_dump(mode="json", by_alias=True)["sites"], "gone": {"max_replicas": 9}}
+        spec = served.spec.model_dump(mode="json", by_alias=True) | {"sites": sites}
+        opened.put_intent(
+            "service", served.name, {"spec": spec, "wanted": None}, expected_revision=1, at_s=served.now_s
+        )
+        opened.put_observation("daemon", state_name(served.name), gone, at_s=served.now_s)
+    found = shown("--policy", "hpa", "--since", "10m")
+    assert found["live"]["cloud_replicas_now"] == 3
+    file = tmp_path / "hcctl.yaml"
+    file.write_text(file.read_text().replace("private:", "elsewhere:", 1))
+    result = hcctl("shadow", "--policy", "hpa")
+    assert result.exit_code == 2, result.output
+    assert "does not declare private" in result.stderr
 
 
 def test_less_than_an_hour_is_no_pace(served: Served) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from autoscaler.simulation.contest import POLICIES, contest
 from autoscaler.simulation.fleet import CloudPool
+from autoscaler.simulation.record import PastTraffic
 from autoscaler.simulation.world import WorldSpec
 from cli.canvas import clock
 from cli.main import app
@@ -22,6 +23,7 @@ from cli.simulation import chart, report
 from cli.simulation.inputs import Choices, Scene, of_log, of_trace
 from cli.simulation.report import percent
 from cli.wiring import store
+from serving.project import HybridProject
 from tests.support.served import Served
 
 STEPS = "\n".join(f"{second},{4 + 30 * (300 <= second < 420)}" for second in range(900))
@@ -393,6 +395,26 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert "no such service" in refused("--from-log", "--service", "other")
 
 
+def test_every_pool_of_a_service_counts(folder: Path) -> None:
+    """Each as far as the service may fill it, a later and cheaper one too; all of them together up to its share."""
+    served = Served(folder)
+    served.record(1, per_step=40)
+    declared = served.project.spec.model_dump(mode="json", by_alias=True)
+    first = declared["sites"]["cloud"]["pools"][0] | {"max_nodes": 50}
+    cheap = first | {"name": "cheap", "price_usd_per_hour": first["price_usd_per_hour"] / 2, "max_nodes": 1}
+    declared["sites"]["cloud"]["pools"] = [first, cheap]
+    project, most = HybridProject.model_validate(declared), served.spec.sites["cloud"].max_replicas
+    assert most > 1
+    with store(served.project.paths) as opened:
+        whole, small = (
+            of_log(project, opened, None, days=1.0, now_s=served.now_s, choices=Choices(max_cloud=chosen)).world
+            for chosen in (None, 1)
+        )
+    assert [(pool.name, pool.max_replicas) for pool in whole.pools] == [(first["name"], most), ("cheap", 1)]
+    assert whole.most_rented == most
+    assert ([pool.max_replicas for pool in small.pools], small.most_rented) == ([1, 1], 1)
+
+
 def test_a_service_is_relieved_as_it_declares(folder: Path) -> None:
     """Its own levels are simulated, --no-relief leaves them out, and --relief gives the defaults to one without."""
     rules = {"rules": [{"path": "/", "idempotent": True, "relief": "shared"}]}
@@ -439,6 +461,42 @@ def test_the_declared_budget_holds_in_the_hours_of_the_record(folder: Path) -> N
     assert 0 < most_usd["predictive"] <= 0.5 + 1e-6
     assert 0 < most_usd["threshold"] <= 0.5 + 1e-6
     assert most_usd["hpa"] > 0.5
+
+
+def test_what_came_before_is_on_record(folder: Path) -> None:
+    """The week before the part that is simulated, as the daemon knew it: up to its first second, nan where unknown."""
+    served = Served(folder)
+    served.record(4, per_step=40, away_s=range(3_000, 3_600))
+    with store(served.project.paths) as opened:
+        part, whole = (
+            of_log(
+                served.project.spec, opened, None, days=1.0, now_s=served.now_s, choices=Choices(from_s=at_s, for_s=60)
+            )
+            for at_s in (7_200.0, 0.0)
+        )
+    assert part.past is not None
+    assert len(part.past) == 7_200
+    assert np.flatnonzero(np.isnan(part.past)).tolist() == list(range(3_000, 3_600))
+    assert np.nanmean(part.past) == pytest.approx(4.0, rel=0.05)
+    assert whole.past is None, "nobody looked before"
+    history = PastTraffic(part.past, part.world.start_s).history((60.0,))
+    assert (history.until_s, history.averaged) == (part.world.start_s, 720), "the gap is not bridged"
+    assert np.isfinite(history.averages).all()
+
+
+@pytest.mark.parametrize("command", ["simulate --from-log --days 0.05", "shadow --since 72m"])
+def test_policies_know_what_came_before(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The product's own policies begin with what the daemon had on record, as they do in a live service."""
+    Served(folder).record(3, per_step=40)
+    told = []
+
+    def seen(*args: Any, past: Any, **named: Any) -> Any:
+        told.append(past)
+        return contest(*args, past=past, **named)
+
+    monkeypatch.setattr("autoscaler.simulation.contest.contest", seen)
+    assert hcctl(*command.split(), "--policy", "hpa").exit_code == 0
+    assert len(told[0]) == pytest.approx(3 * 3_600 - 72 * 60, abs=20)
 
 
 def test_a_part_of_the_record_keeps_its_wall_clock(folder: Path) -> None:

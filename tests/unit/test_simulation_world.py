@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.cost import HOUR_S
 from autoscaler.simulation import contest as contests
 from autoscaler.simulation.contest import POLICIES, chosen, cloud_size, contest, controller, judge, summary
-from autoscaler.simulation.fleet import HOUR_S, CloudPool
+from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import Run, WorldSpec, simulate, warm_replicas
 from serving.errors import InvalidInput
@@ -201,4 +202,25 @@ def test_a_pool_larger_than_any_need_costs_no_memory() -> None:
     """Ten thousand replicas that nobody will ask for are as good as twice what the busiest seconds need."""
     endless = replace(WORLD, pools=(replace(POOL, max_replicas=10_000), replace(POOL, name="more")))
     found = contest(RATE, endless, POLICIES, seed=0)
-    assert sum(pool.max_replicas for pool in found.world.pools) == 1 + 2 * 16 / 5 // 1 + 1 + 2
+    assert found.world.pools[0].max_replicas == 1 + 2 * 16 / 5 // 1 + 1 + 2
+    assert found.world.most_rented == found.world.pools[0].max_replicas
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_total_over_all_pools_binds_every_policy(name: str) -> None:
+    """Pools of five each with three over all: never more are rented, at the warm start neither."""
+    world = replace(WORLD, pools=(POOL, replace(POOL, name="more")), max_rented=3)
+    busy = np.full(300, 60.0)
+    found = contest(busy, world, [name], seed=0)
+    run = found.results[0].run
+    assert (run.ready + run.launching).max() == 3
+    assert warm_replicas(busy, world) == 3
+
+
+@pytest.mark.parametrize("name", contests.OWN)
+def test_a_cheaper_pool_counts_wherever_it_is_declared(name: str) -> None:
+    """The first pool alone has room for all that may be rented; what is launched comes from the cheaper second one."""
+    world = replace(WORLD, pools=(POOL, replace(POOL, name="cheap", price_usd_per_hour=0.25)), max_rented=5)
+    run = contest(RATE, world, [name], seed=0).results[0].run
+    assert run.replica_s > 0
+    assert run.cloud_usd == pytest.approx(run.replica_s * 0.25 / HOUR_S)
