@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.bids import Bid, PolicyState, Promise
 from autoscaler.market import Use, ranked
-from autoscaler.predictive import LeadTimes, late_price_usd, predictive, supply_of, take_in
+from autoscaler.predictive import BACKLOG_S, STEADY_STEPS, LeadTimes, late_price_usd, predictive, supply_of, take_in
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Step
 from tests.support.declared import pools, project, service
 from tests.support.moments import NOW_S, asked, moment, signals
@@ -73,12 +73,14 @@ def test_a_load_that_went_away_gives_back_what_it_had():
 
 def test_what_waits_already_is_worked_off():
     """A queue asks for more than the rate alone, as a rate that works it off in a minute would; and is told."""
-    state = play(np.full(120, 60.0))[-1][1]
-    seen = signals(steps=(Step(state.history.until_s + STEP_S, 60.0 * STEP_S),))
-    calm, _ = ask(asked(SPEC, signals=seen), state)
-    behind, _ = ask(asked(SPEC, signals=replace(seen, queued=6_000)), state)
-    assert behind.replicas >= calm.replicas + 100.0 / 40.0
-    assert "6000 waiting now" in behind.reason
+    calm = behind = play(np.full(120, 60.0))[-1][1]
+    for number in range(1, STEADY_STEPS + 1):
+        seen = signals(steps=(Step(calm.history.until_s + STEP_S, 60.0 * STEP_S),))
+        without, calm = ask(asked(SPEC, signals=seen), calm)
+        bid, behind = ask(asked(SPEC, signals=replace(seen, queued=6_000)), behind)
+        assert bid.replicas > without.replicas, number
+    assert bid.replicas >= without.replicas + 6_000 / BACKLOG_S / 40.0
+    assert "6000 waiting now" in bid.reason
 
 
 def test_it_says_forecast_lead_time_and_both_numbers():
