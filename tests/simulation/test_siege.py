@@ -70,9 +70,12 @@ STORY = (
 """A life with everything in it: burst, release, return, rollback, removal."""
 
 
-def crashed(name: str, passes: int, folder: Path) -> tuple[Siege, int]:
-    """The story, with a crash at the so-manieth pass of a place; also how often it was passed."""
-    siege = Siege(0, folder, list(STORY))
+def crashed(name: str, passes: int, folder: Path, seed: int = 0) -> tuple[Siege, int]:
+    """The story, with a crash at the so-manieth pass of a place; also how often it was passed.
+
+    An even seed lives under policy `threshold`, an odd one under `predictive`.
+    """
+    siege = Siege(seed, folder, list(STORY))
     passed = crash_at(name, passes)
     try:
         siege.live()
@@ -122,12 +125,17 @@ def test_promises_hold_in_a_thousand_worlds(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 def test_a_crash_at_every_write_breaks_no_promise(tmp_path: Path) -> None:
-    """The life of `STORY`, with a crash at each pass of each place in the daemon."""
-    cases = [(name, number) for name in IN_DAEMON for number in range(1, _passes(name, tmp_path) + 1)]
+    """The life of `STORY` under both policies, with a crash at each pass of each place in the daemon."""
+    cases = [
+        (name, number, tmp_path, seed)
+        for name in IN_DAEMON
+        for seed in (0, 1)
+        for number in range(1, _passes(name, tmp_path, seed) + 1)
+    ]
     with ProcessPoolExecutor() as pool:
-        broken = list(pool.map(_crashed, *zip(*cases, strict=True), [tmp_path] * len(cases), chunksize=5))
-    bad = [(case, found) for case, found in zip(cases, broken, strict=True) if found]
-    by_name = Counter(name for name, _ in cases)
+        broken = list(pool.map(_crashed, *zip(*cases, strict=True), chunksize=5))
+    bad = [(name, number, seed, found) for (name, number, _, seed), found in zip(cases, broken, strict=True) if found]
+    by_name = Counter(name for name, *_ in cases)
     counts = [f"  {name}: {count}" for name, count in sorted(by_name.items())]
     keep("crashes", ["crashes at every pass of", *counts, f"with a broken promise: {len(bad)}", *map(str, bad)])
     assert bad == []
@@ -141,14 +149,15 @@ def _summary(seed: int, folder: Path) -> tuple[dict[str, int], list[str]]:
     return {**counts, "seconds": seconds, "crashes": siege.crashes, "deployments": siege.deployments}, siege.broken
 
 
-def _passes(name: str, folder: Path) -> int:
-    (folder / name).mkdir()
-    return crashed(name, 0, folder / name)[1]
-
-
-def _crashed(name: str, passes: int, folder: Path) -> list[str]:
-    mine = folder / f"{name}-{passes}"
+def _passes(name: str, folder: Path, seed: int = 0) -> int:
+    mine = folder / f"{name}-{seed}"
     mine.mkdir()
-    siege, _ = crashed(name, passes, mine)
+    return crashed(name, 0, mine, seed)[1]
+
+
+def _crashed(name: str, passes: int, folder: Path, seed: int = 0) -> list[str]:
+    mine = folder / f"{name}-{seed}-{passes}"
+    mine.mkdir()
+    siege, _ = crashed(name, passes, mine, seed)
     shutil.rmtree(mine)
     return siege.broken if siege.crashes == 1 else [f"{siege.crashes} crashes"]

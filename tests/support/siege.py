@@ -36,6 +36,8 @@ START_S = 1_800_000_000.0
 CALM_RPS = 10.0
 REST_S = 400.0
 QUIET_S = 60.0
+ACTION_S = 30.0
+"""An action that began in the last second of rest has this long to end."""
 
 
 class LateExecutor:
@@ -189,6 +191,10 @@ class Siege:
         if mine is None or (mine.stable is None and mine.release is None):
             self.deploy(self.good)  # only bad versions were asked for, and rolled back
         self.run(seconds)
+        for _ in range(round(ACTION_S / TICK_S)):
+            if not self.store.open_actions():
+                return
+            self.tick()
 
     def bad_stop(self) -> None:
         """Versions that do not load or err are no longer so: those asked for last may still be promoted."""
