@@ -22,6 +22,14 @@ from benchmarks.machine import load_average, machine
 Say = Callable[[str], None]
 FOLDER = ROOT / "docs"
 
+
+def _recommender(*, quick: bool, say: Say) -> Section:
+    """The others are measured without its extra."""
+    from benchmarks import recommender
+
+    return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -36,6 +44,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=7, seconds=2.0, say=say),
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
+    "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

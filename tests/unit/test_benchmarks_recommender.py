@@ -1,0 +1,87 @@
+"""The recommender's benchmark: what its table says of a small shop, and what it promises on the real one."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from benchmarks.recommender import (
+    EASE,
+    NDCG,
+    PIPELINE,
+    QUICK,
+    TEST_FROM,
+    TIFU,
+    TUNE_FROM,
+    blend,
+    data_folder,
+    judged,
+    section,
+    settings,
+)
+from serving.recommender.data import load_orders
+from serving.recommender.ease import Ease
+from serving.recommender.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.evaluation import compare, evaluate
+from serving.recommender.fitted import FittedModel
+from serving.recommender.generate import generate_orders
+from serving.recommender.neighbours import TifuKnn
+from serving.recommender.popularity import Popularity
+from serving.recommender.purchases import Purchases
+from serving.recommender.repeats import OwnFrequency
+from serving.recommender.splits import splits_by_date, tracks
+from serving.recommender.tuning import score_of
+
+
+def test_the_table_is_what_was_measured() -> None:
+    """One row per model with the means of its lists, and the goals are about the paired differences."""
+    shop = Purchases.of(generate_orders(1, 100, 80, 120))
+    splits = splits_by_date(shop, tune_from=date(2024, 3, 1), test_from=date(2024, 4, 1))
+    chosen: dict[str, AnyMethod] = {entrant.name: entrant.grid[0] for entrant in QUICK}
+    chosen[PIPELINE] = blend(chosen)
+    found = judged(chosen, splits.test, lambda _: None)
+    made = section(chosen, found, found, 12.0, [1.0, 2.0])
+    cells = {(figure.subject, figure.measure): figure.values for figure in made.figures}
+    assert {subject for subject, _ in cells} == set(chosen)
+    assert cells[TIFU, "NDCG@10 a"] == (found[TIFU].a.mean(NDCG),)
+    assert cells[EASE, "coverage@10 b"] == (found[EASE].b.coverage[10],)
+    goals = {goal.what: goal for goal in made.goals}
+    gain = compare(found[PIPELINE].b, found[EASE].b, NDCG)
+    assert goals["pipeline over EASE in track b: NDCG@10, lower end of 95 %"].values == (gain.low,)
+    assert goals["one user's list, p99"].values == (2.0,)
+    assert "track a" in made.how
+    assert settings(chosen[TIFU]) in made.how
+
+
+def test_the_blend_begins_with_fading_ease_alone() -> None:
+    """Every other part has to earn its weight on the tuning month."""
+    parts = blend({entrant.name: entrant.grid[0] for entrant in QUICK}).parts
+    assert [part.method.kind for part in parts if part.weight] == ["ease"]
+    assert settings(Ensemble(parts=parts)) == "1 x ease"
+
+
+@pytest.mark.shared
+def test_one_pipeline_is_above_tifu_knn_and_ease_on_the_real_shop() -> None:
+    """With settings chosen on October: both lower ends above zero, and the peers where others measured them."""
+    splits = splits_by_date(Purchases.of(load_orders(data_folder())), tune_from=TUNE_FROM, test_from=TEST_FROM)
+    repeat = OwnFrequency(half_life_days=None, basket_decay=0.95, stock_power=0.25)
+    pipeline = Ensemble(
+        parts=(
+            Part(method=Ease(l2=100.0, half_life_days=90.0)),
+            Part(method=repeat, weight=4.0),
+            Part(method=Popularity(window_days=14, damped=True), weight=0.2),
+        )
+    )
+    everything, fresh = tracks(splits.test)
+    assert (len(everything.users), len(fresh.users)) == (1_396, 1_325)
+    scores = {
+        name: score_of(FittedModel.fit(method, splits.test.past))
+        for name, method in ((PIPELINE, pipeline), (TIFU, TifuKnn(neighbours=300)), (EASE, Ease(l2=300.0)))
+    }
+    ours = [evaluate(scores[PIPELINE], track) for track in (everything, fresh)]
+    tifu, ease = evaluate(scores[TIFU], everything), evaluate(scores[EASE], fresh)
+    assert tifu.mean(NDCG) == pytest.approx(0.335, abs=0.01)
+    assert ease.mean(NDCG) == pytest.approx(0.096, abs=0.002)
+    assert compare(ours[0], tifu, NDCG).low > 0
+    assert compare(ours[1], ease, NDCG).low > 0

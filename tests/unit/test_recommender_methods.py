@@ -1,0 +1,153 @@
+"""The formulas of the closed-form methods, by hand on shops of a few rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from serving.errors import InvalidInput
+from serving.recommender import neighbours
+from serving.recommender.ease import Ease
+from serving.recommender.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.fitted import FittedModel
+from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.popularity import Popularity
+from serving.recommender.purchases import Matrix, Purchases
+from serving.recommender.repeats import OwnFrequency
+from serving.recommender.splits import Split
+from serving.recommender.tuning import choose, fit_weights
+from tests.support.shop_purchases import purchases
+
+
+def raw(method: AnyMethod, past: Purchases) -> Matrix:
+    """The method's own scores of all users, before they are scaled."""
+    return method.scorer(past, method.learn(past))(past.histories())
+
+
+def test_popularity_halves_with_age_inside_its_window() -> None:
+    """Item 0 sold on the last day (age 1), item 1 twice two half-lives earlier, item 2 before the window."""
+    past = purchases([(0, 2, 0), (0, 1, 95), (1, 1, 95), (0, 0, 99)])
+    found = raw(Popularity(window_days=10, half_life_days=2.0), past)
+    assert found[0] == pytest.approx([0.5**0.5, 2 * 0.5**2.5, 0.0])
+    assert raw(Popularity(window_days=10, damped=True), past)[1] == pytest.approx(np.log([2, 3, 1]))
+
+
+def test_own_frequency_adds_what_is_left_of_each_purchase() -> None:
+    """Bought at ages 11 and 1 with a half-life of 10 days; the older one is one basket back."""
+    past = purchases([(0, 0, 0), (0, 0, 10), (0, 1, 10), (1, 2, 10)])
+    found = raw(OwnFrequency(half_life_days=10.0, basket_decay=0.5), past)
+    assert found[0] == pytest.approx([0.5 * 0.5**1.1 + 0.5**0.1, 0.5**0.1, 0])
+    assert found[1] == pytest.approx([0, 0, 0.5**0.1])
+
+
+def test_what_is_sold_no_longer_is_not_offered_again() -> None:
+    """With `stock_power` an item that others still buy passes one that the user bought as often."""
+    past = purchases([(0, 0, 0), (0, 1, 0), (1, 1, 40), (2, 1, 40)])
+    assert raw(OwnFrequency(half_life_days=None), past)[0, :2].tolist() == [1.0, 1.0]
+    stocked = OwnFrequency(half_life_days=None, stock_power=1.0)
+    assert raw(stocked, past)[0, :2].tolist() == [1.0, 3.0]
+
+
+def test_tifu_weighs_baskets_and_groups() -> None:
+    """Three baskets in groups of two, the first group not full: eq. 1 to 3 of the paper, alone and with a neighbour."""
+    past = purchases([(0, 0, 0), (0, 1, 1), (0, 2, 2), (1, 0, 2)])
+    own = TifuKnn(group_size=2, within_decay=0.9, group_decay=0.7, neighbours=1, own_share=1.0)
+    by_hand = [0.7 * 1 / 2, 0.9 / 2 / 2, 1 / 2 / 2]
+    assert raw(own, past)[0] == pytest.approx(by_hand)
+    mixed = own.model_copy(update={"own_share": 0.6})
+    assert raw(mixed, past)[0] == pytest.approx([0.6 * by_hand[0] + 0.4, 0.6 * by_hand[1], 0.6 * by_hand[2]])
+
+
+def test_tifu_takes_the_nearest() -> None:
+    """Of two others the one with the same basket is the neighbour, by either measure."""
+    past = purchases([(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0), (1, 2, 0), (2, 3, 0)])
+    for similarity in ("euclidean", "cosine"):
+        found = raw(TifuKnn(neighbours=1, own_share=0.0, similarity=similarity), past)
+        assert found[0].tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_user_popularity_sums_the_shares_of_like_users() -> None:
+    """User 1 has one of two items in common with user 0 (cosine 1/2), squared; each share is per basket."""
+    past = purchases([(0, 0, 0), (0, 1, 1), (1, 1, 0), (1, 2, 1), (1, 2, 2)])
+    found = raw(UserPopularity(locality=2.0), past)
+    assert found[0] == pytest.approx([1 / 2, 1 / 2 + 1 / 4 * 1 / 3, 1 / 4 * 2 / 3])
+    last = raw(UserPopularity(locality=2.0, recent_baskets=1), past)
+    assert last[0] == pytest.approx([0, 1, 1 / 4])
+
+
+def test_item_neighbours_are_by_bm25() -> None:
+    """Two users with one item each and two with both: the similarity is the sum over buyers of the two weights."""
+    past = purchases([(0, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0)], users=3, items=4)
+    method = ItemKnn(neighbours=4, k1=1.0, b=0.0)
+    learned = method.learn(past)
+    rarity = {1: np.log(5 / 2), 2: np.log(5 / 3)}  # a user of one of the four items, and of two
+    weight = {items: 2 / 2 * value for items, value in rarity.items()}
+    wanted = [[weight[1] ** 2 + weight[2] ** 2, weight[2] ** 2], [weight[2] ** 2, weight[1] ** 2 + weight[2] ** 2]]
+    assert learned["similarities"][:2, :2] == pytest.approx(np.array(wanted), rel=1e-6)
+
+
+def test_ease_solves_its_equation() -> None:
+    """No weight on oneself, and elsewhere the gradient of the ridge regression is zero."""
+    rng = np.random.default_rng(0)
+    rows = np.argwhere(rng.random((30, 6)) < 0.4)
+    past = purchases([(user, item, 0) for user, item in rows.tolist()])
+    bought = past.histories().bought().toarray()
+    weights = Ease(l2=5.0).learn(past)["weights"].astype(np.float64)
+    assert np.diag(weights).tolist() == [0.0] * 6
+    gradient = bought.T @ (bought @ weights - bought) + 5.0 * weights
+    np.fill_diagonal(gradient, 0.0)
+    assert gradient == pytest.approx(np.zeros((6, 6)), abs=1e-4)
+
+
+def test_fading_ease_forgets_what_went_together_long_ago() -> None:
+    """Item 0 went with 1 a year ago and goes with 2 now."""
+    old = [(user, item, 0) for user in range(5) for item in (0, 1)]
+    new = [(user, item, 365) for user in range(5, 10) for item in (0, 2)]
+    past = purchases(old + new)
+    plain, fading = (Ease(l2=1.0, half_life_days=days).learn(past)["weights"] for days in (None, 60.0))
+    assert plain[0, 1] == pytest.approx(plain[0, 2])
+    assert fading[0, 2] > 5 * fading[0, 1]
+
+
+def test_a_blend_is_the_weighted_sum_on_one_scale() -> None:
+    """Each part's best item counts 1, however large its scores are."""
+    past = purchases([(0, 0, 0), (0, 1, 1), (1, 1, 1), (2, 1, 1)])
+    popular, own = Popularity(), OwnFrequency(half_life_days=None)
+    blend = Ensemble(parts=(Part(method=popular, weight=2.0), Part(method=own, weight=0.5)))
+    assert raw(blend, past)[0] == pytest.approx([2.0 / 3 + 0.5, 2.0 + 0.5])
+
+
+def test_too_many_items_for_a_square_matrix_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how many there are and how many can be."""
+    monkeypatch.setattr("serving.recommender.ease.MAX_ITEMS", 3)
+    monkeypatch.setattr(neighbours, "MAX_ITEMS", 3)
+    for method in (Ease(), ItemKnn()):
+        with pytest.raises(InvalidInput, match="items: 4"):
+            FittedModel.fit(method, purchases([(0, 3, 0)]))
+
+
+@pytest.fixture
+def habits() -> Split:
+    """Twenty users who each buy their own item again and again, in a shop where others sell better."""
+    past = [(user, user, day) for user in range(20) for day in range(5)]
+    past += [(user, item, user % 5) for user in range(20, 30) for item in range(20, 30)]
+    later = [(user, user, 20) for user in range(20)] + [(user, (user + 1) % 20, 20) for user in range(20)]
+    whole, before = purchases(past + later), purchases(past, users=30, items=30)
+    rows = whole.day >= 20
+    return Split(before, Purchases(whole.user[rows], whole.item[rows], whole.day[rows], whole.user_ids, whole.item_ids))
+
+
+def test_weights_are_fitted_to_what_came_later(habits: Split) -> None:
+    """Repeat purchase gets the weight that popularity, which misses it, cannot earn."""
+    blend = Ensemble(parts=(Part(method=Popularity()), Part(method=OwnFrequency(), weight=0.0)))
+    fitted = fit_weights(blend, habits)
+    assert fitted.parts[0].weight == 1.0
+    assert fitted.parts[1].weight > 0
+    assert fit_weights(blend, habits) == fitted
+
+
+def test_the_best_setting_is_chosen(habits: Split) -> None:
+    """Of popularity and own purchases the latter finds what is bought again; among equals the first is taken."""
+    own = OwnFrequency()
+    assert choose([Popularity(), own], habits, "a") == own
+    assert choose([OwnFrequency(half_life_days=100.0), own], habits, "a") == OwnFrequency(half_life_days=100.0)
