@@ -22,6 +22,4 @@ def subnets(vpc: IPv4Network, zones: Sequence[str]) -> list[ZoneSubnets]:
     """Subnets of up to three zones, the same for the same order, so that a zone can be added at the end."""
     *privates, rest = vpc.subnets(prefixlen_diff=2)
     publics = rest.subnets(prefixlen_diff=2)
-    return [
-        ZoneSubnets(zone, private, public) for zone, private, public in zip(zones, privates, publics, strict=False)
-    ]
+    return [ZoneSubnets(zone, private, public) for zone, private, public in zip(zones, privates, publics, strict=False)]

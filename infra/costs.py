@@ -14,8 +14,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra.eks_cluster import SYSTEM_VOLUME_GB
-from infra.stack_config import StackConfig
+from infra.stack_config import SYSTEM_VOLUME_GB, StackConfig
 
 HOURS = 730.0
 """Of a month, as AWS's own calculator has it."""

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 
 from infra.node_pool import NodePool, NodePoolArgs
 from infra.policies import service_trust
-from infra.stack_config import ClusterConfig
+from infra.stack_config import SYSTEM_VOLUME_GB, ClusterConfig
 
 BEFORE_NODES = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
 """Add-ons that run on each node; a node without them does not become ready."""
@@ -20,7 +20,6 @@ AFTER_NODES = ("coredns",)
 """Add-ons that are Deployments and need a node first."""
 NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy")
 SYSTEM_POOL = "system"
-SYSTEM_VOLUME_GB = 50
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,9 @@ class EksClusterArgs:
 
 
 class EksCluster(pulumi.ComponentResource):
-    """A control plane whose endpoint is private only, whose secrets are encrypted with a key of the stack, and whose
-    add-ons and system pool make it ready for charts.
+    """A control plane and what makes it ready for charts: add-ons and the system pool.
+
+    Its endpoint is private only, its secrets are encrypted with a key of the stack.
     """
 
     cluster: aws.eks.Cluster
@@ -48,9 +48,7 @@ class EksCluster(pulumi.ComponentResource):
         self._name, self._tags = name, {**args.tags, "Name": name}
         self._inside = pulumi.ResourceOptions(parent=self)
         self.cluster = self._control_plane(args)
-        self.node_role, attachments = self._role(
-            f"{name}-node", "ec2.amazonaws.com", NODE_POLICIES
-        )
+        self.node_role, attachments = self._role(f"{name}-node", "ec2.amazonaws.com", NODE_POLICIES)
         on_nodes = [self._addon(addon, [self.cluster]) for addon in BEFORE_NODES]
         system = NodePool(
             f"{name}-{SYSTEM_POOL}",

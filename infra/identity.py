@@ -29,9 +29,10 @@ class IdentityArgs:
 
 
 class Identity(pulumi.ComponentResource):
-    """Two roles. The daemon's may resize its own pools, read prices and notices, and put versions into the bucket;
-    the replicas' may read versions. In EKS pods take them by pod identity; a daemon on-prem by the issuer of its
-    cluster's tokens.
+    """The roles of daemon and replicas.
+
+    The daemon's may resize its own pools, read prices and notices, and put versions into the bucket; the replicas' may
+    read versions. In EKS pods take them by pod identity, a daemon on-prem by the issuer of its cluster's tokens.
     """
 
     daemon_role: aws.iam.Role

@@ -14,7 +14,7 @@ from infra.stack_config import K3sCluster
 
 RELEASES = "https://github.com/k3s-io/k3s/releases/download"
 INSTALLERS = "https://raw.githubusercontent.com/k3s-io/k3s"
-STAGE = "/var/tmp/hcctl-k3s"
+STAGE = "/var/tmp/hcctl-k3s"  # noqa: S108 - of the host; `prepare_script` makes it anew and closes it
 """Folder on a host for files that are not checked yet."""
 
 
@@ -33,9 +33,7 @@ def staged_files(k3s: K3sCluster) -> dict[str, Staged]:
     version = quote(k3s.version, safe="")
     online = k3s.air_gap is None
     found = {
-        "binary": Staged(
-            f"{STAGE}/k3s", k3s.files.binary_sha256, f"{RELEASES}/{version}/k3s" if online else None
-        ),
+        "binary": Staged(f"{STAGE}/k3s", k3s.files.binary_sha256, f"{RELEASES}/{version}/k3s" if online else None),
         "installer": Staged(
             f"{STAGE}/install.sh", k3s.files.installer_sha256, f"{INSTALLERS}/{version}/install.sh" if online else None
         ),

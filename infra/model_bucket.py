@@ -107,9 +107,7 @@ class ModelBucket(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             name,
             bucket=bucket,
-            policy=self.bucket.arn.apply(
-                lambda arn: json.dumps(document(deny_plain_http("s3", [arn, f"{arn}/*"])))
-            ),
+            policy=self.bucket.arn.apply(lambda arn: json.dumps(document(deny_plain_http("s3", [arn, f"{arn}/*"])))),
             opts=inside,
         )
         self.register_outputs({"bucket": bucket})

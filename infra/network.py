@@ -64,9 +64,7 @@ class Network(pulumi.ComponentResource):
         """Internet gateway and NAT gateways: one, or one per zone."""
         name, inside = self._name, self._inside
         gateway = aws.ec2.InternetGateway(name, vpc_id=self.vpc_id, tags=self._tags(name), opts=inside)
-        table = aws.ec2.RouteTable(
-            f"{name}-public", vpc_id=self.vpc_id, tags=self._tags(f"{name}-public"), opts=inside
-        )
+        table = aws.ec2.RouteTable(f"{name}-public", vpc_id=self.vpc_id, tags=self._tags(f"{name}-public"), opts=inside)
         aws.ec2.Route(
             f"{name}-public-out",
             route_table_id=table.id,
@@ -99,9 +97,7 @@ class Network(pulumi.ComponentResource):
             nats.append(nat)
         return nats
 
-    def _private_subnet(
-        self, zone: ZoneSubnets, nat: aws.ec2.NatGateway
-    ) -> tuple[aws.ec2.Subnet, aws.ec2.RouteTable]:
+    def _private_subnet(self, zone: ZoneSubnets, nat: aws.ec2.NatGateway) -> tuple[aws.ec2.Subnet, aws.ec2.RouteTable]:
         label = f"{self._name}-private-{zone.zone}"
         subnet = aws.ec2.Subnet(
             label,

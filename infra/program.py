@@ -56,9 +56,7 @@ def declare(config: StackConfig, settings: pulumi.Config) -> dict[str, pulumi.In
     )
     GpuPools(
         name,
-        GpuPoolsArgs(
-            config.gpu_pools, cluster.cluster.name, cluster.node_role.arn, network.private_subnet_ids, tags
-        ),
+        GpuPoolsArgs(config.gpu_pools, cluster.cluster.name, cluster.node_role.arn, network.private_subnet_ids, tags),
         pulumi.ResourceOptions(providers=[account], depends_on=cluster.ready),
     )
     models = ModelBucket(f"{name}-models", ModelBucketArgs(config.account_id, config.region, tags), inside)

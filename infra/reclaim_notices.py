@@ -30,8 +30,9 @@ class ReclaimNoticesArgs:
 
 
 class ReclaimNotices(pulumi.ComponentResource):
-    """Event rules and one encrypted queue. The rules match every machine of the account: events carry no tags, so the
-    daemon drops what is not of its pools.
+    """Event rules and one encrypted queue.
+
+    The rules match every machine of the account: events carry no tags, so the daemon drops what is not of its pools.
     """
 
     queue: aws.sqs.Queue

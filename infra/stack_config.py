@@ -27,6 +27,10 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]{1,64}@[^@\s]{1,190}$"
 TagText = Annotated[str, StringConstraints(pattern=r"^[\w .:/=+@-]{1,128}$")]
 
 
+SYSTEM_VOLUME_GB = 50
+"""Root volume of a system node: images of operators, and Prometheus."""
+
+
 class ConfigError(ValueError):
     """A field of the stack configuration is wrong.
 
