@@ -12,6 +12,9 @@ import pulumi_aws as aws
 from infra import policies
 from infra.stack_config import DaemonConfig
 
+DAEMON_GROUP = "hcctl:daemon"
+"""Kubernetes group of a daemon that runs outside of EKS."""
+
 
 @dataclass(frozen=True)
 class IdentityArgs:
@@ -55,6 +58,16 @@ class Identity(pulumi.ComponentResource):
         self._associate("replica", config.replica_service_account, self.replica_role)
         if config.runs_on == "cloud":
             self._associate("daemon", config.service_account, self.daemon_role)
+        else:
+            # From outside it comes to the API server as its role; hcctl's chart binds the group to what it may do.
+            aws.eks.AccessEntry(
+                f"{name}-daemon",
+                cluster_name=args.cluster_name,
+                principal_arn=self.daemon_role.arn,
+                kubernetes_groups=[DAEMON_GROUP],
+                tags=self._tags,
+                opts=self._inside,
+            )
         self.register_outputs({"daemon_role_arn": self.daemon_role.arn})
 
     def _daemon_trust(self) -> pulumi.Input[str]:

@@ -146,7 +146,10 @@ def test_pods_of_others_take_no_role(applied: Applied) -> None:
 
 
 def test_a_daemon_on_prem_comes_by_its_issuer() -> None:
-    """With runs_on: on_prem the role trusts tokens of that issuer for the one service account; no pod identity."""
+    """With runs_on: on_prem the role trusts tokens of that issuer for the one service account; no pod identity.
+
+    In the cluster it is a group without rights of its own, never an administrator.
+    """
     stack = example()
     stack["daemon"] = {"runs_on": "on_prem", "oidc_issuer": "https://tokens.example.com/hall"}
     applied = run(stack, shapes_only)
@@ -163,6 +166,9 @@ def test_a_daemon_on_prem_comes_by_its_issuer() -> None:
     assert [resource.inputs["serviceAccount"] for resource in applied.of(":PodIdentityAssociation")] == [
         "hcctl-replica"
     ]
+    (entry,) = applied.of(":AccessEntry")
+    assert entry.inputs["kubernetesGroups"] == ["hcctl:daemon"]
+    assert applied.of(":AccessPolicyAssociation") == []
 
 
 def test_only_the_event_rules_send_notices() -> None:

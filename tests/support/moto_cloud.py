@@ -7,14 +7,11 @@ nothing passes unseen. Must be used inside `moto.mock_aws`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import boto3
 
-Inputs = Mapping[str, Any]
-Made = tuple[str, dict[str, Any]]
-"""Id, and what the provider adds to the inputs."""
+from tests.support.moto_network import Inputs, Made, MotoNetwork, tagged, tags
 
 WITHOUT_MOTO = frozenset(
     {
@@ -37,21 +34,7 @@ class MotoCloud:
         )
         self.session = session
         self.ec2, self.eks, self.iam, self.s3 = (session.client(name) for name in ("ec2", "eks", "iam", "s3"))
-        self._creators: dict[str, Callable[[str, Inputs], Made]] = {
-            "ec2/vpc:Vpc": self._vpc,
-            "ec2/defaultSecurityGroup:DefaultSecurityGroup": self._default_group,
-            "ec2/subnet:Subnet": self._subnet,
-            "ec2/internetGateway:InternetGateway": self._internet_gateway,
-            "ec2/routeTable:RouteTable": self._route_table,
-            "ec2/route:Route": self._route,
-            "ec2/routeTableAssociation:RouteTableAssociation": self._association,
-            "ec2/eip:Eip": self._address,
-            "ec2/natGateway:NatGateway": self._nat,
-            "ec2/securityGroup:SecurityGroup": self._group,
-            "ec2/vpcEndpoint:VpcEndpoint": self._endpoint,
-            "ec2/vpnGateway:VpnGateway": self._vpn_gateway,
-            "ec2/customerGateway:CustomerGateway": self._customer_gateway,
-            "ec2/vpnConnection:VpnConnection": self._vpn,
+        self._creators: dict[str, Callable[[str, Inputs], Made]] = MotoNetwork(self.ec2).creators() | {
             "ec2/launchTemplate:LaunchTemplate": self._launch_template,
             "eks/cluster:Cluster": self._cluster,
             "eks/nodeGroup:NodeGroup": self._node_group,
@@ -87,137 +70,6 @@ class MotoCloud:
             return f"{name}-id", {}
         return self._creators[type_.removeprefix("aws:")](name, inputs)
 
-    # -- network
-
-    def _tag(self, kind: str, inputs: Inputs) -> list[dict[str, Any]]:
-        return [{"ResourceType": kind, "Tags": _tags(inputs)}]
-
-    def _vpc(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_vpc(CidrBlock=inputs["cidrBlock"], TagSpecifications=self._tag("vpc", inputs))["Vpc"]
-        return made["VpcId"], {}
-
-    def _default_group(self, _name: str, inputs: Inputs) -> Made:
-        """The provider takes the group over and revokes all rules that are not declared."""
-        mine = [{"Name": "vpc-id", "Values": [inputs["vpcId"]]}, {"Name": "group-name", "Values": ["default"]}]
-        (found,) = self.ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
-        if found["IpPermissionsEgress"]:
-            self.ec2.revoke_security_group_egress(GroupId=found["GroupId"], IpPermissions=found["IpPermissionsEgress"])
-        if found["IpPermissions"]:
-            self.ec2.revoke_security_group_ingress(GroupId=found["GroupId"], IpPermissions=found["IpPermissions"])
-        return found["GroupId"], {}
-
-    def _subnet(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_subnet(
-            VpcId=inputs["vpcId"],
-            CidrBlock=inputs["cidrBlock"],
-            AvailabilityZone=inputs["availabilityZone"],
-            TagSpecifications=self._tag("subnet", inputs),
-        )["Subnet"]
-        self.ec2.modify_subnet_attribute(
-            SubnetId=made["SubnetId"], MapPublicIpOnLaunch={"Value": inputs["mapPublicIpOnLaunch"]}
-        )
-        return made["SubnetId"], {}
-
-    def _internet_gateway(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_internet_gateway(TagSpecifications=self._tag("internet-gateway", inputs))
-        id_ = made["InternetGateway"]["InternetGatewayId"]
-        self.ec2.attach_internet_gateway(InternetGatewayId=id_, VpcId=inputs["vpcId"])
-        return id_, {}
-
-    def _route_table(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_route_table(VpcId=inputs["vpcId"], TagSpecifications=self._tag("route-table", inputs))
-        return made["RouteTable"]["RouteTableId"], {}
-
-    def _route(self, name: str, inputs: Inputs) -> Made:
-        by = {"gatewayId": "GatewayId", "natGatewayId": "NatGatewayId"}
-        self.ec2.create_route(
-            RouteTableId=inputs["routeTableId"],
-            DestinationCidrBlock=inputs["destinationCidrBlock"],
-            **{by[key]: value for key, value in inputs.items() if key in by},
-        )
-        return name, {}
-
-    def _association(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.associate_route_table(RouteTableId=inputs["routeTableId"], SubnetId=inputs["subnetId"])
-        return made["AssociationId"], {}
-
-    def _address(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.allocate_address(Domain="vpc", TagSpecifications=self._tag("elastic-ip", inputs))
-        return made["AllocationId"], {"publicIp": made["PublicIp"]}
-
-    def _nat(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_nat_gateway(
-            SubnetId=inputs["subnetId"],
-            AllocationId=inputs["allocationId"],
-            TagSpecifications=self._tag("natgateway", inputs),
-        )
-        return made["NatGateway"]["NatGatewayId"], {}
-
-    def _group(self, name: str, inputs: Inputs) -> Made:
-        """The provider revokes AWS's rule that lets everything out."""
-        made = self.ec2.create_security_group(
-            GroupName=name,
-            Description=inputs["description"],
-            VpcId=inputs["vpcId"],
-            TagSpecifications=self._tag("security-group", inputs),
-        )
-        self.ec2.revoke_security_group_egress(
-            GroupId=made["GroupId"], IpPermissions=[{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-        )
-        rules = [
-            {
-                "IpProtocol": rule["protocol"],
-                "FromPort": int(rule["fromPort"]),
-                "ToPort": int(rule["toPort"]),
-                "IpRanges": [{"CidrIp": cidr} for cidr in rule["cidrBlocks"]],
-            }
-            for rule in inputs.get("ingress", [])
-        ]
-        if rules:
-            self.ec2.authorize_security_group_ingress(GroupId=made["GroupId"], IpPermissions=rules)
-        return made["GroupId"], {}
-
-    def _endpoint(self, _name: str, inputs: Inputs) -> Made:
-        optional = {
-            "routeTableIds": "RouteTableIds",
-            "subnetIds": "SubnetIds",
-            "securityGroupIds": "SecurityGroupIds",
-            "privateDnsEnabled": "PrivateDnsEnabled",
-        }
-        made = self.ec2.create_vpc_endpoint(
-            VpcId=inputs["vpcId"],
-            ServiceName=inputs["serviceName"],
-            VpcEndpointType=inputs["vpcEndpointType"],
-            TagSpecifications=self._tag("vpc-endpoint", inputs),
-            **{optional[key]: value for key, value in inputs.items() if key in optional},
-        )
-        return made["VpcEndpoint"]["VpcEndpointId"], {}
-
-    def _vpn_gateway(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_vpn_gateway(Type="ipsec.1", TagSpecifications=self._tag("vpn-gateway", inputs))
-        id_ = made["VpnGateway"]["VpnGatewayId"]
-        self.ec2.attach_vpn_gateway(VpnGatewayId=id_, VpcId=inputs["vpcId"])
-        return id_, {}
-
-    def _customer_gateway(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_customer_gateway(
-            Type=inputs["type"],
-            PublicIp=inputs["ipAddress"],
-            BgpAsn=int(inputs["bgpAsn"]),
-            TagSpecifications=self._tag("customer-gateway", inputs),
-        )
-        return made["CustomerGateway"]["CustomerGatewayId"], {}
-
-    def _vpn(self, _name: str, inputs: Inputs) -> Made:
-        made = self.ec2.create_vpn_connection(
-            Type=inputs["type"],
-            CustomerGatewayId=inputs["customerGatewayId"],
-            VpnGatewayId=inputs["vpnGatewayId"],
-            Options={"StaticRoutesOnly": inputs["staticRoutesOnly"]},
-            TagSpecifications=self._tag("vpn-connection", inputs),
-        )
-        return made["VpnConnection"]["VpnConnectionId"], {}
-
     # -- machines
 
     def _launch_template(self, name: str, inputs: Inputs) -> Made:
@@ -240,13 +92,13 @@ class MotoCloud:
                 }
             ],
             "TagSpecifications": [
-                {"ResourceType": spec["resourceType"], "Tags": _tags(spec)} for spec in inputs["tagSpecifications"]
+                {"ResourceType": spec["resourceType"], "Tags": tags(spec)} for spec in inputs["tagSpecifications"]
             ],
         }
         made = self.ec2.create_launch_template(
             LaunchTemplateName=name,
             LaunchTemplateData=data,
-            TagSpecifications=self._tag("launch-template", inputs),
+            TagSpecifications=tagged("launch-template", inputs),
         )
         return made["LaunchTemplate"]["LaunchTemplateId"], {"name": name, "latestVersion": 1}
 
@@ -298,7 +150,7 @@ class MotoCloud:
 
     def _role(self, name: str, inputs: Inputs) -> Made:
         made = self.iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument=inputs["assumeRolePolicy"], Tags=_tags(inputs)
+            RoleName=name, AssumeRolePolicyDocument=inputs["assumeRolePolicy"], Tags=tags(inputs)
         )["Role"]
         return name, {"name": name, "arn": made["Arn"]}
 
@@ -312,14 +164,14 @@ class MotoCloud:
 
     def _oidc(self, _name: str, inputs: Inputs) -> Made:
         made = self.iam.create_open_id_connect_provider(
-            Url=inputs["url"], ClientIDList=inputs["clientIdLists"], ThumbprintList=[], Tags=_tags(inputs)
+            Url=inputs["url"], ClientIDList=inputs["clientIdLists"], ThumbprintList=[], Tags=tags(inputs)
         )
         return made["OpenIDConnectProviderArn"], {"arn": made["OpenIDConnectProviderArn"]}
 
     def _key(self, _name: str, inputs: Inputs) -> Made:
         kms = self.session.client("kms")
-        tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in _tags(inputs)]
-        made = kms.create_key(Description=inputs["description"], Tags=tags)["KeyMetadata"]
+        marks = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tags(inputs)]
+        made = kms.create_key(Description=inputs["description"], Tags=marks)["KeyMetadata"]
         if inputs["enableKeyRotation"]:
             kms.enable_key_rotation(KeyId=made["KeyId"])
         return made["KeyId"], {"arn": made["Arn"], "keyId": made["KeyId"]}
@@ -330,7 +182,7 @@ class MotoCloud:
         name, region = inputs["bucket"], self.session.region_name
         place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         self.s3.create_bucket(Bucket=name, **place)
-        self.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": _tags(inputs)})
+        self.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": tags(inputs)})
         return name, {"arn": f"arn:aws:s3:::{name}"}
 
     def _public_access(self, name: str, inputs: Inputs) -> Made:
@@ -389,7 +241,7 @@ class MotoCloud:
                 "encryptionType": encryption["encryptionType"],
                 "kmsKey": encryption["kmsKey"],
             },
-            tags=_tags(inputs),
+            tags=tags(inputs),
         )["repository"]
         return inputs["name"], {"arn": made["repositoryArn"], "repositoryUrl": made["repositoryUri"]}
 
@@ -420,7 +272,7 @@ class MotoCloud:
 
     def _event_rule(self, _name: str, inputs: Inputs) -> Made:
         made = self.session.client("events").put_rule(
-            Name=inputs["name"], EventPattern=inputs["eventPattern"], Tags=_tags(inputs)
+            Name=inputs["name"], EventPattern=inputs["eventPattern"], Tags=tags(inputs)
         )
         return inputs["name"], {"arn": made["RuleArn"]}
 
@@ -463,7 +315,3 @@ class MotoCloud:
             NotificationsWithSubscribers=told,
         )
         return f"{self._account_id}:{name}", {}
-
-
-def _tags(inputs: Inputs) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in inputs["tags"].items()]
