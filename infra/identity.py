@@ -78,9 +78,10 @@ class Identity(pulumi.ComponentResource):
         provider = aws.iam.OpenIdConnectProvider(
             self._name, url=issuer, client_id_lists=["sts.amazonaws.com"], tags=self._tags, opts=self._inside
         )
-        return provider.arn.apply(
+        trust: pulumi.Output[str] = provider.arn.apply(
             lambda arn: json.dumps(policies.oidc_trust(arn, issuer, config.namespace, config.service_account))
         )
+        return trust
 
     def _daemon_policy(self, arns: Sequence[str]) -> str:
         bucket_arn, key_arn, queue_arn = arns

@@ -195,4 +195,5 @@ class Network(pulumi.ComponentResource):
                     gateway_id=near.id,
                     opts=inside,
                 )
-        return tunnel.id
+        connection: pulumi.Output[str] = tunnel.id
+        return connection

@@ -40,7 +40,9 @@ class OnPremCluster(pulumi.ComponentResource):
     def _k3s(self, k3s: K3sCluster) -> pulumi.Output[str]:
         """Install the server, then all agents at once; the kubeconfig is read back."""
         server = self._install(k3s, k3s.server, "server", k3s_install.server_script(k3s), None)
-        token = pulumi.Output.secret(self._run(k3s, k3s.server, "token", k3s_install.token_script(), [server]).stdout)
+        token: pulumi.Output[str] = pulumi.Output.secret(
+            self._run(k3s, k3s.server, "token", k3s_install.token_script(), [server]).stdout
+        )
         for agent in k3s.agents:
             label = f"agent-{agent.address}"
             self._install(k3s, agent, label, k3s_install.agent_script(k3s), token.apply("{}\n".format))

@@ -25,7 +25,7 @@ case "$*" in
   *destroy*|*preview*|*up*)
     [ -z "$ENGINE_FAILS" ] || { echo "error: $ENGINE_FAILS" >&2; exit 255; }
     while [ $# -gt 1 ]; do
-      [ "$1" != --event-log ] || echo '{"sequence": 1, "summaryEvent": {}}' >> "$2"
+      [ "$1" != --event-log ] || echo '{"sequence": 1, "summaryEvent": {"durationSeconds": 1}}' >> "$2"
       shift
     done;;
 esac

@@ -183,7 +183,7 @@ def secrets_stay_secret(applied: Applied) -> None:
     scripts = json.dumps([command.inputs["create"] for command in applied.of("remote:Command")])
     for secret in pulumi_program.SECRETS.values():
         assert secret not in plain + scripts
-    assert all({"stdout", "stderr"} == set(command.secret_outputs) for command in applied.of("remote:Command"))
+    assert all({"stdout", "stderr"} <= set(command.secret_outputs) for command in applied.of("remote:Command"))
 
 
 RULES: list[Callable[[Applied], None]] = [
@@ -210,7 +210,7 @@ def test_the_example_keeps_the_rule(applied: Applied, rule: Callable[[Applied], 
     rule(applied)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(stack=stacks())
 @example(stack={**pulumi_program.example(), "on_prem": None, "platform": None})
 def test_every_stack_keeps_all_rules(stack: dict[str, Any]) -> None:
