@@ -53,6 +53,9 @@ VERBS: dict[str, dict[str, str]] = {
     "Versions": {
         "version": "Push, list and inspect versions of models.",
     },
+    "Clusters": {
+        "infra": "Make clusters, network and GPU pools with Pulumi.",
+    },
     "Other": {
         "state": "Export and import the project's state.",
         "support-bundle": "Write one file with what helps to find a fault, without secrets.",

@@ -25,7 +25,8 @@ def main() -> None:
     """Resolve the product's and the checks' requirements and write `py<minor>.txt`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     torch = [line for line in (ROOT / "requirements/torch.txt").read_text().splitlines() if line.startswith("torch")]
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"], *torch]
+    extras = [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    wanted = [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"], *torch]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["--only-binary", ":all:"]
     report = json.loads(subprocess.run([*command, *wanted], check=True, capture_output=True, text=True).stdout)

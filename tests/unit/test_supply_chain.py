@@ -48,9 +48,10 @@ def test_every_line_pins_a_version_and_a_hash(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 def test_what_the_project_declares_is_locked(lock: Path) -> None:
-    """Each dependency of the product and of the checks is in the lock, but for torch, which brings its own."""
+    """Each dependency of the product, its extras and the checks is in the lock, but for torch, which brings its own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    extras = [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    declared = [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"]]
     names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in declared}
     assert names - set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE)) == {"torch"}
 

@@ -1,0 +1,163 @@
+"""`hcctl infra`: make, show and take down clusters, network and GPU pools, through Pulumi's Automation API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli import output
+from serving.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from infra.costs import Estimate
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+COST_COLUMNS = (
+    "item",
+    output.Column("usd_at_rest", "at rest", output.usd, right=True),
+    output.Column("usd_at_full_size", "full size", output.usd, right=True),
+)
+
+
+def _stack_options(command: Command) -> Command:
+    """Add `--stack NAME` and `--dir DIR` (as `folder`)."""
+    stack = click.option("--stack", metavar="NAME", required=True, help="The stack, declared in Pulumi.NAME.yaml.")
+    folder = click.option(
+        "--dir",
+        "folder",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=Path(),
+        metavar="DIR",
+        help="Folder of the stack's file.  [default: here]",
+    )
+    return stack(folder(command))
+
+
+_prices_option = click.option(
+    "--prices",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Prices for the estimate, in the form of infra/prices.yaml.",
+)
+
+
+@click.group("infra")
+def command() -> None:
+    """Make clusters, network and GPU pools with Pulumi.
+
+    Needs hcctl[infra], the Pulumi engine on PATH, and credentials of AWS.
+    """
+
+
+@command.command("preview")
+@_stack_options
+@_prices_option
+@output.output_option
+def preview(stack: str, folder: Path, prices: Path | None, output_format: output.Output) -> None:
+    """Show what `up` would change, and what the stack costs in a month. Changes nothing."""
+    from cli.infra_stack import estimate_of, load_config, open_stack
+
+    cost = estimate_of(load_config(folder, stack), prices)
+    opened = open_stack(folder, stack, create=True)
+    _engine(stack, lambda: opened.preview(on_output=output.progress, color="never"))
+    _show(cost, output_format)
+
+
+@command.command("up")
+@_stack_options
+@_prices_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def up(stack: str, folder: Path, prices: Path | None, yes: bool) -> None:
+    """Make it so. The cost of a month is told first."""
+    from cli.infra_stack import estimate_of, load_config, open_stack
+
+    cost = estimate_of(load_config(folder, stack), prices)
+    opened = open_stack(folder, stack, create=True)
+    _tell(cost)
+    if not yes:
+        click.confirm(f"Apply stack {stack}?", abort=True, err=True)
+    _engine(stack, lambda: opened.up(on_output=output.progress, color="never", suppress_outputs=True))
+    output.success(f"stack {stack} stands; `hcctl infra outputs --stack {stack}` shows what it gives")
+
+
+@command.command("outputs")
+@_stack_options
+@click.option("--show-secrets", is_flag=True, help="Also the outputs that open a door.")
+@output.output_option
+def outputs(stack: str, folder: Path, show_secrets: bool, output_format: output.Output) -> None:
+    """Show what the stack gives to others. Secrets are null unless asked for."""
+    from cli.infra_stack import open_stack
+    from infra.outputs import SECRET, UnknownOutputs, read
+
+    opened = open_stack(folder, stack, create=False)
+    found = _engine(stack, opened.outputs)
+    try:
+        known = read({name: part.value for name, part in found.items()}).model_dump()
+    except UnknownOutputs as error:
+        raise InvalidInput(
+            "the stack gives other outputs than this hcctl reads",
+            where=f"stack {stack}",
+            why=str(error) if found else "it gives none",
+            next_step=f"run `hcctl infra up --stack {stack}` with this hcctl",
+        ) from None
+    hidden = frozenset() if show_secrets else SECRET
+    output.emit({name: None if name in hidden else value for name, value in known.items()}, output_format)
+
+
+@command.command("destroy")
+@_stack_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def destroy(stack: str, folder: Path, yes: bool) -> None:
+    """Take everything down but data: protected buckets, images and keys make Pulumi stop, and say so."""
+    from cli.infra_stack import open_stack
+
+    opened = open_stack(folder, stack, create=False)
+    if not yes:
+        typed = click.prompt(f"Type {stack} to destroy it", err=True)
+        if typed != stack:
+            raise InvalidInput("nothing was destroyed", where=f"stack {stack}", why=f"{typed!r} is not its name")
+    _engine(stack, lambda: opened.destroy(on_output=output.progress, color="never"))
+    output.success(f"stack {stack} is gone")
+
+
+def _engine(stack: str, call: Callable[[], Any]) -> Any:
+    """Let the engine work.
+
+    Raises:
+        HcctlError: it did not finish.
+    """
+    from pulumi.automation.errors import CommandError
+
+    from cli.infra_stack import refuse
+
+    try:
+        return call()
+    except CommandError as error:
+        refuse(error, stack)
+
+
+def _rows(cost: Estimate) -> list[dict[str, Any]]:
+    rows = [vars(line) for line in cost.lines]
+    return [*rows, {"item": "month", "usd_at_rest": cost.usd_at_rest, "usd_at_full_size": cost.usd_at_full_size}]
+
+
+def _show(cost: Estimate, output_format: output.Output) -> None:
+    """The estimate as data."""
+    if output_format == "table":
+        output.emit(
+            _rows(cost), output_format, columns=COST_COLUMNS, title=f"A month, at list prices as of {cost.as_of}"
+        )
+    else:
+        output.emit({"as_of": cost.as_of, "source": cost.source, "lines": _rows(cost)}, output_format)
+
+
+def _tell(cost: Estimate) -> None:
+    """The estimate as progress."""
+    output.progress(
+        f"a month costs {output.usd(cost.usd_at_rest)} at rest and at most {output.usd(cost.usd_at_full_size)} at full "
+        f"size, at list prices as of {cost.as_of}; egress, storage and requests come on top"
+    )
