@@ -58,7 +58,7 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
 unit: setup          ## everything without Ray, in three processes as they often wait: minutes
-	$(BIN)/pytest -n 3 -m "not e2e and not campaign $(SHARED_TESTS)"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
 	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import ssl
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cli import wiring
-from serving.sites.ports import listening_ports
-from serving.sites.processes import MARKER_VARIABLE
-from tests.support.running_gateway import new_certificate
-from tests.support.running_project import PROJECT, REPOSITORY, SERVICE, OpenLoad, RunningProject
+from tests.support.running_project import PROJECT, REPOSITORY, SERVICE, OpenLoad, RunningProject, until
 
 pytestmark = pytest.mark.e2e
 
@@ -207,50 +202,6 @@ def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> No
         shop.wait("an answer", lambda s: s["sites"]["cloud"]["limit"] > 0 or s["sites"]["private"]["limit"] > 0, 120)
         shop.wait("the private site", lambda s: s["sites"]["private"]["limit"] > 0, 120)
     assert shop.ask().headers["X-Hcctl-Site"] == "private"
-
-
-def test_two_projects_live_side_by_side(shop: RunningProject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Another project, with TLS and keys, has its own ports and state; its end leaves the first one alone."""
-    temporary = set(Path(tempfile.gettempdir()).iterdir())
-    served = shop.ask().json()["label"]
-    other = RunningProject(tmp_path_factory.mktemp("loop") / "other", name="other")
-    certificate = new_certificate(other.folder / "gateway.pem")
-    gateway = {"tls_certificate": certificate.name, "require_api_key": True}
-    other.write("hcctl.yaml", {**PROJECT, "name": "other", "gateway": gateway})
-    other.reread()
-    trusted = {"verify": ssl.create_default_context(cafile=str(certificate))}
-    try:
-        other.must("up")
-        other.push("other")
-        other.must("deploy")
-        assert other.url.startswith("https://")
-        assert other.ask(**trusted).status_code == 401
-        key = other.must("key", "add", "ci").out.strip()
-        headers = {"Authorization": f"Bearer {key}"}
-        until(lambda: other.ask(**trusted, headers=headers).status_code == 200)
-        assert other.ask(**trusted, headers=headers).json()["label"] == "other"
-        other.must("key", "revoke", "ci")
-        until(lambda: other.ask(**trusted, headers=headers).status_code == 401)
-        assert shop.ask().json()["label"] == served
-        ports = json.loads(other.project.paths.ports_file.read_text())
-        assert ports != json.loads(shop.project.paths.ports_file.read_text())
-    finally:
-        other.must("down")
-    assert shop.ask().status_code == 200
-    marker = f"{MARKER_VARIABLE}={other.project.paths.run_dir}".encode()
-    left = [p.pid for p in psutil.process_iter() if _environment(p.pid) and marker in _environment(p.pid)]
-    assert not left
-    assert not other.project.paths.run_dir.exists()
-    assert not [site for site in PROJECT["sites"] if other.project.paths.ray_dir(site).exists()]
-    new = {path.name for path in Path(tempfile.gettempdir()).iterdir()} - {path.name for path in temporary}
-    assert not [name for name in new if name.startswith(("pymp", "ray", "haproxy"))]
-    assert int(other.url.rpartition(":")[2]) not in listening_ports()
-    shutil.rmtree(other.folder)  # with this the project is uninstalled
-    assert not [
-        p.pid
-        for p in psutil.process_iter()
-        if str(other.folder) in _of_process(p.pid, "cmdline").decode(errors="replace")
-    ]
     calm(shop)
 
 
@@ -265,6 +216,7 @@ def test_killed_supervisor_is_replaced_by_up(shop: RunningProject) -> None:
     while shop.pid("daemon") == daemon and time.monotonic() < deadline_s:
         time.sleep(0.1)
     assert shop.pid("daemon") != daemon
+    calm(shop)
 
 
 def test_changed_project_file_is_put_in_force(shop: RunningProject) -> None:
@@ -334,22 +286,3 @@ def test_removed_service_leaves_nothing(shop: RunningProject) -> None:
     assert wiring.sites(shop.project)["private"].observe().applications == ()
     shop.must("deploy")
     assert shop.ask().status_code == 200
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Wait for a condition; fails the test when it does not come."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it never happened"
-        time.sleep(0.1)
-
-
-def _environment(pid: int) -> bytes:
-    return _of_process(pid, "environ")
-
-
-def _of_process(pid: int, file: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{file}").read_bytes()
-    except OSError:
-        return b""

@@ -50,9 +50,13 @@ def test_the_number_of_headers_is_bounded(here: World) -> None:
     assert status_of(here, head(*(f"X-{n}: 1" for n in range(110)))) in (400, 431)
 
 
+SILENT_S = 4.0
+"""Long enough to open all connections on a busy machine before the first is ended."""
+
+
 def test_silent_connections_are_bounded_and_end(tmp_path: Path) -> None:
     """Connections beyond the limit wait in the kernel, and silent ones are ended, so that others get in."""
-    with world(tmp_path, max_connections=50, request_timeout_s=1.0) as here, contextlib.ExitStack() as stack:
+    with world(tmp_path, max_connections=50, request_timeout_s=SILENT_S) as here, contextlib.ExitStack() as stack:
         here.route(private=4, cloud=4)
         admin = AdminSocket(here.at.folder / "admin.sock")
 
@@ -65,8 +69,8 @@ def test_silent_connections_are_bounded_and_end(tmp_path: Path) -> None:
         assert 50 <= most <= 200
         for _ in range(most + 20):
             stack.enter_context(socket.create_connection(("127.0.0.1", here.at.listen.port), timeout=5))
-        here.at.until(lambda: number("CurrConns") > most - 20, within_s=2)
+        here.at.until(lambda: number("CurrConns") > most - 20, within_s=SILENT_S)
         begun_s = time.monotonic()
         assert here.get().status_code == 200
-        assert time.monotonic() - begun_s < 5
+        assert time.monotonic() - begun_s < 2 * SILENT_S
         assert number("CurrConns") <= most

@@ -66,6 +66,14 @@ SERVICE = {
 }
 
 
+def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    """Wait for a condition; fails the test when it does not come."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never happened"
+        time.sleep(0.1)
+
+
 @dataclass
 class Finished:
     """What a command did."""
