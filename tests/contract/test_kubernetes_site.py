@@ -257,6 +257,9 @@ def test_out_of_sight_is_not_closed(
 
 def test_a_head_that_does_not_answer_is_unknown(rig: SiteRig, double: KubernetesDouble) -> None:
     """While the head is replaced the site stays open, and what it runs is unknown."""
+    rig.open()  # without an application KubeRay does not call its cluster active
+    double.fail(503, plural="services")
+    assert (rig.site.observe().phase, rig.known().phase) == ("open", "open")
     running(rig)
     double.fail(503, plural="services")
     seen = rig.site.observe()

@@ -106,6 +106,8 @@ class KubernetesSite:
         self._last = SiteObservation(identity.site, "open", None, None, 0.0)
         """Before it is seen for the first time it may well be open: out of sight, not closed."""
         self._token: SecretStr | None = None
+        self._answered = ""
+        """The cluster that answered last: it is open whatever KubeRay calls it, also while it is out of sight."""
 
     @property
     def name(self) -> str:
@@ -179,7 +181,9 @@ class KubernetesSite:
             statuses = self._statuses(current, _left(deadline_s) * _SHARE_OF_RAY)
         except SiteUnreachable as error:
             blocker = state.problem or self._blocker(deadline_s)
-            return self._observation(state.phase, blocker or error.one_line(), ingress=self._ingress(current))
+            phase = "open" if current.name == self._answered else state.phase
+            return self._observation(phase, blocker or error.one_line(), ingress=self._ingress(current))
+        self._answered = current.name
         hungry = any(one.phase != "deleting" and one.replicas_ready < one.replicas_target for one in statuses)
         message = state.problem or (self._blocker(deadline_s) if hungry else "")
         return self._observation("open", message, statuses, self._ingress(current))
