@@ -168,6 +168,7 @@ def test_after_a_switch_the_bounds_are_asserted_again(rig: SiteRig, kuberay: Fak
     """A new cluster has the RayService's bounds; where somebody changed them, the next order puts them right."""
     application = running(rig, 2)
     (old,) = kuberay.serves
+    until(lambda: bool(service_of(kuberay)["status"]["activeServiceStatus"]))
     kuberay.switch(IDENTITY.name)
     until(lambda: [cluster["metadata"]["name"] for cluster in kuberay.all("rayclusters")] != [old])
     until(lambda: len(kuberay.all("rayclusters")) == 1)

@@ -125,7 +125,7 @@ class FakeKubeRay:
         self.serves[cluster].applications, self.serves[cluster].config = {}, ""
 
     def switch(self, service: str) -> None:
-        """Start a second cluster from what the RayService says now."""
+        """Start a second cluster, beside the active one, from what the RayService says now."""
         kind = self.double.kind("rayservices")
         found = self.double.objects.get(kind, self.namespace, service)
         found["status"]["pendingServiceStatus"] = {"rayClusterName": f"{service}-new{next(self._numbers)}"}
