@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,12 +53,21 @@ def registry(paths: ProjectPaths) -> Registry:
 
 def sites(project: Project) -> dict[str, Site]:
     """The project's sites, in the order in which the gateway fills them."""
-    from serving.sites.local import LocalSite
+    return {name: _site(project, name) for name in project.spec.site_order}
 
-    return {
-        name: LocalSite(name, project.spec.sites[name], project.paths, python_path=(project.paths.root, SOURCE_ROOT))
-        for name in project.spec.site_order
-    }
+
+def _site(project: Project, name: str) -> Site:
+    spec = project.spec.sites[name]
+    if spec.kubernetes is None:
+        from serving.sites.local import LocalSite
+
+        return LocalSite(name, spec, project.paths, python_path=(project.paths.root, SOURCE_ROOT))
+    from serving.sites.kubernetes.api import connect
+    from serving.sites.kubernetes.manifest import Identity
+    from serving.sites.kubernetes.site import KubernetesSite
+
+    identity = Identity(project.spec.name, name, spec.kubernetes.namespace)
+    return KubernetesSite(identity, spec, partial(connect, spec.kubernetes, project.paths.root))
 
 
 def gateway(project: Project) -> HaproxyGateway:

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from serving.declared import ClockTime, Model, Name, Seconds
 from serving.spec import HybridService
+from serving.spec_kubernetes import KubernetesSpec, WorkerSpec
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
@@ -26,7 +27,7 @@ class TariffBand(Model):
 
 
 class Pool(Model):
-    """Nodes of one kind and price inside a site. One node holds one replica on a local site."""
+    """Nodes of one kind and price inside a site. One node holds one replica."""
 
     name: Name
     kind: Literal["fixed", "on_demand", "spot"]
@@ -64,6 +65,7 @@ class Pool(Model):
         le=86_400,
         description="Spot: from the notice of a reclaim until the node is gone; 120 if unset.",
     )
+    worker: WorkerSpec | None = Field(default=None, description="Of a Kubernetes site, and needed there.")
 
     @model_validator(mode="after")
     def _reclaims_are_of_spot(self) -> Self:
@@ -97,14 +99,21 @@ class SiteSpec(Model):
     """A place with its own Ray cluster."""
 
     role: Literal["private", "cloud"]
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "kubernetes"] = Field(
+        default="local", description="Processes on this computer, or a RayService in a Kubernetes cluster."
+    )
     ingress: Literal["haproxy", "default"] = Field(
-        default="haproxy", description="Serve's HAProxy ingress (7-10x faster) or its default Python proxy."
+        default="haproxy",
+        description="Serve's HAProxy ingress (7-10x faster) or its default Python proxy. "
+        "Of local sites; a Kubernetes site has the default one.",
     )
     cores: list[Annotated[int, Field(ge=0, le=4_095)]] = Field(
         default_factory=list,
         max_length=4_096,
-        description="Processor cores its processes are pinned to; empty: all.",
+        description="Processor cores that a local site's processes are pinned to; empty: all.",
+    )
+    kubernetes: KubernetesSpec | None = Field(
+        default=None, description="Of a site of kind kubernetes, and needed there."
     )
     pools: list[Pool] = Field(min_length=1, max_length=16)
 
@@ -121,6 +130,29 @@ class SiteSpec(Model):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _fields_fit_kind(self) -> Self:
+        if self.kind == "local":
+            if self.kubernetes is not None:
+                raise ValueError("kubernetes is for sites of kind kubernetes; leave it out, or set the kind")
+            if any(pool.worker for pool in self.pools):
+                raise ValueError("pools have a worker, which is for sites of kind kubernetes; leave it out")
+            return self
+        if self.kubernetes is None:
+            raise ValueError("kubernetes is missing; say there in which namespace and with which image the site runs")
+        if self.cores:
+            raise ValueError("cores are for sites of kind local; leave them out")
+        for pool in self.pools:
+            if pool.worker is None:
+                raise ValueError(f"pools: {pool.name!r} has no worker; add one with cpus and memory_gib")
+            if pool.gpus_per_node % 1:
+                raise ValueError(f"pools: {pool.name!r} has a part of a GPU per node; give a whole number")
+        if self.role == "private" and self.kubernetes.upgrade == "new_cluster":
+            raise ValueError(
+                "kubernetes.upgrade is new_cluster, and a second cluster does not fit owned nodes; use none"
+            )
+        return self
+
     @property
     def max_nodes(self) -> int:
         """Nodes over all pools."""
@@ -129,8 +161,8 @@ class SiteSpec(Model):
 
 LONGEST_FORECAST_TICK_S = 5.0
 """A step of arrivals that nobody looked at is unknown, so the daemon has to look in each."""
-FIXED_OF_SITE = ("role", "kind", "ingress", "cores")
-"""What a site's processes are started with."""
+FIXED_OF_SITE = ("role", "kind", "ingress", "cores", "kubernetes")
+"""What a site is started with."""
 
 
 class GatewaySpec(Model):

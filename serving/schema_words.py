@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from serving.declared import ClockTime, ImportPath, Name, UrlPath
 from serving.spec_events import Moment, ZoneName
+from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
@@ -32,6 +33,11 @@ _PATTERN_WORDS = {
     _pattern(ClockTime): 'a time of day such as "06:30", in quotes',
     _pattern(Moment): 'a moment with its distance from UTC, such as "2026-11-27T20:00+01:00", in quotes',
     _pattern(ZoneName): "a time zone such as Europe/Berlin",
+    _pattern(KubernetesName): "a name of lower-case letters, digits and hyphens, at most 63",
+    _pattern(LabelKey): "the key of a label such as example.org/name",
+    _pattern(LabelValue): "the value of a label, of letters, digits and . _ -, at most 63",
+    _pattern(ImageName): "an image such as registry.example.org/shop:1.4.0",
+    _pattern(MountFolder): "a folder such as /var/lib/hcctl/versions",
 }
 _TYPE_WORDS = {
     "boolean": "true or false",

@@ -18,14 +18,16 @@ OPT_IN = {
     "e2e": "real Ray clusters; `make e2e`",
     "alone": "measures what the whole machine does; `make e2e` runs it by itself",
     "root": "becomes another user, which only root can; run the tests as root",
+    "cluster": "a real Kubernetes API server; set HCCTL_TEST_KUBECONFIG, and HCCTL_TEST_NAMESPACE if not default",
 }
 
 _left_out: Counter[str] = Counter()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only root can do, by name as all that is left out."""
-    barred = [item for item in items if item.get_closest_marker("root") and os.geteuid() != 0]
+    """Leave out what only root can do, or only with a cluster, by name as all that is left out."""
+    missing = {"root": os.geteuid() != 0, "cluster": not os.environ.get("HCCTL_TEST_KUBECONFIG")}
+    barred = [item for item in items if any(missing[name] and item.get_closest_marker(name) for name in missing)]
     if barred:
         config.hook.pytest_deselected(items=barred)
         items[:] = [item for item in items if item not in barred]

@@ -39,6 +39,13 @@ def reclaim(site: str, pool: str | None, notice_s: float | None) -> None:
         raise InvalidInput(
             "there is no such site", where=site, next_step=f"use one of: {', '.join(project.spec.sites)}"
         )
+    if spec.kind != "local":
+        raise InvalidInput(
+            "a reclaim can be rehearsed on local sites only",
+            where=site,
+            why=f"it is of kind {spec.kind}, whose provider takes nodes itself",
+            next_step="rehearse on a site of kind local",
+        )
     spots = {entry.name: entry for entry in spec.pools if entry.kind == "spot"}
     if not spots or (pool is not None and pool not in spots):
         known = ", ".join(spots) or "none"

@@ -14,9 +14,9 @@ TARGET = Path(__file__).with_name("spec.md")
 FILES: tuple[tuple[Kind, str], ...] = (("HybridService", "service.yaml"), ("HybridProject", "hcctl.yaml"))
 HEAD = """# Fields of service.yaml and hcctl.yaml
 
-Made from the models in `serving/spec.py`, `serving/spec_events.py`, `serving/spec_relief.py` and `serving/project.py`;
-`hcctl schema` prints the same as JSON schema. Times are in seconds (`_s`), money is in US dollars (`usd`), shares go
-from 0 to 1. Unknown fields are errors. `hcctl init` writes both files with every field explained.
+Made from the models in `serving/spec*.py` and `serving/project.py`; `hcctl schema` prints the same as JSON schema.
+Times are in seconds (`_s`), money is in US dollars (`usd`), shares go from 0 to 1. Unknown fields are errors.
+`hcctl init` writes both files with every field explained.
 """
 
 

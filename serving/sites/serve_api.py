@@ -14,7 +14,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, TypeAdapter, ValidationError
@@ -74,6 +74,9 @@ Reach = Mapping[str, int]
 
 ANY_NUMBER = 1 << 30
 
+Exchange = Callable[[Endpoint, str, str, SecretStr | None, JsonValue, float], tuple[int, bytes]]
+"""How to get an answer: what `call` takes and gives."""
+
 
 class ServeApi:
     """Serve on one Ray cluster.
@@ -81,16 +84,18 @@ class ServeApi:
     Args:
         endpoint: the dashboard.
         token: Ray's authentication token.
+        exchange: how the dashboard is reached; directly unless given.
 
     Every method raises SiteUnreachable when there is no valid answer in time.
     """
 
-    def __init__(self, endpoint: Endpoint, token: SecretStr) -> None:
+    def __init__(self, endpoint: Endpoint, token: SecretStr, exchange: Exchange | None = None) -> None:
         self._endpoint = endpoint
         self._token = token
+        self._exchange = exchange or call
 
-    def applications(self, reach: Reach, *, timeout_s: float) -> tuple[ApplicationStatus, ...]:
-        """Status of all applications, given what the ingress reaches."""
+    def applications(self, reach: Reach | None, *, timeout_s: float) -> tuple[ApplicationStatus, ...]:
+        """Status of all applications, given what the ingress reaches; None: all that Serve calls running."""
         return parse_applications(self._call("GET", _APPLICATIONS, None, timeout_s), reach)
 
     def apply(self, applications: Sequence[Application], ingress: Endpoint, *, timeout_s: float) -> None:
@@ -99,7 +104,11 @@ class ServeApi:
         Raises:
             HcctlError: Serve refuses the configuration.
         """
-        self._call("PUT", _APPLICATIONS, serve_config(applications, ingress), timeout_s)
+        self.configure(serve_config(applications, ingress), timeout_s=timeout_s)
+
+    def configure(self, document: JsonValue, *, timeout_s: float) -> None:
+        """The same with a full configuration, as `serve_config` makes it."""
+        self._call("PUT", _APPLICATIONS, document, timeout_s)
 
     def scale(self, application: str, replicas: int, *, timeout_s: float) -> None:
         """Set the replica target of one application.
@@ -111,7 +120,7 @@ class ServeApi:
         self._call("POST", path, {"target_num_replicas": replicas}, timeout_s)
 
     def _call(self, method: str, path: str, body: JsonValue, timeout_s: float) -> bytes:
-        status, answer = call(self._endpoint, method, path, self._token, body, timeout_s)
+        status, answer = self._exchange(self._endpoint, method, path, self._token, body, timeout_s)
         if status == 200:
             return answer
         why = f"{status}: {short_reason(answer.decode(errors='replace'))}"
@@ -171,7 +180,7 @@ def parse_servers(statistics: str) -> Reach:
     return found
 
 
-def serve_config(applications: Sequence[Application], ingress: Endpoint) -> JsonValue:
+def serve_config(applications: Sequence[Application], ingress: Endpoint) -> dict[str, JsonValue]:
     """The full configuration for Serve's `PUT`.
 
     Replica counts stand in an override of the ingress deployment: in `args` they would make every
@@ -194,8 +203,10 @@ def serve_config(applications: Sequence[Application], ingress: Endpoint) -> Json
     }
 
 
-def parse_applications(answer: bytes, reach: Reach) -> tuple[ApplicationStatus, ...]:
+def parse_applications(answer: bytes, reach: Reach | None) -> tuple[ApplicationStatus, ...]:
     """What Serve says, as statuses ordered by name. A replica is ready when the ingress reaches it.
+
+    Without `reach` it is ready when Serve says that it runs.
 
     Raises:
         SiteUnreachable: the answer does not have Serve's form.
@@ -204,7 +215,10 @@ def parse_applications(answer: bytes, reach: Reach) -> tuple[ApplicationStatus, 
         details = _Details.model_validate_json(answer)
     except ValidationError as error:
         raise SiteUnreachable("the site gave no valid answer", where=_APPLICATIONS, why=_first(error)) from None
-    return tuple(_status(name, found, reach.get(name, 0)) for name, found in sorted(details.applications.items()))
+    return tuple(
+        _status(name, found, ANY_NUMBER if reach is None else reach.get(name, 0))
+        for name, found in sorted(details.applications.items())
+    )
 
 
 def short_reason(text: str) -> str:

@@ -1,7 +1,8 @@
 """The port to a site: a place with its own Ray cluster that runs Serve applications.
 
-Implementations: `serving.sites.local.LocalSite` (processes on this computer) and
-`tests.support.fake_site.FakeSite`. Every implementation passes tests/contract/test_site.py.
+Implementations: `serving.sites.local.LocalSite` (processes on this computer),
+`serving.sites.kubernetes.site.KubernetesSite` (a RayService of KubeRay) and `tests.support.fake_site.FakeSite`.
+Every implementation passes the contract in tests/support/site_contract.py.
 """
 
 from __future__ import annotations

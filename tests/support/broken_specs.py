@@ -45,6 +45,39 @@ EVENTS = [
     },
 ]
 """What `hcctl init` writes as comments: it is off until it is declared."""
+KUBERNETES_SITE: dict[str, Any] = {
+    "role": "cloud",
+    "kind": "kubernetes",
+    "kubernetes": {
+        "kubeconfig": "kubeconfig.yaml",
+        "context": "cloud",
+        "namespace": "serving",
+        "image": "registry.example.org/shop:1.4.0",
+        "pull_secrets": ["registry"],
+        "run_as_user": 1000,
+        "artefacts": {"claim": "versions", "mount": "/var/lib/hcctl/versions"},
+        "address": {"host": "10.0.3.7", "port": 8000},
+        "head": {"cpus": 2, "memory_gib": 8, "labels": {"tier": "system"}, "taints": [], "zones": ["a"]},
+        "upgrade": "new_cluster",
+    },
+    "pools": [
+        {
+            "name": "a10g",
+            "kind": "on_demand",
+            "max_nodes": 4,
+            "price_usd_per_hour": 1.0,
+            "worker": {
+                "cpus": 3.5,
+                "memory_gib": 12.0,
+                "gpu_resource": "nvidia.com/gpu",
+                "labels": {"node.kubernetes.io/instance-type": "g5.xlarge"},
+                "taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}],
+                "zones": ["us-east-1a"],
+            },
+        }
+    ],
+}
+"""The same: sites of `hcctl init` are local."""
 
 Path_ = tuple[str | int, ...]
 
@@ -74,6 +107,8 @@ def broken_specs(kind: Kind, *, seed: int) -> list[Broken]:
     if kind == "HybridService":
         data["relief"], data["events"] = RELIEF, EVENTS
         data["routing"]["rules"][0]["relief"] = "shared"
+    else:
+        data["sites"]["cluster"] = KUBERNETES_SITE
     rng = random.Random(seed)
     return [*_mutations(data, data, schema, schema, (), rng)]
 

@@ -1,0 +1,278 @@
+"""What hcctl declares in a cluster: one RayService of KubeRay and the Secret with Ray's token. Pure.
+
+Everything here is applied by hcctl's own field manager; what is absent belongs to others:
+
+- `replicas` and `scaleStrategy` of worker groups: Ray's autoscaler;
+- `metadata.finalizers`, `status`: KubeRay;
+- further labels and annotations: whoever wants them.
+
+Traps of KubeRay that are avoided (read in its sources of August 2026; docs/decisions/0015-kubernetes-sites.md):
+
+- With an empty `serveConfigV2` KubeRay deploys an empty set of applications again and again, and so it does with the
+  declared set whenever it or Ray's head starts anew: the applications must stand there, not in Ray alone.
+- It has no worker ready before a proxy answers on it. There is one proxy, on the head, so workers get a probe of
+  their own.
+- A change of the pods starts a second cluster unless `upgradeStrategy` says `None`.
+- Where Ray's autoscaler runs (version 2), pods must not be restarted in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from serving.project import Pool, SiteSpec
+from serving.sites.serve_api import serve_config
+from serving.sites.site import Application, Endpoint
+from serving.spec_kubernetes import HeadSpec, KubernetesSpec, NodeSelection
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON."""
+
+FIELD_MANAGER = "hcctl"
+RAY_VERSION = "2.60.0"
+TOKEN_KEY = "auth_token"  # noqa: S105 - the key of the Secret that KubeRay reads
+SERVE_PORT, DASHBOARD_PORT = 8_000, 8_265
+IDLE_TIMEOUT_S = 60
+"""A worker without replicas is given back after so long."""
+LONGEST_NAME = 47
+"""Of a RayService; KubeRay adds a suffix for each of its clusters."""
+
+_AGENT_PORT = 52_365
+_ZONE = "topology.kubernetes.io/zone"
+_INGRESS = Endpoint("0.0.0.0", SERVE_PORT)  # noqa: S104 - of the pod; the namespace's network policies say who may come
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Under which names a site stands in its cluster."""
+
+    project: str
+    site: str
+    namespace: str
+
+    @property
+    def name(self) -> str:
+        """Of the RayService. The hash keeps apart what `-` joins: a-b of c, and a of b-c."""
+        digest = hashlib.sha256(f"{self.project}/{self.site}".encode()).hexdigest()[:6]
+        return f"{f'{self.project}-{self.site}'[: LONGEST_NAME - 7]}-{digest}"
+
+    @property
+    def secret(self) -> str:
+        """Of the Secret with Ray's token."""
+        return f"{self.name}-token"
+
+    @property
+    def labels(self) -> Object:
+        """Of everything hcctl declares, pods included."""
+        return {
+            "app.kubernetes.io/managed-by": "hcctl",
+            "app.kubernetes.io/part-of": self.project,
+            "app.kubernetes.io/instance": self.name,
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many workers of a pool Ray's autoscaler may run."""
+
+    least: int
+    most: int
+
+
+def pool_bounds(pools: Sequence[Pool], replicas: int, present: Mapping[str, int]) -> dict[str, Bounds]:
+    """Bounds of each pool for so many replicas over all applications; one worker holds one replica.
+
+    Rented workers are bounded by what was decided, so that nothing that goes wrong in a cluster rents more; any pool
+    may take them all, because only Ray's autoscaler learns which one has nodes left. The bound is never below what
+    is `present`, since Ray ends workers above it at once, with the replicas on them: it falls with a later change.
+    """
+    found = {}
+    for pool in pools:
+        wanted = pool.max_nodes if pool.kind == "fixed" else min(pool.max_nodes, replicas)
+        found[pool.name] = Bounds(0, max(wanted, present.get(pool.name, 0)))
+    return found
+
+
+def on_volume(application: Application, spec: KubernetesSpec) -> Application:
+    """The application as the pods see it: its version lies on the volume, not in this project's registry."""
+    folder = str(PurePosixPath(spec.artefacts.mount, application.version))
+    return replace(application, args=application.args | {"version_dir": folder})
+
+
+def serve_document(applications: Sequence[Application], spec: KubernetesSpec) -> Object:
+    """Serve's full configuration for these applications."""
+    return serve_config([on_volume(application, spec) for application in applications], _INGRESS)
+
+
+def token_secret(identity: Identity, token: str) -> Object:
+    """The Secret that lets pods and hcctl talk to Ray, and nobody else."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(identity, identity.secret),
+        "type": "Opaque",
+        "stringData": {TOKEN_KEY: token},
+    }
+
+
+def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Mapping[str, Bounds]) -> Object:
+    """The RayService of a site: all that hcctl owns of it.
+
+    Args:
+        identity: its names.
+        site: a site of kind kubernetes.
+        document: `serve_document`, or what another holds already.
+        bounds: by name of pool, for each pool of the site.
+    """
+    spec = _kubernetes(site)
+    kind = "NewCluster" if spec.upgrade == "new_cluster" else "None"
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": _metadata(identity, identity.name),
+        "spec": {
+            "upgradeStrategy": {"type": kind},
+            "serveConfigV2": json.dumps(document, sort_keys=True),
+            "rayClusterConfig": {
+                "rayVersion": RAY_VERSION,
+                "authOptions": {"mode": "token", "secretName": identity.secret},
+                "enableInTreeAutoscaling": True,
+                "autoscalerOptions": {
+                    "version": "v2",
+                    "upscalingMode": "Default",
+                    "idleTimeoutSeconds": IDLE_TIMEOUT_S,
+                    "resources": _resources(0.5, 1.0, {}),
+                    "securityContext": _CONTAINER_SECURITY,
+                },
+                "headGroupSpec": {
+                    "serviceType": "ClusterIP",
+                    # The head holds no replica: its memory and processor are for control and the proxy.
+                    "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104 - behind the token
+                    "template": _head(identity, spec, spec.head),
+                },
+                "workerGroupSpecs": [_worker_group(identity, spec, pool, bounds[pool.name]) for pool in site.pools],
+            },
+        },
+    }
+
+
+_CONTAINER_SECURITY: Object = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The restricted Pod Security Standard."""
+
+
+def _metadata(identity: Identity, name: str) -> Object:
+    return {"name": name, "namespace": identity.namespace, "labels": identity.labels}
+
+
+def _kubernetes(site: SiteSpec) -> KubernetesSpec:
+    assert site.kubernetes is not None  # noqa: S101 - the model of the site says so
+    return site.kubernetes
+
+
+def _worker_group(identity: Identity, spec: KubernetesSpec, pool: Pool, bounds: Bounds) -> Object:
+    worker = pool.worker
+    assert worker is not None  # noqa: S101 - the model of the site says so
+    gpus = int(pool.gpus_per_node)
+    container: Object = {
+        "name": "worker",
+        "resources": _resources(worker.cpus, worker.memory_gib, {worker.gpu_resource: gpus} if gpus else {}),
+        "readinessProbe": {
+            "httpGet": {"path": "/api/healthz", "port": _AGENT_PORT},
+            "periodSeconds": 5,
+            "timeoutSeconds": 2,
+            "failureThreshold": 3,
+        },
+    }
+    # Workers need no access to the cluster; the head does, for Ray's autoscaler beside it.
+    return {
+        "groupName": pool.name,
+        "minReplicas": bounds.least,
+        "maxReplicas": bounds.most,
+        "rayStartParams": {},
+        "template": _template(identity, spec, worker, container, {"automountServiceAccountToken": False}),
+    }
+
+
+def _head(identity: Identity, spec: KubernetesSpec, head: HeadSpec) -> Object:
+    container: Object = {
+        "name": "head",
+        "resources": _resources(head.cpus, head.memory_gib, {}),
+        "ports": [
+            {"name": "gcs-server", "containerPort": 6_379},
+            {"name": "dashboard", "containerPort": DASHBOARD_PORT},
+            {"name": "client", "containerPort": 10_001},
+            {"name": "serve", "containerPort": SERVE_PORT},
+            {"name": "metrics", "containerPort": 8_080},
+        ],
+    }
+    return _template(identity, spec, head, container, {})
+
+
+def _template(
+    identity: Identity,
+    spec: KubernetesSpec,
+    nodes: NodeSelection,
+    container: Object,
+    more: Object,
+) -> Object:
+    """A pod with Ray in it."""
+    volume: Object = {"claimName": spec.artefacts.claim, "readOnly": True}
+    pod: Object = {
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": spec.run_as_user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            container
+            | {
+                "image": spec.image,
+                "securityContext": _CONTAINER_SECURITY,
+                "volumeMounts": [{"name": "versions", "mountPath": spec.artefacts.mount, "readOnly": True}],
+            }
+        ],
+        "volumes": [{"name": "versions", "persistentVolumeClaim": volume}],
+    }
+    if spec.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in spec.pull_secrets]
+    return {"metadata": {"labels": identity.labels}, "spec": pod | _nodes(nodes) | more}
+
+
+def _nodes(nodes: NodeSelection) -> Object:
+    """Fields of a pod that say on which nodes it runs."""
+    found: Object = {}
+    if nodes.labels:
+        found["nodeSelector"] = dict(nodes.labels)
+    if nodes.taints:
+        found["tolerations"] = [
+            {"key": taint.key, "effect": taint.effect}
+            | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
+            for taint in nodes.taints
+        ]
+    if nodes.zones:
+        term = {"matchExpressions": [{"key": _ZONE, "operator": "In", "values": list(nodes.zones)}]}
+        found["affinity"] = {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        }
+    return found
+
+
+def _resources(cpus: float, memory_gib: float, devices: Mapping[str, int]) -> Object:
+    """Requests that are limits too: Ray takes the limits for what it has, and such pods are the last to be evicted."""
+    amounts: Object = {
+        "cpu": f"{max(1, round(cpus * 1_000))}m",
+        "memory": f"{max(1, round(memory_gib * 1_024))}Mi",
+        **{name: str(count) for name, count in devices.items()},
+    }
+    return {"requests": amounts, "limits": amounts}

@@ -1,0 +1,141 @@
+"""What is read of a RayService, its clusters, pods and events: the right parts, and nothing of what is malformed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serving.sites.kubernetes.status import (
+    RayClusterRef,
+    bounds_patch,
+    present_workers,
+    read_ray_service,
+    replicas_of,
+    what_blocks,
+    with_replicas,
+)
+from serving.sites.site import Endpoint
+from tests.support.json_fields import json_patched
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+DOCUMENT: dict[str, Any] = {
+    "proxy_location": "HeadOnly",
+    "applications": [
+        {"name": "a", "args": {"x": 1}, "deployments": [{"name": "model", "num_replicas": 2}]},
+        {"name": "b", "args": {}, "deployments": [{"name": "model", "num_replicas": 3}]},
+    ],
+}
+
+
+def service(active: object = None, pending: object = None, **more: Any) -> dict[str, Any]:
+    status = {"activeServiceStatus": active, "pendingServiceStatus": pending, **more}
+    return {"metadata": {}, "spec": {"serveConfigV2": json.dumps(DOCUMENT)}, "status": status}
+
+
+def cluster(name: str, address: str = "10.1.2.3") -> dict[str, Any]:
+    head = {"podIP": address, "serviceName": f"{name}-svc"}
+    return {"rayClusterName": name, "rayClusterStatus": {"head": head}}
+
+
+def test_what_serves_is_current() -> None:
+    """Orders go to the active cluster; before there is one, to the one that starts."""
+    both = read_ray_service(service(cluster("one"), cluster("two")))
+    assert both.current == RayClusterRef("one", Endpoint("one-svc", 8265), Endpoint("10.1.2.3", 8000))
+    assert (both.phase, both.clusters) == ("open", ("one", "two"))
+    first = read_ray_service(service(None, {"rayClusterName": "two"}))
+    assert first.current == RayClusterRef("two", Endpoint("two-head-svc", 8265), None)
+    assert first.phase == "opening"
+    assert read_ray_service(service()).current is None
+
+
+def test_a_deleted_one_is_closing() -> None:
+    """Whatever its status still says."""
+    found = service(cluster("one")) | {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert read_ray_service(found).phase == "closing"
+
+
+@pytest.mark.parametrize("address", ["", "None", "10.0.0.256", "a\nb", "10.0.0.1 weight 256"])
+def test_an_address_is_an_address(address: str) -> None:
+    """Text that is none never reaches the gateway's configuration."""
+    current = read_ray_service(service(cluster("one", address))).current
+    assert current is not None
+    assert current.proxy is None
+
+
+def test_running_is_not_believed() -> None:
+    """`serviceStatus: Running` without a cluster opens nothing."""
+    assert read_ray_service(service(serviceStatus="Running")).phase == "opening"
+
+
+@given(JSON, st.sampled_from(["status", "spec", "metadata"]))
+@example({"conditions": [None, {"status": "False", "reason": "ValidationFailed"}]}, "status")
+@example({"activeServiceStatus": {"rayClusterName": 7}}, "status")
+@example({"serveConfigV2": "[1]"}, "spec")
+@example({"containerStatuses": [{"state": {"waiting": {"reason": []}}}], "conditions": [{"reason": []}]}, "status")
+def test_any_form_is_read(part: Any, name: str) -> None:
+    """A part of any form is understood or absent, never another error."""
+    state = read_ray_service({name: part})
+    assert state.phase in {"opening", "open", "closing"}
+    assert replicas_of(state.document) >= 0
+    present_workers({name: part})
+    what_blocks([{name: part}], [{name: part, "type": "Warning"}])
+
+
+def test_one_count_is_changed() -> None:
+    """The others, and everything else of the document, stay; an unknown application changes nothing."""
+    changed = with_replicas(DOCUMENT, "a", 7)
+    assert changed is not None
+    assert replicas_of(changed) == 10
+    assert changed["applications"][1] == DOCUMENT["applications"][1]
+    assert changed["applications"][0]["args"] == {"x": 1}
+    assert replicas_of(DOCUMENT) == 5
+    assert with_replicas(DOCUMENT, "c", 1) is None
+
+
+def groups(*entries: tuple[str, int, int]) -> list[dict[str, Any]]:
+    return [{"groupName": name, "minReplicas": least, "maxReplicas": most} for name, least, most in entries]
+
+
+def test_bounds_are_patched_by_name() -> None:
+    """Groups in another order get their own bounds, others none, and counts of Ray stay."""
+    counted = {**groups(("b", 0, 1))[0], "replicas": 1}
+    found = {"spec": {"workerGroupSpecs": [counted, *groups(("x", 0, 9), ("a", 0, 2))]}}
+    operations = bounds_patch(found, groups(("a", 0, 5), ("b", 0, 1)))
+    assert [operation["op"] for operation in operations] == ["test", "add"]
+    patched = json_patched(found, operations)["spec"]["workerGroupSpecs"]
+    assert patched == [counted, *groups(("x", 0, 9), ("a", 0, 5))]
+    assert bounds_patch(found, groups(("a", 0, 5), ("b", 0, 1))) == []
+
+
+def test_the_last_warning_speaks() -> None:
+    """Of events only warnings count, the latest of them."""
+    events = [
+        {"type": "Normal", "message": "fine", "lastTimestamp": "2026-01-03T00:00:00Z"},
+        {"type": "Warning", "reason": "R", "message": "new", "lastTimestamp": "2026-01-02T00:00:00Z"},
+        {"type": "Warning", "reason": "R", "message": "old", "lastTimestamp": "2026-01-01T00:00:00Z"},
+    ]
+    assert what_blocks([], events).endswith("R: new")
+    assert what_blocks([], events[:1]) == ""
+
+
+def test_what_starts_is_no_trouble() -> None:
+    """A container that is being created is waited for, not reported."""
+    status = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}], "phase": "Pending"}
+    assert what_blocks([{"metadata": {"name": "p"}, "status": status}], []) == ""
+
+
+def test_what_is_said_is_one_short_line() -> None:
+    """Messages of a cluster are text of others: bounded and printable."""
+    condition = {"type": "PodScheduled", "status": "False", "message": "\x1b[31m" + "no " * 1_000}
+    said = what_blocks([{"metadata": {"name": "p"}, "status": {"conditions": [condition]}}], [])
+    assert said.startswith("pod p finds no node: ")
+    assert len(said) < 400
+    assert said.isprintable()
