@@ -64,6 +64,11 @@ class ProjectPaths:
         return self.state_dir / "keys.json"
 
     @property
+    def claims_file(self) -> Path:
+        """Ports that local sites are about to listen on, of all projects of this user; there while one starts."""
+        return Path(tempfile.gettempdir()) / f"hcctl-{os.getuid()}-claims.json"
+
+    @property
     def run_dir(self) -> Path:
         """Sockets and pid files. Removed by `hcctl down`."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]

@@ -19,7 +19,7 @@ from serving.files import disk_errors, exclusive, write_atomic
 from serving.paths import ProjectPaths, private_dir
 from serving.project import SiteSpec
 from serving.sites import notices
-from serving.sites.ports import SitePorts, claim_ports, recorded_ports
+from serving.sites.ports import SitePorts, claim_ports, recorded_ports, release_ports
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
 from serving.sites.ray_head import LOOPBACK, RayHead, ray_command, ray_environment
 from serving.sites.serve_api import ServeApi, haproxy_servers, routed_applications
@@ -86,6 +86,11 @@ class LocalSite:
         """What the cluster's first process prints."""
         return self._paths.log_dir / f"site-{self._name}.log"
 
+    @property
+    def ray_dir(self) -> Path:
+        """What Ray and its HAProxy write."""
+        return self._ray_dir
+
     def observe(self) -> SiteObservation:
         try:
             record = read_record(self._process_file)
@@ -114,7 +119,10 @@ class LocalSite:
             if self._phase(record) in {"opening", "open"}:
                 return
             self._sweep(record)
-            ports = claim_ports(self._paths.ports_file, self._name, self._replica_ports())
+            shared = self._paths.claims_file
+            ports = claim_ports(
+                self._paths.ports_file, self._name, self._replica_ports(), shared=shared, at_s=self._clock()
+            )
             head = RayHead(ports, private_dir(self._ray_dir), self._token_file, self._spec.ingress)
             write_token(self._token_file)
             arguments = [ports.dashboard, ports.ingress, self._token_file, self._opened_file]
@@ -138,6 +146,7 @@ class LocalSite:
             if opened:
                 self._drain()
             self._sweep(record)
+            release_ports(self._paths.ports_file, self._name, shared=self._paths.claims_file)
             shutil.rmtree(self._dir)
 
     def apply(self, applications: tuple[Application, ...]) -> None:

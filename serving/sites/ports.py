@@ -1,4 +1,8 @@
-"""The ports of local sites: one block each, chosen free, written down, kept over restarts."""
+"""The ports of local sites: one block each, chosen free, written down, kept over restarts.
+
+A cluster listens on its last port seconds after it was started. Until then nobody sees that its block is taken, so
+a claim also stands in a file that all projects of this user share.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ LAST_PORT = 32_000
 
 INTERNAL_PORTS = 20
 """Ports of a block that are not for replicas."""
+
+CLAIM_S = 300.0
+"""A claim keeps others away for so long; then its cluster listens, or has failed to start."""
 
 _LISTEN = "0A"
 """State LISTEN in /proc/net/tcp."""
@@ -72,31 +79,75 @@ class _Book(BaseModel):
     sites: dict[str, SitePorts] = Field(default_factory=dict)
 
 
+class _Claim(BaseModel):
+    """What a site is about to listen on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ports: SitePorts
+    at_s: float
+
+
+class _Claims(BaseModel):
+    """The file that all projects of a user share."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    claims: dict[str, _Claim] = Field(default_factory=dict, description="By ports file and site.")
+
+
 def recorded_ports(file: Path, site: str) -> SitePorts | None:
     """The ports that `site` was given; None before its first start."""
     return _read(file).sites.get(site)
 
 
-def claim_ports(file: Path, site: str, replicas: int) -> SitePorts:
+def claim_ports(file: Path, site: str, replicas: int, *, shared: Path, at_s: float) -> SitePorts:
     """Ports for a site that is about to start: the recorded ones if still free, else others.
 
+    `file` is the project's, `shared` the one of all projects; `at_s` is the wall-clock time.
+
     Raises:
-        HcctlError: no block is free, or `file` cannot be written.
+        HcctlError: no block is free, or a file cannot be written.
     """
-    with exclusive(file.with_suffix(".lock")):
-        book = _read(file)
+    with exclusive(shared.with_suffix(".lock")), exclusive(file.with_suffix(".lock")):
+        book, me = _read(file), f"{file}:{site}"
+        claims = {
+            name: claim
+            for name, claim in _read_claims(shared).claims.items()
+            if name != me and abs(at_s - claim.at_s) < CLAIM_S
+        }
         ports = book.sites.pop(site, None)
-        others, taken = list(book.sites.values()), listening_ports()
+        others = [*book.sites.values(), *(claim.ports for claim in claims.values())]
+        taken = listening_ports()
 
         def usable(block: SitePorts) -> bool:
             apart = all(block.end <= other.base or other.end <= block.base for other in others)
             return apart and taken.isdisjoint(range(block.base, block.end))
 
         if ports is None or ports.replicas != replicas or not usable(ports):
-            ports = choose_block(f"{file}:{site}", replicas, usable)
+            ports = choose_block(me, replicas, usable)
         book.sites[site] = ports
+        claims[me] = _Claim(ports=ports, at_s=at_s)
+        write_atomic(shared, _Claims(claims=claims).model_dump_json(indent=1).encode())
         write_atomic(file, book.model_dump_json(indent=1).encode())
         return ports
+
+
+def release_ports(file: Path, site: str, *, shared: Path) -> None:
+    """Take the claim of a site back; the last one takes the shared file along. Its ports stay recorded.
+
+    Raises:
+        HcctlError: a file cannot be written.
+    """
+    lock = shared.with_suffix(".lock")
+    with exclusive(lock):
+        claims = _read_claims(shared).claims
+        claims.pop(f"{file}:{site}", None)
+        if claims:
+            write_atomic(shared, _Claims(claims=claims).model_dump_json(indent=1).encode())
+            return
+        shared.unlink(missing_ok=True)
+        lock.unlink()
 
 
 def choose_block(seed: str, replicas: int, usable: Callable[[SitePorts], bool]) -> SitePorts:
@@ -140,3 +191,10 @@ def _read(file: Path) -> _Book:
         return _Book.model_validate_json(file.read_bytes())
     except (FileNotFoundError, ValidationError):
         return _Book()
+
+
+def _read_claims(file: Path) -> _Claims:
+    try:
+        return _Claims.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return _Claims()

@@ -31,9 +31,18 @@ def wait_for(site: Site, condition: Callable[[SiteObservation], bool], timeout_s
     deadline_s = time.monotonic() + timeout_s
     while not condition(seen := site.observe()):
         if time.monotonic() > deadline_s:
-            pytest.fail(f"never happened within {timeout_s} s; last seen: {seen}")
+            pytest.fail(f"never happened within {timeout_s} s; last seen: {seen}\n{_printed(site)}")
         time.sleep(0.1)
     return seen
+
+
+def _printed(site: Site) -> str:
+    """The end of what the cluster's first process and Ray's own told."""
+    if not isinstance(site, LocalSite):
+        return ""
+    files = [site.log_file, *sorted(site.ray_dir.glob("ray/session_latest/logs/*.*"))]
+    ends = [(file, file.read_bytes()[-1_500:].decode(errors="replace")) for file in files if file.is_file()]
+    return "\n".join(f"--- {file.name}\n{end}" for file, end in ends if end.strip())
 
 
 @pytest.fixture(scope="session")

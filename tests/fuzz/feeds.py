@@ -232,10 +232,10 @@ def relief_settings(data: bytes, folder: Path) -> None:
 
 
 def ports_file(data: bytes, folder: Path) -> None:
-    """Whatever stands in the file, a site gets ports apart from all others of the file, and keeps them."""
-    file = written(folder / "ports.json", data)
+    """Whatever stands in the files, a site gets ports apart from all others of its project's, and keeps them."""
+    file, shared = written(folder / "ports.json", data), written(folder / "claims.json", data)
     others = [ports for name in ("cloud", "third") if (ports := recorded_ports(file, name))]
-    chosen = claim_ports(file, "private", 4)
+    chosen = claim_ports(file, "private", 4, shared=shared, at_s=0.0)
     assert recorded_ports(file, "private") == chosen
     assert all(chosen.end <= other.base or other.end <= chosen.base for other in others)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from serving.errors import HcctlError
 from serving.sites.ports import (
+    CLAIM_S,
     FIRST_PORT,
     INTERNAL_PORTS,
     LAST_PORT,
@@ -20,7 +21,13 @@ from serving.sites.ports import (
     claim_ports,
     listening_ports,
     recorded_ports,
+    release_ports,
 )
+
+
+def claim(file: Path, site: str, replicas: int, at_s: float = 0.0) -> SitePorts:
+    """A claim of the project of `file`, beside others of the same test."""
+    return claim_ports(file, site, replicas, shared=file.parent / "claims.json", at_s=at_s)
 
 
 def span(ports: SitePorts) -> range:
@@ -56,14 +63,14 @@ def test_claimed_ports_are_kept(tmp_path: Path) -> None:
     """A site gets the same ports every time, and they can be read back."""
     file = tmp_path / "ports.json"
     assert recorded_ports(file, "private") is None
-    first = claim_ports(file, "private", 16)
-    assert claim_ports(file, "private", 16) == first == recorded_ports(file, "private")
+    first = claim(file, "private", 16)
+    assert claim(file, "private", 16) == first == recorded_ports(file, "private")
 
 
 def test_sites_of_a_project_never_share(tmp_path: Path) -> None:
     """Many sites of one project have blocks apart, although none of them runs."""
     file = tmp_path / "ports.json"
-    blocks = [claim_ports(file, f"site-{number}", 100 + number) for number in range(40)]
+    blocks = [claim(file, f"site-{number}", 100 + number) for number in range(40)]
     ports = [port for block in blocks for port in span(block)]
     assert len(set(ports)) == len(ports)
 
@@ -71,11 +78,35 @@ def test_sites_of_a_project_never_share(tmp_path: Path) -> None:
 def test_taken_block_is_given_up(tmp_path: Path) -> None:
     """A recorded block in which somebody else listens by now is replaced, and the new one recorded."""
     file = tmp_path / "ports.json"
-    first = claim_ports(file, "private", 16)
+    first = claim(file, "private", 16)
     with socket.create_server(("127.0.0.1", first.end - 1)):
-        second = claim_ports(file, "private", 16)
+        second = claim(file, "private", 16)
     assert not set(span(first)) & set(span(second))
     assert recorded_ports(file, "private") == second
+
+
+def test_projects_that_start_at_once_never_share(tmp_path: Path) -> None:
+    """A block that another project has claimed is taken before anything listens there; after a while it is not."""
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    mine = claim(one, "private", 16)
+    other.write_text(json.dumps({"sites": {"private": mine.model_dump()}}))
+    theirs = claim(other, "private", 16, at_s=CLAIM_S - 1)
+    assert not set(span(mine)) & set(span(theirs))
+    other.write_text(json.dumps({"sites": {"private": mine.model_dump()}}))
+    assert claim(other, "private", 16, at_s=CLAIM_S) == mine
+
+
+def test_the_last_claim_that_is_released_leaves_nothing(tmp_path: Path) -> None:
+    """What projects share goes with the last of them; the ports of each stay its own."""
+    files = [tmp_path / "one.json", tmp_path / "other.json"]
+    ports = [claim(file, "private", 16) for file in files]
+    for file in files:
+        assert (tmp_path / "claims.json").exists()
+        release_ports(file, "private", shared=tmp_path / "claims.json")
+    assert not list(tmp_path.glob("claims*"))
+    release_ports(files[0], "private", shared=tmp_path / "claims.json")
+    assert not list(tmp_path.glob("claims*"))
+    assert [recorded_ports(file, "private") for file in files] == ports
 
 
 def test_listening_ports_are_seen() -> None:
@@ -90,7 +121,7 @@ def test_what_else_the_project_records_stays(tmp_path: Path) -> None:
     """Claiming ports leaves other entries of the file alone."""
     file = tmp_path / "ports.json"
     file.write_text(json.dumps({"gateway": 12_345}))
-    claim_ports(file, "private", 16)
+    claim(file, "private", 16)
     assert json.loads(file.read_text())["gateway"] == 12_345
 
 
@@ -101,6 +132,7 @@ def test_damaged_file_is_replaced(tmp_path: Path, content: str) -> None:
     """A damaged file costs only the memory of the former ports."""
     file = tmp_path / "ports.json"
     file.write_text(content)
+    (tmp_path / "claims.json").write_text(content)
     assert recorded_ports(file, "private") is None
-    ports = claim_ports(file, "private", 16)
+    ports = claim(file, "private", 16)
     assert recorded_ports(file, "private") == ports
