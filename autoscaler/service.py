@@ -63,6 +63,7 @@ def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, wakeup: Wa
                 failures = 0
             except HcctlError as error:
                 failures += 1
+                daemon.telemetry.tick_failed()
                 log.error("tick failed (%d in a row): %s", failures, error)  # noqa: TRY400 - its text says it all
             pause_s = min(LONGEST_BACKOFF_S, tick_s * 2.0**failures) - (time.monotonic() - begun_s)
             wakeup.pause(min(SHORTEST_PAUSE_S, tick_s) if failures == 0 else pause_s, pause_s)

@@ -13,11 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.context import Project
+from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
+    from autoscaler.exporter import DaemonMetrics
+    from autoscaler.prometheus import PrometheusHistory
+    from autoscaler.receiver import RequestLog
+    from autoscaler.telemetry import Telemetry
     from serving.gateway.haproxy import HaproxyGateway
     from serving.registry import Registry
     from serving.sites.site import Site
@@ -167,23 +171,34 @@ def require_daemon(paths: ProjectPaths) -> None:
         time.sleep(0.1)
 
 
-def run_daemon(project: Project, *, shadow: bool) -> None:
+LOOPBACK = "127.0.0.1"
+
+
+def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     """Run the daemon until SIGTERM. One per project: a second one is refused.
 
+    Args:
+        project: what to run.
+        shadow: decide and record, change nothing.
+        metrics: `HOST:PORT` for `/metrics`; empty: where the project file says.
+
     Raises:
-        HcctlError: another daemon runs.
+        HcctlError: another daemon runs, or metrics cannot be served there.
+        InvalidInput: `metrics` is no address.
     """
     from autoscaler.daemon import Daemon
     from autoscaler.handles import ThreadExecutor
     from autoscaler.probe import send_probes
     from autoscaler.receiver import Receiver, RequestLog
     from autoscaler.service import Wakeup, run
+    from autoscaler.telemetry import Telemetry
+    from serving.metrics.server import served
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
     with daemon_lock(project.paths), store(project.paths) as opened:
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
-        requests = RequestLog()
+        requests, telemetry = RequestLog(), Telemetry()
         executor = ThreadExecutor(4 * len(project.spec.sites))
         wakeup = Wakeup()
         daemon = Daemon(
@@ -197,9 +212,31 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
             clock=time.time,
             shadow=shadow,
             news=wakeup.news,
+            telemetry=telemetry,
+            past=prometheus(project),
         )
         receiver = Receiver(project.paths.gateway_log_socket, requests)
-        run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
+        port = project.spec.metrics.daemon_port
+        address = metrics or (f"{LOOPBACK}:{port}" if port else "")
+        with served(address, _metrics(project, telemetry, requests)) if address else contextlib.nullcontext():
+            run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
+
+
+def _metrics(project: Project, telemetry: Telemetry, requests: RequestLog) -> DaemonMetrics:
+    """What the daemon tells of itself."""
+    from autoscaler.exporter import DaemonMetrics
+
+    daemon = project.spec.daemon
+    silent_after_s = max(daemon.stale_after_s, 3 * daemon.tick_s)
+    return DaemonMetrics(telemetry, requests, time.time, silent_after_s=silent_after_s, version=installed_version())
+
+
+def prometheus(project: Project) -> PrometheusHistory | None:
+    """The past as the project's Prometheus knows it; None if it names none."""
+    from autoscaler.prometheus import PrometheusHistory
+
+    url = project.spec.metrics.prometheus_url
+    return PrometheusHistory(url) if url else None
 
 
 @contextlib.contextmanager
@@ -291,7 +328,13 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             only_while=paths.relief_services,
         ),
     ]
-    return Plan(children=children, code=code)
+    port = project.spec.metrics.supervisor_port
+    return Plan(
+        children=children,
+        code=code,
+        metrics=f"{LOOPBACK}:{port}" if port else "",
+        version=installed_version() or "",
+    )
 
 
 def _code_digest() -> str:

@@ -12,7 +12,10 @@ from serving.spec import HybridService
 from serving.spec_kubernetes import KubernetesSpec, WorkerSpec
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
-
+WebAddress = Annotated[
+    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")
+]
+"""Without user and password: what is in the project file is shown."""
 
 USUAL_RECLAIMS_PER_HOUR, USUAL_NOTICE_S = 0.05, 120.0
 """Of a spot pool that declares none."""
@@ -202,6 +205,24 @@ class DaemonSpec(Model):
     decisions_kept: int = Field(default=10_000, ge=100, le=10_000_000)
 
 
+class MetricsSpec(Model):
+    """Metrics for Prometheus, and where older ones are asked for. Nothing listens unless a port is given."""
+
+    daemon_port: int = Field(default=0, ge=0, le=65_535, description="`/metrics` of the daemon on 127.0.0.1; 0: none.")
+    supervisor_port: int = Field(default=0, ge=0, le=65_535, description="The same of the supervisor.")
+    prometheus_url: WebAddress | None = Field(
+        default=None,
+        description="A Prometheus that scrapes the daemon, e.g. `http://127.0.0.1:9090`. The daemon asks it at its "
+        "start for traffic of the last week that its own record lacks.",
+    )
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.daemon_port and self.daemon_port == self.supervisor_port:
+            raise ValueError("daemon_port and supervisor_port are the same; give one of them another port")
+        return self
+
+
 class HybridProject(Model):
     """Everything the platform owns, apart from the services on it."""
 
@@ -210,6 +231,7 @@ class HybridProject(Model):
     sites: dict[Name, SiteSpec] = Field(min_length=1, max_length=16)
     gateway: GatewaySpec = Field(default_factory=GatewaySpec)
     daemon: DaemonSpec = Field(default_factory=DaemonSpec)
+    metrics: MetricsSpec = Field(default_factory=MetricsSpec)
 
     @model_validator(mode="after")
     def _one_private_site(self) -> Self:
