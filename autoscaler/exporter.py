@@ -58,6 +58,7 @@ class DaemonMetrics:
         out.add_histogram("hcctl_daemon_tick_duration_seconds", durations.counts, durations.edges, durations.sum)
         out.add("hcctl_daemon_tick_failures_total", failures)
         out.add("hcctl_daemon_malformed_lines_total", self._requests.malformed)
+        out.add("hcctl_daemon_lost_lines_total", self._requests.lost)
         for (site, outcome), count in sorted(counts["actions"].items()):
             out.add("hcctl_daemon_actions_total", count, site=site, outcome=outcome)
         for (service, action), count in sorted(counts["decisions"].items()):

@@ -31,6 +31,8 @@ class RequestLog:
 
     def __init__(self) -> None:
         self.malformed = 0
+        self.lost = 0
+        """Lines that were gone before they could be fetched."""
         self._lock = threading.Lock()
         self._windows: dict[str, SignalWindow] = {}
         self._keys: dict[str, tuple[float, float, frozenset[str]]] = {}
@@ -71,6 +73,17 @@ class RequestLog:
                 counts = self._samples.setdefault(record.service, {}).setdefault(record.site, [0, 0])
                 counts[0] += 1
                 counts[1] += is_error(record)
+
+    def take(self, line: bytes) -> None:
+        """Read one line of the gateway's log and count its request."""
+        if line.startswith(PROCESS_NOTES):
+            return
+        try:
+            self.add(parse(line))
+        except ValueError as error:
+            self.malformed += 1
+            if self.malformed in (1, 10, 100, 1_000):
+                log.warning("malformed request line (%d so far): %s", self.malformed, error)
 
     def observe(self, gateway: GatewayObservation) -> None:
         """Sample slots in use and queue lengths."""
@@ -129,15 +142,5 @@ class Receiver:
     def _run(self, stream: LogStream) -> None:
         while not self._stopping.is_set():
             for line in stream.lines(timeout_s=0.5):
-                self._take(line)
+                self._requests.take(line)
         stream.close()
-
-    def _take(self, line: bytes) -> None:
-        if line.startswith(PROCESS_NOTES):
-            return
-        try:
-            self._requests.add(parse(line))
-        except ValueError as error:
-            self._requests.malformed += 1
-            if self._requests.malformed in (1, 10, 100, 1_000):
-                log.warning("malformed request line (%d so far): %s", self._requests.malformed, error)

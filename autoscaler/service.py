@@ -6,10 +6,10 @@ import logging
 import signal
 import threading
 import time
+from typing import Protocol
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import ThreadExecutor
-from autoscaler.receiver import Receiver
 from serving.errors import HcctlError
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,13 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF_S = 10.0
 SHORTEST_PAUSE_S = 0.1
 """Between two ticks, however much there is to know."""
+
+
+class Lines(Protocol):
+    """What brings in the request lines, one gateway's or several's."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Wakeup:
@@ -43,7 +50,7 @@ class Wakeup:
         self._event.clear()
 
 
-def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, wakeup: Wakeup, *, tick_s: float) -> None:
+def run(daemon: Daemon, receiver: Lines, executor: ThreadExecutor, wakeup: Wakeup, *, tick_s: float) -> None:
     """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
 
     A tick that fails (a full disk, a locked database) is logged and tried again with growing

@@ -156,7 +156,8 @@ OPERATION = (
             "sum by (service, action) (rate(hcctl_daemon_decisions_total[$__rate_interval])) * 60")]),
     Panel("Trouble of the daemon", "Ticks that failed and log lines that could not be read, per minute.", "short",
           [("ticks", "sum(rate(hcctl_daemon_tick_failures_total[$__rate_interval])) * 60"),
-           ("lines", "sum(rate(hcctl_daemon_malformed_lines_total[$__rate_interval])) * 60")]),
+           ("lines", "sum(rate(hcctl_daemon_malformed_lines_total[$__rate_interval])) * 60"),
+           ("lines lost", "sum(rate(hcctl_daemon_lost_lines_total[$__rate_interval])) * 60")]),
     Panel("Servers up", "Share of each site's servers that the gateways send to.", "percentunit",
           [("{{site}}", "avg by (site) (hcctl_gateway_server_up)")]),
 )  # fmt: skip

@@ -13,12 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import gateways
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
     from autoscaler.exporter import DaemonMetrics
+    from autoscaler.fleet_receiver import FleetReceiver
     from autoscaler.prometheus import PrometheusHistory
     from autoscaler.receiver import RequestLog
     from autoscaler.telemetry import Telemetry
@@ -101,6 +103,7 @@ def gateway(project: Project) -> HaproxyGateway:
             gateway_dir=private_dir(project.paths.gateway_dir),
             log_socket=project.paths.gateway_log_socket,
             keys_file=project.paths.keys_file,
+            sites_tls=gateways.sites_folder(project),
         )
     )
 
@@ -198,16 +201,16 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     private_dir(project.paths.run_dir)
     with daemon_lock(project.paths), store(project.paths) as opened:
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
-        requests, telemetry = RequestLog(), Telemetry()
+        requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
         executor = ThreadExecutor(4 * len(project.spec.sites))
         wakeup = Wakeup()
         daemon = Daemon(
             project.spec,
             store=opened,
             sites=sites(project),
-            gateway=gateway(project),
+            gateway=gateways.fleet(project, fleet) if fleet else gateway(project),
             requests=requests,
-            prober=send_probes,
+            prober=partial(send_probes, tls=gateways.sites_tls(project)),
             executor=executor,
             clock=time.time,
             shadow=shadow,
@@ -215,7 +218,11 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             telemetry=telemetry,
             past=prometheus(project),
         )
-        receiver = Receiver(project.paths.gateway_log_socket, requests)
+        receiver: Receiver | FleetReceiver = (
+            gateways.fleet_receiver(project, fleet, requests)
+            if fleet
+            else Receiver(project.paths.gateway_log_socket, requests)
+        )
         port = project.spec.metrics.daemon_port
         address = metrics or (f"{LOOPBACK}:{port}" if port else "")
         with served(address, _metrics(project, telemetry, requests)) if address else contextlib.nullcontext():

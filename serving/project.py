@@ -168,6 +168,19 @@ FIXED_OF_SITE = ("role", "kind", "ingress", "cores", "kubernetes")
 """What a site is started with."""
 
 
+class FleetSpec(Model):
+    """Gateways that run as pods, each with its part of every limit."""
+
+    service: HostName = Field(
+        description="Name of the headless Service of their control port, e.g. `hcctl-gateway-control.serving.svc`."
+    )
+    port: int = Field(default=9_443, ge=1, le=65_535, description="Their control port.")
+    certificates: str = Field(
+        default="/secrets/control",
+        description="Folder with tls.crt, tls.key and ca.crt: daemon and gateways know each other by them.",
+    )
+
+
 class GatewaySpec(Model):
     """The one endpoint in front of all sites."""
 
@@ -184,6 +197,15 @@ class GatewaySpec(Model):
         max_length=64,
         description="Without keys: host names, besides this computer's own, that requests and web pages may come "
         "under, e.g. of a reverse proxy in front. Others are refused (DNS rebinding, cross-site requests).",
+    )
+
+    sites_certificates: str | None = Field(
+        default=None,
+        description="Folder with tls.crt, tls.key and ca.crt. Set: sites are reached by TLS in which both sides show a "
+        "certificate, the site's for its own name. Unset: plain HTTP.",
+    )
+    fleet: FleetSpec | None = Field(
+        default=None, description="Set: the gateways run elsewhere, and listen as they were started."
     )
 
     @model_validator(mode="after")

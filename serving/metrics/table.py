@@ -50,6 +50,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("daemon_actions", "site outcome", "Actions on sites that ended: `done`, or `failed`."),
     _counter("daemon_decisions", "service action", "Lines of the decision log, see `hcctl why`."),
     _counter("daemon_malformed_lines", "", "Lines of the gateway's log that could not be read."),
+    _counter("daemon_lost_lines", "", "Lines of several gateways' logs that were gone before they were fetched."),
     _gauge("daemon_scaling_active", "", "1; 0 while paused by an operator or in shadow."),
     _gauge("gateway_up", "", "Whether the gateway answered within `daemon.stale_after_s`."),
     _counter(

@@ -11,7 +11,8 @@ import helm_python
 import pytest
 import yaml
 
-from tests.support.charts import CHARTS, render
+from serving.gateway.agent import READY
+from tests.support.charts import CHARTS, named, render
 from tests.support.kubernetes_schemas import violations
 
 ROOT = CHARTS.parent
@@ -81,6 +82,21 @@ def test_the_modules_that_the_chart_starts_are_there() -> None:
             if "-m" in command:
                 module = command[command.index("-m") + 1]
                 assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_the_chart_starts_the_agent_as_it_is() -> None:
+    """Every argument of the gateway's container is one of the agent's, and readiness is the file that it leaves."""
+    gateway = named(render({"project": {}, "gateway": {"sitesSecret": "x"}}), "Deployment", "-gateway")
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    told = subprocess.run(
+        [sys.executable, *container["command"][1:], "--help"], capture_output=True, text=True, check=True
+    )
+    arguments = [argument.partition("=")[0] for argument in container["args"]]
+    assert all(f"  {argument} " in told.stdout for argument in arguments)
+    required = {"--listen", "--control", "--certificate", "--control-certificate", "--keys"}
+    assert required <= set(arguments)
+    (test, _, file) = container["readinessProbe"]["exec"]["command"]
+    assert (test, file) == ("test", f"/tmp/hcctl/gateway/{READY}")
 
 
 def test_the_definitions_are_a_chart_of_their_own() -> None:

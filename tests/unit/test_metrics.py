@@ -171,6 +171,7 @@ def test_before_the_first_tick_there_are_only_counters() -> None:
         "hcctl_daemon_tick_duration_seconds",
         "hcctl_daemon_tick_failures_total",
         "hcctl_daemon_malformed_lines_total",
+        "hcctl_daemon_lost_lines_total",
     }
     assert "no tick" in exporter.trouble()
 
