@@ -122,6 +122,7 @@ class Daemon:
     def resume(self) -> None:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
+        self.telemetry.begin(now_s)
         document = self._store.observation("daemon", STATE)
         if document is not None:
             self._state = stored_state(self._store.observations("daemon"))

@@ -54,6 +54,7 @@ class DaemonMetrics:
         last, durations, counts, failures = self._telemetry.read()
         out = Exposition("daemon")
         out.add("hcctl_daemon_info", 1, version=self._version or "")
+        out.add("hcctl_daemon_leading", self._telemetry.begun_s is not None)
         out.add("hcctl_daemon_last_tick_timestamp_seconds", last.ended_s if last else None)
         out.add_histogram("hcctl_daemon_tick_duration_seconds", durations.counts, durations.edges, durations.sum)
         out.add("hcctl_daemon_tick_failures_total", failures)
@@ -71,10 +72,11 @@ class DaemonMetrics:
 
     def trouble(self) -> str:
         """Why the loop does not do its work; empty when it does."""
-        last = self._telemetry.read()[0]
-        if last is None:
-            return "no tick has ended well yet"
-        return f"no tick has ended well for {self._clock() - last.ended_s:.0f} s" if self._silent(last) else ""
+        begun_s, last = self._telemetry.begun_s, self._telemetry.read()[0]
+        since_s = begun_s if last is None else last.ended_s
+        if begun_s is None or since_s is None or self._clock() - since_s <= self._silent_after_s:
+            return ""
+        return f"no tick has ended well for {self._clock() - since_s:.0f} s"
 
     def _silent(self, last: Ticked) -> bool:
         return self._clock() - last.ended_s > self._silent_after_s

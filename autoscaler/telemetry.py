@@ -114,7 +114,19 @@ class Telemetry:
         self._durations = Histogram(TICK_EDGES_S)
         self._counts: dict[str, Counter[tuple[str, str]]] = {"actions": Counter(), "decisions": Counter()}
         self._failures = 0
+        self._begun_s: float | None = None
         self._last: Ticked | None = None
+
+    def begin(self, at_s: float) -> None:
+        """The loop begins: until then this daemon stands by, and that it does not tick is no trouble."""
+        with self._lock:
+            self._begun_s = at_s
+
+    @property
+    def begun_s(self) -> float | None:
+        """When the loop began; None while another daemon leads."""
+        with self._lock:
+            return self._begun_s
 
     def ticked(self, snapshot: Snapshot, step: Step, *, ended_s: float, took_s: float) -> None:
         """A tick ended well; its wall-clock time and duration in seconds."""

@@ -144,6 +144,8 @@ OPERATION = (
     Panel("Duration of a tick", "p50 and p99.", "s",
           [(f"p{q:g}", f"histogram_quantile({q / 100:g}, sum by (le) "
             "(rate(hcctl_daemon_tick_duration_seconds_bucket[$__rate_interval])))") for q in (50, 99)]),
+    Panel("Leading daemons", "One; none or two for longer than a takeover is trouble.", "short",
+          [("leading", "sum(hcctl_daemon_leading)")]),
     Panel("In sight", "1: gateway and sites answer.", "short",
           [("gateway", "max(hcctl_gateway_up)"), ("{{site}}", "max by (site) (hcctl_site_in_sight)")]),
     Panel("Actions", "On sites, per minute.", "short",

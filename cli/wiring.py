@@ -199,9 +199,13 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
-    with daemon_lock(project.paths), store(project.paths) as opened:
+    requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
+    port = project.spec.metrics.daemon_port
+    address = metrics or (f"{LOOPBACK}:{port}" if port else "")
+    # First of all: one that stands by is asked how it is as well.
+    told = served(address, _metrics(project, telemetry, requests)) if address else contextlib.nullcontext()
+    with told, daemon_lock(project.paths), store(project.paths) as opened:
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
-        requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
         executor = ThreadExecutor(4 * len(project.spec.sites))
         wakeup = Wakeup()
         daemon = Daemon(
@@ -223,10 +227,7 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             if fleet
             else Receiver(project.paths.gateway_log_socket, requests)
         )
-        port = project.spec.metrics.daemon_port
-        address = metrics or (f"{LOOPBACK}:{port}" if port else "")
-        with served(address, _metrics(project, telemetry, requests)) if address else contextlib.nullcontext():
-            run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
+        run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
 
 
 def _metrics(project: Project, telemetry: Telemetry, requests: RequestLog) -> DaemonMetrics:

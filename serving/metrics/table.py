@@ -51,6 +51,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("daemon_decisions", "service action", "Lines of the decision log, see `hcctl why`."),
     _counter("daemon_malformed_lines", "", "Lines of the gateway's log that could not be read."),
     _counter("daemon_lost_lines", "", "Lines of several gateways' logs that were gone before they were fetched."),
+    _gauge("daemon_leading", "", "1 from its start, or since it leads; 0 while another daemon leads."),
     _gauge("daemon_scaling_active", "", "1; 0 while paused by an operator or in shadow."),
     _gauge("gateway_up", "", "Whether the gateway answered within `daemon.stale_after_s`."),
     _counter(

@@ -235,6 +235,14 @@ def test_a_volume_and_a_leader_exclude_each_other() -> None:
     assert (several["replicas"], several["strategy"]) == (3, {"type": "RollingUpdate"})
 
 
+def test_no_mount_is_a_folder_that_hcctl_keeps_for_itself() -> None:
+    """A mount point belongs to root, and `private_dir` refuses what is not the user's own."""
+    own = {"/project/.hcctl", "/tmp/hcctl", "/tmp/hcctl/gateway"}
+    for name, _, spec in pods(render(BASE)):
+        for container in spec["containers"]:
+            assert not own & {mount["mountPath"] for mount in container.get("volumeMounts", [])}, name
+
+
 def test_state_outlives_the_release() -> None:
     """`helm uninstall` leaves the claim."""
     claim = named(render(BASE), "PersistentVolumeClaim")
@@ -276,20 +284,32 @@ def test_where_only_rights_are_needed_nothing_runs() -> None:
 def test_the_rights_are_those_the_guide_names() -> None:
     """In a namespace of a site the daemon has what docs/guides/kubernetes-site.md tells, and no more."""
     made = render(merged(BASE, {"rbac": {"siteNamespaces": ["shop"]}}))
-    (role,) = [m for m in made if m["kind"] == "Role" and m["metadata"]["namespace"] == "shop"]
-    given = {
+    assert rights(made, "shop") == set(told_rights("kubernetes-site.md", "## Permissions"))
+
+
+def test_the_rights_over_state_are_those_the_guide_names() -> None:
+    """In its own namespace the daemon has besides what docs/guides/clusters.md tells, and no more."""
+    made = render(merged(BASE, {"rbac": {"siteNamespaces": ["shop"]}}))
+    own, site = (rights(made, namespace) for namespace in ("serving", "shop"))
+    assert own - site == set(told_rights("clusters.md", "## What each permission is for"))
+
+
+def rights(manifests: list[Manifest], namespace: str) -> set[tuple[str, str]]:
+    """(resource, verb) of the roles in a namespace."""
+    return {
         (resource if not group else f"{resource}.{group}", verb)
+        for role in manifests
+        if role["kind"] == "Role" and role["metadata"]["namespace"] == namespace
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert given == set(told_rights())
 
 
-def told_rights() -> Iterator[tuple[str, str]]:
-    """(resource, verb) of the table of permissions in the guide."""
-    text = (CHARTS.parent / "docs/guides/kubernetes-site.md").read_text().partition("## Permissions")[2]
+def told_rights(guide: str, heading: str) -> Iterator[tuple[str, str]]:
+    """(resource, verb) of the table under a heading of a guide."""
+    text = (CHARTS.parent / "docs/guides" / guide).read_text().partition(f"{heading}\n")[2].partition("\n## ")[0]
     for resources, verbs in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", text, re.MULTILINE):
         for resource in re.findall(r"`([^`]+)`", resources):
             yield from ((resource, verb.strip()) for verb in verbs.split(","))

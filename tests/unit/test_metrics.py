@@ -162,9 +162,11 @@ def test_what_is_not_in_the_table_cannot_be_exported() -> None:
     assert out.families() == []
 
 
-def test_before_the_first_tick_there_are_only_counters() -> None:
-    """Nothing is known yet, so nothing of services, sites and gateway is said; and the daemon is in trouble."""
-    exporter = DaemonMetrics(Telemetry(), DaemonRig().requests, lambda: 0.0, silent_after_s=5.0, version=None)
+def test_a_daemon_that_stands_by_is_in_no_trouble() -> None:
+    """Another one leads: it does not tick, and says nothing of services, sites and gateway. Once it leads it must."""
+    now = [0.0]
+    telemetry = Telemetry()
+    exporter = DaemonMetrics(telemetry, DaemonRig().requests, lambda: now[0], silent_after_s=5.0, version=None)
     found = names_and_labels(exposed(exporter))
     assert set(found) == {
         "hcctl_daemon_info",
@@ -172,8 +174,16 @@ def test_before_the_first_tick_there_are_only_counters() -> None:
         "hcctl_daemon_tick_failures_total",
         "hcctl_daemon_malformed_lines_total",
         "hcctl_daemon_lost_lines_total",
+        "hcctl_daemon_leading",
     }
-    assert "no tick" in exporter.trouble()
+    assert values(exposed(exporter), "hcctl_daemon_leading") == {(): 0}
+    now[0] = 1_000.0
+    assert exporter.trouble() == ""
+    telemetry.begin(now[0])
+    assert exporter.trouble() == ""
+    now[0] += 6
+    assert exporter.trouble() == "no tick has ended well for 6 s"
+    assert values(exposed(exporter), "hcctl_daemon_leading") == {(): 1}
 
 
 def test_a_daemon_that_no_longer_ticks_exports_no_gauges() -> None:
@@ -184,7 +194,7 @@ def test_a_daemon_that_no_longer_ticks_exports_no_gauges() -> None:
     found = names_and_labels(made.text())
     kinds = {metric.name: metric.kind for metric in METRICS}
     gauges = {name for name in found if kinds[name] == "gauge"}
-    assert gauges == {"hcctl_daemon_last_tick_timestamp_seconds"}
+    assert gauges == {"hcctl_daemon_last_tick_timestamp_seconds", "hcctl_daemon_leading"}
     assert "hcctl_gateway_requests_total" in found
     assert made.exporter.trouble() == "no tick has ended well for 6 s"
 
