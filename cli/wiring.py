@@ -13,17 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import gateways
+from cli import gateways, observing
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
-    from autoscaler.exporter import DaemonMetrics
     from autoscaler.fleet_receiver import FleetReceiver
-    from autoscaler.prometheus import PrometheusHistory
-    from autoscaler.receiver import RequestLog
-    from autoscaler.telemetry import Telemetry
     from serving.gateway.haproxy import HaproxyGateway
     from serving.registry import Registry
     from serving.sites.site import Site
@@ -174,9 +170,6 @@ def require_daemon(paths: ProjectPaths) -> None:
         time.sleep(0.1)
 
 
-LOOPBACK = "127.0.0.1"
-
-
 def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     """Run the daemon until SIGTERM. One per project: a second one is refused.
 
@@ -195,16 +188,16 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     from autoscaler.receiver import Receiver, RequestLog
     from autoscaler.service import Wakeup, run
     from autoscaler.telemetry import Telemetry
-    from serving.metrics.server import served
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
     requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
-    port = project.spec.metrics.daemon_port
-    address = metrics or (f"{LOOPBACK}:{port}" if port else "")
-    # First of all: one that stands by is asked how it is as well.
-    told = served(address, _metrics(project, telemetry, requests)) if address else contextlib.nullcontext()
-    with told, daemon_lock(project.paths), store(project.paths) as opened:
+    # Metrics first of all: one that stands by is asked how it is as well.
+    with (
+        observing.told(project, metrics, telemetry, requests),
+        daemon_lock(project.paths),
+        store(project.paths) as opened,
+    ):
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
         executor = ThreadExecutor(4 * len(project.spec.sites))
         wakeup = Wakeup()
@@ -220,7 +213,7 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             shadow=shadow,
             news=wakeup.news,
             telemetry=telemetry,
-            past=prometheus(project),
+            past=observing.prometheus(project),
         )
         receiver: Receiver | FleetReceiver = (
             gateways.fleet_receiver(project, fleet, requests)
@@ -228,23 +221,6 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             else Receiver(project.paths.gateway_log_socket, requests)
         )
         run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
-
-
-def _metrics(project: Project, telemetry: Telemetry, requests: RequestLog) -> DaemonMetrics:
-    """What the daemon tells of itself."""
-    from autoscaler.exporter import DaemonMetrics
-
-    daemon = project.spec.daemon
-    silent_after_s = max(daemon.stale_after_s, 3 * daemon.tick_s)
-    return DaemonMetrics(telemetry, requests, time.time, silent_after_s=silent_after_s, version=installed_version())
-
-
-def prometheus(project: Project) -> PrometheusHistory | None:
-    """The past as the project's Prometheus knows it; None if it names none."""
-    from autoscaler.prometheus import PrometheusHistory
-
-    url = project.spec.metrics.prometheus_url
-    return PrometheusHistory(url) if url else None
 
 
 @contextlib.contextmanager
@@ -336,11 +312,10 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             only_while=paths.relief_services,
         ),
     ]
-    port = project.spec.metrics.supervisor_port
     return Plan(
         children=children,
         code=code,
-        metrics=f"{LOOPBACK}:{port}" if port else "",
+        metrics=observing.on_loopback(project.spec.metrics.supervisor_port),
         version=installed_version() or "",
     )
 

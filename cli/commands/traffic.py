@@ -43,7 +43,7 @@ def command(service: str | None, since_s: float, source: str, output_format: out
     import time
 
     from autoscaler.history import RecordedHistory
-    from cli import intents, wiring
+    from cli import intents, observing, wiring
     from cli.context import open_project
     from serving.errors import InvalidInput
 
@@ -52,7 +52,7 @@ def command(service: str | None, since_s: float, source: str, output_format: out
         service = intents.pick_service(store, service)
         history: History | None = RecordedHistory(store)
         if source == "prometheus":
-            history = wiring.prometheus(project)
+            history = observing.prometheus(project)
         if history is None:
             raise InvalidInput(
                 "this project names no Prometheus",
