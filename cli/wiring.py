@@ -200,6 +200,7 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     ):
         opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
         executor = ThreadExecutor(4 * len(project.spec.sites))
+        tls = gateways.sites_tls(project)
         wakeup = Wakeup()
         daemon = Daemon(
             project.spec,
@@ -207,7 +208,7 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             sites=sites(project),
             gateway=gateways.fleet(project, fleet) if fleet else gateway(project),
             requests=requests,
-            prober=partial(send_probes, tls=gateways.sites_tls(project)),
+            prober=partial(send_probes, tls=tls) if tls else send_probes,
             executor=executor,
             clock=time.time,
             shadow=shadow,
