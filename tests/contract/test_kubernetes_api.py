@@ -12,25 +12,22 @@ from typing import Any
 import pytest
 
 from serving.errors import HcctlError, SiteUnreachable
-from serving.sites.kubernetes.api import (
-    APPLY,
-    JSON_PATCH,
+from serving.sites.kubernetes.answers import (
+    CONFIG_MAPS,
+    LEASES,
+    PODS,
     SECRETS,
     Answer,
     Conflict,
     Forbidden,
-    KubernetesApi,
     Resource,
     UnknownKind,
-    connect,
 )
+from serving.sites.kubernetes.api import APPLY, JSON_PATCH, KubernetesApi, connect
 from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
 from tests.support.kubernetes_api import KubernetesDouble
 from tests.support.kubernetes_objects import Objects
 
-CONFIG_MAPS = Resource("", "v1", "configmaps")
-LEASES = Resource("coordination.k8s.io", "v1", "leases")
-PODS = Resource("", "v1", "pods")
 MERGE = "application/merge-patch+json"
 TIMEOUT_S = 10.0
 

@@ -14,7 +14,8 @@ import pytest
 from serving.application import application_for
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.api import Conflict, Forbidden, connect
+from serving.sites.kubernetes.answers import Conflict, Forbidden
+from serving.sites.kubernetes.api import connect
 from serving.sites.kubernetes.manifest import Identity
 from serving.sites.kubernetes.site import KubernetesSite
 from serving.sites.site import Application, Endpoint, SiteObservation

@@ -27,19 +27,11 @@ from pydantic import SecretStr
 
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.api import (
-    EVENTS,
-    PODS,
-    RAY_CLUSTERS,
-    RAY_SERVICES,
-    SECRETS,
-    Conflict,
-    KubernetesApi,
-)
+from serving.sites.kubernetes.answers import EVENTS, PODS, RAY_CLUSTERS, RAY_SERVICES, SECRETS, Conflict, Object
+from serving.sites.kubernetes.api import KubernetesApi
 from serving.sites.kubernetes.manifest import (
     TOKEN_KEY,
     Identity,
-    Object,
     pool_bounds,
     ray_service,
     serve_document,
