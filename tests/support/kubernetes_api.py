@@ -26,6 +26,8 @@ from tests.support.kubernetes_objects import Kind, Objects, Refused
 KINDS = (
     Kind("ray.io", "v1", "rayservices", "RayService", has_status=True),
     Kind("ray.io", "v1", "rayclusters", "RayCluster", has_status=True),
+    Kind("hcctl.dev", "v1", "hybridservices", "HybridService", has_status=True),
+    Kind("hcctl.dev", "v1", "hybridreleases", "HybridRelease", has_status=True),
     Kind("", "v1", "pods", "Pod", has_status=True),
     Kind("", "v1", "secrets", "Secret"),
     Kind("", "v1", "configmaps", "ConfigMap"),
@@ -98,6 +100,8 @@ class KubernetesDouble:
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Verb and resource of all that was asked."""
+    agents: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """User agent, verb, resource and name of all that was asked and may change something."""
     _past: dict[tuple[str, str], list[Object]] | None = None
 
     def __enter__(self) -> KubernetesDouble:
@@ -167,9 +171,9 @@ class KubernetesDouble:
             with self.objects.changed:
                 revision = self.objects.revision
                 items = [item for item in self._seen(request) if _selected(item, request.query)]
-            return 200, _list(request.kind, items, revision)
+            return 200, _list(request.kind, [_shown(item, request) for item in items], revision)
         if request.verb == "get":
-            return 200, self._read(request)
+            return 200, _shown(self._read(request), request)
         return (201 if request.verb == "create" else 200), self._write(request)
 
     def _read(self, request: _Request) -> Object:
@@ -191,7 +195,8 @@ class KubernetesDouble:
         if request.verb == "create":
             return objects.create(kind, namespace, request.object(), who)
         if request.verb == "delete":
-            return objects.delete(kind, namespace, name)
+            asked = request.object().get("preconditions", {}) if request.body else {}
+            return objects.delete(kind, namespace, name, version=asked.get("resourceVersion", ""))
         if request.verb == "update":
             return objects.replace(kind, namespace, name, request.object(), who, part)
         if "apply-patch" in request.content_type:
@@ -292,6 +297,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, b"404 page not found\n", "text/plain")
                 return
             self.api.requests.append((request.verb, request.kind.plural))
+            if request.method != "GET":
+                agent = (request.headers.get("user-agent", ""), request.verb, request.kind.plural, request.name)
+                self.api.agents.append(agent)
             injected = self.api.injected(request)
             if injected == 0:
                 self.api.hang()
@@ -366,6 +374,13 @@ class _Handler(BaseHTTPRequestHandler):
 def _list(kind: Kind, items: list[Object], revision: int) -> Object:
     meta = {"resourceVersion": str(revision)}
     return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": meta, "items": items}
+
+
+def _shown(item: Object, request: _Request) -> Object:
+    """The object, or its metadata where no more is asked for."""
+    if "as=PartialObjectMetadata" not in request.headers.get("accept", ""):
+        return item
+    return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item["metadata"]}
 
 
 def _status(refusal: Refused) -> Object:

@@ -7,6 +7,7 @@ difference between an object and a kind that is not there, and wait as long as i
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from pydantic import JsonValue, SecretStr
 
 APPLY, JSON_PATCH = "application/apply-patch+yaml", "application/json-patch+json"
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA, METADATA_LIST = (
+    f"application/json;as=PartialObjectMetadata{form};g=meta.k8s.io;v=v1" for form in ("", "List")
+)
 _CHUNK_BYTES = 1 << 16
 
 
@@ -51,6 +54,12 @@ class KubernetesApi:
         self._agent = agent
         self._guard = guard
 
+    def with_guard(self, guard: Callable[[], None]) -> KubernetesApi:
+        """The same access with another guard."""
+        other = copy.copy(self)
+        other._guard = guard
+        return other
+
     def get(
         self, resource: Resource, namespace: str, name: str, *, timeout_s: float, metadata_only: bool = False
     ) -> Object | None:
@@ -65,20 +74,27 @@ class KubernetesApi:
             return None
         return checked(answer, "get", resource, namespace, name)
 
-    def list(self, resource: Resource, namespace: str, query: Mapping[str, str], *, timeout_s: float) -> list[Object]:
-        """The objects that a `labelSelector` or `fieldSelector` chooses."""
-        return self.list_at(resource, namespace, query, timeout_s=timeout_s)[0]
-
     def list_at(
-        self, resource: Resource, namespace: str, query: Mapping[str, str], *, timeout_s: float
+        self,
+        resource: Resource,
+        namespace: str,
+        query: Mapping[str, str],
+        *,
+        timeout_s: float,
+        metadata_only: bool = False,
     ) -> tuple[list[Object], str]:
-        """As `list`, with the revision at which a watch goes on."""
-        answer = self.request("GET", resource.path(namespace), query=query, timeout_s=timeout_s)
+        """What `list` finds, or its metadata alone, and the revision at which a watch goes on."""
+        headers = {"Accept": METADATA_LIST} if metadata_only else None
+        answer = self.request("GET", resource.path(namespace), query=query, headers=headers, timeout_s=timeout_s)
         found = checked(answer, "list", resource, namespace)
         items, version = found.get("items"), (found.get("metadata") or {}).get("resourceVersion")
         if not isinstance(items, list):
             raise SiteUnreachable("the cluster gave no valid answer", where=str(resource), why="a list without items")
         return [item for item in items if isinstance(item, dict)], str(version or "")
+
+    def list(self, resource: Resource, namespace: str, query: Mapping[str, str], *, timeout_s: float) -> list[Object]:
+        """The objects that a `labelSelector` or `fieldSelector` chooses."""
+        return self.list_at(resource, namespace, query, timeout_s=timeout_s)[0]
 
     def watch(
         self, resource: Resource, namespace: str, query: Mapping[str, str], *, since: str, lasts_s: int
