@@ -7,6 +7,7 @@ cannot say (names of sites, rules between fields) the daemon checks when it read
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,7 +95,7 @@ def structural(field: Mapping[str, Any], schema: Mapping[str, Any]) -> Object:
         form |= {"type": "string", "enum": [form["const"]]}
     if "type" not in form:
         return {key: form[key] for key in ("description",) if key in form} | _ANYTHING
-    found = {key: form[key] for key in _KEPT if key in form}
+    found = copy.deepcopy({key: form[key] for key in _KEPT if key in form})  # the schema is kept by its maker
     if len(field.get("anyOf", ())) > len(alternatives):
         found["nullable"] = True
     for bound in ("Minimum", "Maximum"):

@@ -226,6 +226,7 @@ class Objects:
         _encode_secret(new)
         new = _admitted(kind, new, old)
         kept = {key: _meta(old)[key] for key in SERVERS_OWN if key in _meta(old)}
+        kept |= {key: _meta(old)[key] for key in ("name", "namespace")}
         new["metadata"] = {key: value for key, value in _meta(new).items() if key not in SERVERS_OWN} | kept
         before, after = dict(leaves(old)), dict(leaves(new))
         touched = {path for path, value in after.items() if _ownable(path) and before.get(path, ...) != value}
