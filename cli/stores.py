@@ -58,7 +58,12 @@ def cluster_state(paths: ProjectPaths) -> tuple[str, StateSpec] | None:
     file = accepted if accepted.is_file() else paths.project_file
     if not file.is_file():
         return None
-    spec = load_project(file)
+    try:
+        spec = load_project(file)
+    except InvalidInput:
+        if paths.database.exists():  # a broken project file must not hide the state that is here
+            return None
+        raise
     return None if spec.state is None else (spec.name, spec.state)
 
 
