@@ -120,9 +120,7 @@ class KubernetesSite:
             raise SiteUnreachable("the site is not open", where=self.name, why="it is closing")
         if state is not None:
             return
-        secret = token_secret(self._identity, secrets.token_hex(32))
-        with contextlib.suppress(Conflict):  # the token that is there stays
-            self._api.create(SECRETS, self._namespace, secret, timeout_s=CALL_TIMEOUT_S)
+        self._ensure_token()
         self._declare(serve_document((), self._kubernetes), {})
 
     def close(self) -> None:
@@ -156,6 +154,15 @@ class KubernetesSite:
             raise HcctlError("the site refused the change", where=application, why="it runs no such application")
         self._assert(state, document)
         self._serve(current).scale(application, replicas, timeout_s=SCALE_TIMEOUT_S)
+
+    def _ensure_token(self) -> None:
+        """Make the Secret with Ray's token; one that is there stays. Without it no pod would ever start."""
+        secret = token_secret(self._identity, secrets.token_hex(32))
+        try:
+            self._api.create(SECRETS, self._namespace, secret, timeout_s=CALL_TIMEOUT_S)
+        except Conflict:
+            if self._api.get(SECRETS, self._namespace, self._identity.secret, timeout_s=CALL_TIMEOUT_S) is None:
+                raise
 
     @cached_property
     def _api(self) -> KubernetesApi:
