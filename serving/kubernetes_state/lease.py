@@ -97,6 +97,7 @@ class Lease:
 
     def acquire(self, stopping: Callable[[], bool]) -> bool:
         """Wait until the lease is held; False if it is time to stop before that."""
+        log.info("standing by as %s", self.identity)
         while not stopping():
             try:
                 if self.try_acquire():

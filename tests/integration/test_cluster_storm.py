@@ -18,7 +18,7 @@ SERVICES, STORM_TICKS = 3, 40
 
 
 def storm(seed: int, folder: Path) -> None:
-    """Refusals at random while services are deployed, then calm."""
+    """Refusals and restarts at random while services are deployed, then calm."""
     chance = random.Random(seed)
     with double_cluster(folder) as cluster, ExitStack() as opened:
         double = cluster.double
@@ -36,6 +36,8 @@ def storm(seed: int, folder: Path) -> None:
                     times=times,
                     verb=chance.choice(["", "get", "update", "create", "patch", "watch", "list"]),
                 )
+            if chance.random() < 0.05:
+                double.restart(down_s=chance.uniform(0.0, 0.1))
             try:
                 fleet.tick()
             except HcctlError:
