@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pydantic import JsonValue
 
+from serving.kubernetes_state.schema import service_schema
 from serving.sites.kubernetes.answers import HYBRID_SERVICES, Object
 from serving.state import Body
 
@@ -29,13 +31,31 @@ TEXT_LIMIT = 1_000
 
 def service_spec(body: Body) -> Object:
     """The spec of a HybridService that says what an intent of kind `service` says."""
-    declared = body.get("spec")
-    spec: Object = {key: value for key, value in _mapping(declared).items() if key not in ("kind", "name")}
+    declared = _mapping(body.get("spec"))
+    fields = {key: value for key, value in declared.items() if key not in ("kind", "name")}
+    spec: Object = without_nulls(fields, _service_schema())
     if body.get("wanted"):
         spec["deployment"] = body["wanted"]
     if body.get("remove"):
         spec["remove"] = True
     return spec
+
+
+def without_nulls(value: Any, schema: Object) -> Any:
+    """The value without fields that are null, which an API server may refuse; in free forms they stay."""
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return value
+    if isinstance(value, list):
+        return [without_nulls(part, schema.get("items", {})) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    values, properties = schema.get("additionalProperties", {}), schema.get("properties", {})
+    return {k: without_nulls(part, properties.get(k, values)) for k, part in value.items() if part is not None}
+
+
+@cache
+def _service_schema() -> Object:
+    return service_schema()
 
 
 def service_body(found: Object) -> dict[str, JsonValue]:

@@ -12,6 +12,7 @@ import pytest
 from serving.bodies import BODY_LIMIT_BYTES
 from serving.errors import HcctlError, InvalidInput, RevisionConflict
 from serving.kubernetes_state.store import KubernetesStore
+from serving.spec import HybridService
 from serving.sqlite_store import SqliteStore
 from serving.state import LedgerEntry, Store
 from tests.support.clusters import double_cluster, real_cluster
@@ -84,7 +85,8 @@ def test_a_declared_service_comes_back_as_it_was(store: Store) -> None:
         store.put_intent("service", name, declared(3), expected_revision=1, at_s=3.0)
     found = store.intent("service", name)
     assert found is not None
-    assert (found.name, found.revision, found.body, found.at_s) == (name, 2, declared(2), 2.5)
+    assert (found.name, found.revision, found.body["wanted"], found.at_s) == (name, 2, declared(2)["wanted"], 2.5)
+    assert HybridService.model_validate(found.body["spec"]) == service()
     store.put_intent("service", name, declared(2) | {"remove": True}, expected_revision=2, at_s=3.0)
     assert [document.body.get("remove") for document in store.intents("service")] == [True]
 

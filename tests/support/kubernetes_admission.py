@@ -85,9 +85,7 @@ def closed(form: Object) -> Object:
         if made.pop(f"exclusive{bound}", False):
             made[f"exclusive{bound}"] = made.pop(bound.lower())
     if form.get("nullable"):
-        made["type"] = [form["type"], "null"]
-        if "enum" in made:
-            made["enum"] = [*made["enum"], None]
+        made["type"] = [form["type"], "null"]  # an enumeration refuses null all the same, as Kubernetes does
     if "properties" in form:
         made["properties"] = {name: closed(part) for name, part in form["properties"].items()}
         if not form.get("x-kubernetes-preserve-unknown-fields"):
