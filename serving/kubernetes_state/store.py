@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +18,16 @@ from serving.errors import HcctlError, InvalidInput, NotLeading, RevisionConflic
 from serving.kubernetes_state.book import Book, Contents, Row, pack
 from serving.kubernetes_state.declared import Declared
 from serving.kubernetes_state.head import Head, PageGone, StateObjects
+from serving.kubernetes_state.rows import (
+    as_decision,
+    as_document,
+    as_journal_entry,
+    decision_page,
+    journal_page,
+    ledger_place,
+    newest,
+    observation_page,
+)
 from serving.sites.kubernetes.answers import Conflict, Object
 from serving.state import Body, Decision, Document, JournalEntry, LedgerEntry
 
@@ -32,10 +41,6 @@ COMPLETED_ACTIONS_KEPT = 1_000
 ENTRIES_BYTES = 300_000
 ENTRIES_MOST = 1_000
 """Beyond either, the entries in the head are folded into pages."""
-BUCKETS = 8
-"""Pages for the observations of a kind."""
-JOURNAL_PAGE, DECISION_PAGE = 250, 500
-LEDGER_PAGE_S = 86_400
 _COUNTERS = "counters"
 _READS = 5
 """Tries of a reader that meets a fold."""
@@ -136,7 +141,7 @@ class KubernetesStore:
     def put_observation(self, kind: str, name: str, body: Body, *, at_s: float) -> int:
         text, when_s = encode_body(body, f"{kind} {name}"), finite(at_s, "at_s")
         with self.atomic():
-            page = _observation_page(kind, name)
+            page = observation_page(kind, name)
             former = self._book.row(page, name)
             revision = 1 if former is None else int(str(former[0])) + 1
             self._change(page, name, [revision, text, when_s])
@@ -145,29 +150,29 @@ class KubernetesStore:
 
     def delete_observation(self, kind: str, name: str) -> None:
         with self.atomic():
-            page = _observation_page(kind, name)
+            page = observation_page(kind, name)
             if self._book.row(page, name) is not None:
                 self._change(page, name, None)
                 self._telling.observations[kind, name] = None
 
     def observation(self, kind: str, name: str) -> Document | None:
-        row = self._read(lambda book: book.row(_observation_page(kind, name), name))
-        return None if row is None else _document(kind, name, row)
+        row = self._read(lambda book: book.row(observation_page(kind, name), name))
+        return None if row is None else as_document(kind, name, row)
 
     def observations(self, kind: str) -> tuple[Document, ...]:
         def read(book: Book) -> list[tuple[str, Row]]:
             return [pair for page in book.pages(f"observation/{kind}/") for pair in book.rows(page).items()]
 
-        return tuple(_document(kind, name, row) for name, row in sorted(self._read(read)))
+        return tuple(as_document(kind, name, row) for name, row in sorted(self._read(read)))
 
     def begin_action(self, key: str, action: Body, *, at_s: float) -> JournalEntry | None:
         text, begun_at_s = encode_body(action, f"action {key}"), finite(at_s, "at_s")
         with self.atomic():
             former = self._journalled(key)
             if former is not None:
-                return _journal_entry(former[1])
+                return as_journal_entry(former[1])
             number = self._count("journal")
-            self._change(_journal_page(number), str(number), [key, text, begun_at_s, None, None])
+            self._change(journal_page(number), str(number), [key, text, begun_at_s, None, None])
             self._change("open", str(number), [key])
             return None
 
@@ -180,25 +185,25 @@ class KubernetesStore:
             number, (_, action, begun_at_s, former, _) = found
             if former is not None:
                 return
-            self._change(_journal_page(number), str(number), [key, action, begun_at_s, completed_at_s, text])
+            self._change(journal_page(number), str(number), [key, action, begun_at_s, completed_at_s, text])
             self._change("open", str(number), None)
             last, still_open = self._counter("journal"), {int(key) for key in self._book.rows("open")}
             for old, _ in list(self._journal()):
                 if old <= last - COMPLETED_ACTIONS_KEPT and old not in still_open:
-                    self._change(_journal_page(old), str(old), None)
+                    self._change(journal_page(old), str(old), None)
 
     def open_actions(self) -> tuple[JournalEntry, ...]:
         def read(book: Book) -> list[Row]:
             numbers = sorted(map(int, book.rows("open")))
-            return [row for number in numbers if (row := book.row(_journal_page(number), str(number)))]
+            return [row for number in numbers if (row := book.row(journal_page(number), str(number)))]
 
-        return tuple(map(_journal_entry, self._read(read)))
+        return tuple(map(as_journal_entry, self._read(read)))
 
     def actions(self, *, limit: int = 100) -> tuple[JournalEntry, ...]:
         def read(book: Book) -> list[Row]:
-            return _newest(book, "journal/", limit)
+            return newest(book, "journal/", limit)
 
-        return tuple(map(_journal_entry, self._read(read)))
+        return tuple(map(as_journal_entry, self._read(read)))
 
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
         if keep < 1:
@@ -211,27 +216,27 @@ class KubernetesStore:
             last = self._counter("decision")
             for number, (service, text) in enumerate(texts, start=last + 1):
                 row: Row = [number, when_s, service, text]
-                self._change(_decision_page(number), str(number), row)
-                self._telling.decisions.append(_decision(row))
+                self._change(decision_page(number), str(number), row)
+                self._telling.decisions.append(as_decision(row))
             end = last + len(texts)
             self._change(_COUNTERS, "decision", [end])
             for number in range(self._counter("decision-first") or 1, end - keep + 1):
-                self._change(_decision_page(number), str(number), None)
+                self._change(decision_page(number), str(number), None)
             self._change(_COUNTERS, "decision-first", [max(1, end - keep + 1)])
         return range(last + 1, end + 1)
 
     def decisions(self, service: str | None = None, *, limit: int = 100) -> tuple[Decision, ...]:
         def read(book: Book) -> list[Row]:
-            return _newest(book, "decision/", limit, lambda row: service in (None, row[2]))
+            return newest(book, "decision/", limit, lambda row: service in (None, row[2]))
 
-        return tuple(map(_decision, self._read(read)))
+        return tuple(map(as_decision, self._read(read)))
 
     def append_ledger(self, entry: LedgerEntry) -> None:
         where = f"ledger of {entry.site}/{entry.pool}"
         numbers = (entry.start_s, entry.end_s, entry.node_seconds, entry.usd)
         row: Row = [entry.site, entry.pool, entry.service, *(finite(number, where) for number in numbers)]
         with self.atomic():
-            self._change(*_span(entry), row)
+            self._change(*ledger_place(entry), row)
 
     def trim_ledger(self, *, keep: int) -> None:
         with self.atomic():
@@ -240,7 +245,7 @@ class KubernetesStore:
             first_s = ends[min(max(keep, 1), len(ends)) - 1] if ends else 0.0
             for entry in spans:
                 if entry.end_s < first_s:
-                    self._change(*_span(entry), None)
+                    self._change(*ledger_place(entry), None)
 
     def ledger(self, *, since_s: float = 0.0) -> tuple[LedgerEntry, ...]:
         spans = [entry for entry in self._read(self._spans) if entry.end_s > since_s]
@@ -365,55 +370,3 @@ class Told:
     def __init__(self) -> None:
         self.observations: dict[tuple[str, str], Object | None] = {}
         self.decisions: list[Decision] = []
-
-
-def _observation_page(kind: str, name: str) -> str:
-    """Recorded traffic is read and written hour by hour, over all services; the rest is spread."""
-    if kind == "traffic":
-        return f"observation/{kind}/{name.rpartition('/')[2]}"
-    return f"observation/{kind}/{zlib.crc32(name.encode('utf-8', 'surrogatepass')) % BUCKETS}"
-
-
-def _journal_page(number: int) -> str:
-    return f"journal/{number // JOURNAL_PAGE:09d}"
-
-
-def _decision_page(number: int) -> str:
-    return f"decision/{number // DECISION_PAGE:09d}"
-
-
-def _span(entry: LedgerEntry) -> tuple[str, str]:
-    key = f"{entry.start_s!r}/{entry.site}/{entry.pool}/{entry.service}"
-    return f"ledger/{int(entry.start_s) // LEDGER_PAGE_S:07d}", key
-
-
-def _newest(book: Book, pages: str, limit: int, chosen: Callable[[Row], bool] = lambda _: True) -> list[Row]:
-    """The latest rows, by number, of pages that are in the order of their numbers."""
-    found: list[Row] = []
-    for page in reversed(book.pages(pages)):
-        if len(found) >= limit:
-            break
-        rows = book.rows(page)
-        found += [rows[number] for number in sorted(rows, key=int, reverse=True) if chosen(rows[number])]
-    return found[: max(limit, 0)]
-
-
-def _document(kind: str, name: str, row: Row) -> Document:
-    revision, text, at_s = row
-    return Document(kind, name, int(str(revision)), decode_body(str(text)), float(str(at_s)))
-
-
-def _decision(row: Row) -> Decision:
-    number, at_s, service, text = row
-    return Decision(int(str(number)), float(str(at_s)), str(service), decode_body(str(text)))
-
-
-def _journal_entry(row: Row) -> JournalEntry:
-    key, action, begun_at_s, completed_at_s, outcome = row
-    return JournalEntry(
-        key=str(key),
-        action=decode_body(str(action)),
-        begun_at_s=float(str(begun_at_s)),
-        completed_at_s=None if completed_at_s is None else float(str(completed_at_s)),
-        outcome=None if outcome is None else decode_body(str(outcome)),
-    )
