@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from autoscaler.plan import Decision, ScaleApplication, SiteAction
 from autoscaler.telemetry import Telemetry
-from serving.state import Store
+from serving.state import TROUBLE, Store
 
 log = logging.getLogger(__name__)
 
-TROUBLE = frozenset({"action failed", "eject", "leave out", "set aside"})
 MOVES = frozenset({"scale", "open site", "close site", "load"})
 """Decisions that an action on their site may follow from."""
 REMEMBERED = 1_000

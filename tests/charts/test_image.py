@@ -107,7 +107,9 @@ def test_the_definitions_are_a_chart_of_their_own() -> None:
 
 def test_a_definition_is_valid_and_can_be_upgraded() -> None:
     """Valid for Kubernetes, in hcctl's group, one stored version, each with a schema and a status of its own."""
-    for path in (CHARTS / "hcctl-crds" / "crds").glob("*.yaml"):
+    paths = sorted((CHARTS / "hcctl-crds" / "crds").glob("*.yaml"))
+    assert [path.stem for path in paths] == ["hybridreleases", "hybridservices"]
+    for path in paths:
         for definition in yaml.safe_load_all(path.read_text()):
             assert violations(definition) == []
             assert definition["spec"]["group"] == "hcctl.dev"
