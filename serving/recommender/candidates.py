@@ -65,21 +65,23 @@ def candidates(asked: Histories, scorers: Sequence[Scorer], catalogue: Catalogue
     scores = [np.maximum(scaled(scorer(asked)), 0.0) for scorer in scorers]
     count, bought = asked.table(np.ones(len(asked.row))).toarray(), asked.bought().toarray() > 0
     chosen = bought.copy()
-    each = min(each, asked.items)
-    for table in scores:
-        bar = np.partition(table, asked.items - each, axis=1)[:, asked.items - each, None]
-        chosen |= (table >= bar) & (table > 0)
+    ordered = [np.sort(table, axis=1) for table in scores]
+    for table, ascending in zip(scores, ordered, strict=True):
+        chosen |= (table >= ascending[:, -min(each, asked.items), None]) & (table > 0)
     row, item = chosen.nonzero()
-    columns = [column for table in scores for column in _of_part(table, row, item)]
+    columns = [
+        column
+        for table, ascending in zip(scores, ordered, strict=True)
+        for column in _of_part(table, ascending, row, item)
+    ]
     columns += _of_pair(asked, count, row, item, catalogue.as_of_day)
     columns += _of_user(asked, row, catalogue.as_of_day)
     known = np.column_stack([*columns, catalogue.numbers[item]]).astype(np.float32)
     return Candidates(row, item, bought[row, item], known)
 
 
-def _of_part(scores: Matrix, row: Index, item: Index) -> list[Vector]:
+def _of_part(scores: Matrix, ordered: Matrix, row: Index, item: Index) -> list[Vector]:
     """Score, its log, and the log of how many items of the row score higher."""
-    ordered = np.sort(scores, axis=1)
     score = scores[row, item]
     bounds = np.searchsorted(row, np.arange(len(scores) + 1))
     above = np.concatenate(
