@@ -141,6 +141,12 @@ def judge(
         )
     asked = tracks(split, min_rows)
     judged = [[evaluate(one.score_on(split.past), track) for track in asked] for one in known]
+    if metric not in judged[0][0].per_user:
+        raise InvalidInput(
+            "no such metric",
+            where=f"--metric {metric[:80]}",
+            next_step=f"use one of {', '.join(judged[0][0].per_user)}",
+        )
     found: dict[str, Any] = {
         "generated": data.report.generated,
         "from": start,
