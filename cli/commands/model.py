@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import ModuleType
 
-COMMANDS = "serving.recommender.commands"
+MODELS, DATA = "serving.recommender.commands", "serving.recommender.ingest.commands"
 """The workload enters by its import path alone: nothing of hcctl needs it."""
 
 FOLDER = click.Path(path_type=Path)
@@ -51,7 +51,7 @@ def generate(folder: Path, file_format: str, images: bool, output_format: output
 
     Its schema is DIR/data.yaml. What is measured on it is labelled as generated.
     """
-    found = _recommender().generate_shop(folder, file_format=file_format, images=images, **size)
+    found = _recommender(DATA).generate_shop(folder, file_format=file_format, images=images, **size)
     output.emit(found, output_format)
 
 
@@ -66,7 +66,7 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
     Every row that breaks a rule is in DIR/rejected.csv with its reason, and counted. Nothing is
     written if a file cannot be used, or if so many rows are bad that the schema must be wrong.
     """
-    found = _recommender().ingest_shop(schema, folder, on_ray=on_ray)
+    found = _recommender(DATA).ingest_shop(schema, folder, on_ray=on_ray)
     if output_format == "table":
         _tell_ingested(found)
     else:
@@ -85,7 +85,7 @@ def train(
 ) -> None:
     """Train a model, ready for `hcctl version push`."""
     chosen = dict(map(_setting, settings))
-    found = _recommender().train(data, name, out, settings=chosen, before=before and before.date())
+    found = _recommender(MODELS).train(data, name, out, settings=chosen, before=before and before.date())
     output.emit(found, output_format)
 
 
@@ -93,7 +93,7 @@ def train(
 @output.output_option
 def show(output_format: output.Output) -> None:
     """List the models that can be trained."""
-    rows = [{"model": name, "what": what} for name, what in _recommender().model_names().items()]
+    rows = [{"model": name, "what": what} for name, what in _recommender(MODELS).model_names().items()]
     output.emit(rows, output_format)
 
 
@@ -132,7 +132,7 @@ def evaluate(
     if plot is not None and plot.suffix != ".png":
         raise InvalidInput("the picture is a PNG", where=f"--plot {plot}", next_step="name a file that ends in .png")
     folders = [_folder(version), None if against is None else _folder(against)]
-    found = _recommender().judge(
+    found = _recommender(MODELS).judge(
         data, *folders, start=start and start.date(), metric=metric, tolerance=tolerance, min_rows=min_purchases
     )
     if plot is not None:
@@ -146,14 +146,14 @@ def evaluate(
     return 0 if found["verdict"] is None or found["verdict"]["passes"] else 1
 
 
-def _recommender() -> ModuleType:
+def _recommender(module: str) -> ModuleType:
     """The recommender's commands.
 
     Raises:
         HcctlError: a package that it needs is not installed.
     """
     try:
-        return importlib.import_module(COMMANDS)
+        return importlib.import_module(module)
     except ModuleNotFoundError as problem:
         raise HcctlError(
             "the recommender is not installed",

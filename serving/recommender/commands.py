@@ -1,4 +1,4 @@
-"""What `hcctl model` does, in values that can be printed: folders in, plain figures out."""
+"""What `hcctl model train`, `list` and `evaluate` do: folders in, plain figures out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from serving.errors import InvalidInput
 from serving.files import disk_errors
 from serving.recommender import models
 from serving.recommender.evaluation import Evaluation, Score, compare, evaluate
-from serving.recommender.generated.events import World
-from serving.recommender.generated.shop import Shop
-from serving.recommender.generated.writing import Format, write
 from serving.recommender.ingest.dataset import Dataset
-from serving.recommender.ingest.pipeline import ingest
 from serving.recommender.lines import Index
 from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
 from serving.recommender.purchases import Matrix, Purchases
@@ -27,33 +23,6 @@ from serving.recommender.splits import MIN_ROWS, Split, Track, tracks
 from serving.recommender.verdict import verdict
 
 Rows = list[dict[str, Any]]
-
-
-def generate_shop(folder: Path, *, file_format: Format, images: bool, **size: int) -> dict[str, Any]:
-    """Write a generated shop.
-
-    Raises:
-        InvalidInput: the folder holds something.
-        HcctlError: the disk is full, read-only or failing.
-    """
-    events = write(World(Shop(**size)), folder, file_format=file_format, images=images)
-    return {"folder": str(folder), "generated": True, "events": events, **size}
-
-
-def ingest_shop(schema: Path, folder: Path, *, on_ray: bool) -> dict[str, Any]:
-    """Clean a shop's data.
-
-    Raises:
-        InvalidInput: the schema or a file cannot be used, or most rows are bad.
-        HcctlError: the disk is full, read-only or failing.
-    """
-    if on_ray:
-        from serving.recommender.ingest.on_ray import ingest_on_ray
-
-        data = ingest_on_ray(schema, folder)
-    else:
-        data = ingest(schema, folder)
-    return {"folder": str(folder), **data.report.model_dump()}
 
 
 def model_names() -> dict[str, str]:
