@@ -62,7 +62,7 @@ def save(directory: Path, method: AnyMethod, past: Purchases, learned: Arrays) -
         HcctlError: the disk is full, read-only or failing.
     """
     columns = {name: np.ascontiguousarray(getattr(past, name), dtype=np.int64) for name in COLUMNS}
-    arrays = {name: np.ascontiguousarray(array) for name, array in learned.items()}
+    arrays = {name: np.require(array, requirements="C") for name, array in learned.items()}
     ids = {"users": past.user_ids, "items": past.item_ids}
     contents = {
         IDS: json.dumps(ids, ensure_ascii=False, separators=(",", ":")).encode(),
