@@ -30,6 +30,12 @@ def _recommender(*, quick: bool, say: Say) -> Section:
     return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
 
 
+def _search(*, quick: bool, say: Say) -> Section:
+    from benchmarks import search
+
+    return search.run(search.QUICK if quick else search.FULL, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -45,6 +51,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
+    "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

@@ -1,0 +1,21 @@
+"""How the letters and the meaning make one score. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serving.recommender.search.lexical import Evidence, Scores
+
+SHARPNESS = 6
+"""Power of the coverage. Half of a query's words are in some title by chance; all of them, hardly ever."""
+
+
+def fused(letters: Evidence, meaning: Scores) -> Scores:
+    """One score per item; higher is better.
+
+    What a title has of the query counts by a high power of its share, so that titles with all of the words stand above
+    everything and those with some of them hardly move. The better the best title explains the query, the less the
+    meaning counts: it decides where the letters say nothing, and is silent where they say all.
+    """
+    certain = letters.coverage**SHARPNESS
+    return np.asarray(certain * (1 + letters.grams) + (1 - certain.max(initial=0)) * meaning, dtype=np.float32)
