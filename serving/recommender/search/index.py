@@ -14,15 +14,13 @@ from serving.errors import InvalidInput
 from serving.recommender.search import storage
 from serving.recommender.search.catalogue import Filter, Item, Shelf
 from serving.recommender.search.encoder import Encoder, MiniLM, Vectors
-from serving.recommender.search.fusion import fused
+from serving.recommender.search.fusion import alike, fused
 from serving.recommender.search.lexical import Evidence, Lexical
 from serving.recommender.search.personal import Personal
 from serving.recommender.search.semantic import EXACT_UP_TO, Rows, Semantic, title_vectors
 from serving.recommender.search.text import words
 
 ANYTHING = Filter()
-LEAST_SCORE = 0.05
-"""What is less like the query is not listed: a list may be short or empty."""
 CANDIDATES = 200
 """Of a large catalogue, so many by letters and by meaning are looked at; more if more are asked for."""
 PERSONAL_DEPTH = 50
@@ -101,12 +99,10 @@ class SearchIndex:
         rows = self._candidates(letters, vector, passing, depth)
         found = Evidence(letters.coverage[rows], letters.grams[rows])
         meaning = np.zeros(len(rows), dtype=np.float32) if vector is None else self._semantic.scores(vector, rows)
-        scores = fused(found, meaning)
-        best = np.argsort(-scores, kind="stable")[:depth]
+        scores, like = fused(found, meaning), np.flatnonzero(alike(found, meaning))
+        best = like[np.argsort(-scores[like], kind="stable")[:depth]]
         hits = [
-            Hit(self.items[rows[place]].item_id, float(scores[place]), float(found.coverage[place]))
-            for place in best
-            if scores[place] >= LEAST_SCORE
+            Hit(self.items[rows[place]].item_id, float(scores[place]), float(found.coverage[place])) for place in best
         ]
         return (hits if personal is None else personal.ordered(hits))[:k]
 

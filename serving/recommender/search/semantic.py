@@ -67,9 +67,9 @@ class Semantic:
         return self._nearest is None
 
     def scores(self, query: Vectors, rows: Rows | None = None) -> Scores:
-        """Cosine of one vector with each item, or those of `rows`, less what they lose for being in a crowd."""
+        """Cosine of one vector with each item, or those of `rows` (sorted, each once), less its share for a crowd."""
         towards = unit(query[None, :] - self._mean)[0]
-        if rows is None:
+        if rows is None or len(rows) == len(self._vectors):
             return np.asarray(self._vectors @ towards - self._crowding)
         return np.asarray(self._vectors[rows] @ towards - self._crowding[rows])
 

@@ -83,4 +83,5 @@ def edits(ours: str, theirs: str, most: int) -> int:
 def _sureness(typed: str, word: str) -> float:
     shorter = min(len(typed), len(word))
     most = (shorter >= ONE_EDIT_FROM) + (shorter >= TWO_EDITS_FROM)
-    return (1.0, ONE_EDIT, TWO_EDITS, 0.0)[edits(typed, word, most)] if most else 0.0
+    apart = edits(typed, word, most)
+    return (1.0, ONE_EDIT, TWO_EDITS)[apart] if apart <= most else 0.0
