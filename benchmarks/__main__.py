@@ -36,6 +36,12 @@ def _search(*, quick: bool, say: Say) -> Section:
     return search.run(search.QUICK if quick else search.FULL, say)
 
 
+def _cold(*, quick: bool, say: Say) -> Section:
+    from benchmarks import cold
+
+    return cold.run(cold.QUICK if quick else cold.FULL, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -52,6 +58,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
     "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
+    "cold": (lambda say: _cold(quick=False, say=say), lambda say: _cold(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

@@ -1,8 +1,8 @@
 """An image encoder that learns from a shop's own pictures and texts, without labels.
 
-Two losses of one kind, each of which tells a pair from all other pairs of the batch (InfoNCE: van den Oord et al., 2018):
-the picture and the text of an item, so that both lie in one space (Radford et al., "CLIP", ICML 2021); and two altered
-views of the picture (Chen et al., "SimCLR", ICML 2020), as the first alone would forget what only the picture tells.
+Two losses of one kind, each of which tells a pair from all other pairs of the batch (InfoNCE: van den Oord et al.,
+2018): the picture and the text of an item, so that both lie in one space (Radford et al., "CLIP", ICML 2021); and two
+altered views of the picture (Chen et al., "SimCLR", ICML 2020), as the first alone would forget what only it tells.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Alignment(Settings):
 
     kind: Literal["alignment"] = "alignment"
     width: int = Field(default=64, ge=2, le=1_024, description="Of the common space.")
-    epochs: int = Field(default=40, ge=1, le=10_000)
+    epochs: int = Field(default=20, ge=1, le=10_000)
     batch: int = Field(default=128, ge=2, description="Pairs that are told apart at once.")
     learning_rate: float = Field(default=2e-3, gt=0)
     temperature: float = Field(default=0.1, gt=0)
@@ -60,7 +60,7 @@ class Towers(nn.Module):
         return functional.normalize(self.reading(texts), dim=-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Aligned:
     """A trained pair of towers."""
 
