@@ -124,27 +124,27 @@ def run(shop: Shop, say: Callable[[str], None]) -> Section:
     }
     say(", ".join(f"{len(case.users)} users for {name}" for name, case in cases.items()))
     features, aligned_s = looks(history)
-    say(f"pictures aligned with texts in {aligned_s:.0f} s")
+    say(f"pictures aligned with texts in {aligned_s:.0f} s of one core")
     popular = Popularity().counts(past)[None, :]
     found = {POPULAR: {name: case.judge(np.repeat(popular, len(case.users), axis=0)) for name, case in cases.items()}}
     fit_s = 0.0
     for name, own in features.items():
-        began_s = time.perf_counter()
+        began_s = time.process_time()
         model = TasteModel.fit(Lesson(Told(history.item_ids, own, history.people), shown, Taste()), past)
-        fit_s = time.perf_counter() - began_s
+        fit_s = time.process_time() - began_s
         found[name] = {kind: case.judge(model.score(case.users)) for kind, case in cases.items()}
         say(f"{name}: " + ", ".join(f"{kind} {values.mean():.4f}" for kind, values in found[name].items()))
     return section(found, aligned_s, fit_s)
 
 
 def looks(history: History) -> tuple[dict[str, np.ndarray], float]:
-    """The items' features by text, picture and both; and the seconds that the picture encoder trained."""
+    """The items' features by text, picture and both; and the seconds of one core that the picture encoder trained."""
     items, count = history.world.items, history.shop.items
     texts = MiniLM().encode([f"{items.title(item)}. {items.description(item)}" for item in range(count)])
     pictures = np.stack([picture(history.shop, items, item) for item in range(count)])
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     towers = align(Alignment(), pictures[~history.new_item], texts[~history.new_item])
-    aligned_s = time.perf_counter() - began_s
+    aligned_s = time.process_time() - began_s
     text, image = main_directions(texts), towers.see(pictures)
     return {TEXT: joined(text), IMAGE: joined(image), BOTH: joined(text, image)}, aligned_s
 
@@ -161,6 +161,10 @@ def section(found: dict[str, dict[str, Vector]], aligned_s: float, fit_s: float)
         lines.append(f"- {BOTH} over {peer}: {as_text(gain)} {kind}")
         what = f"generated shop: {BOTH} over {peer}: {kind}, lower end of 95 %"
         goals.append(Goal(what, "", 0.0, "at least", (gain.low,)))
-    goals.append(Goal("generated shop: training of pictures and taste", "s", WITHIN_S, "at most", (aligned_s + fit_s,)))
+    goals.append(
+        Goal(
+            "generated shop: training of pictures and taste", "s of one core", WITHIN_S, "at most", (aligned_s + fit_s,)
+        )
+    )
     how = "\n\n".join([HOW, "\n".join(lines)])
     return Section("cold", "New users and new items (generated)", how, tuple(figures), tuple(goals))

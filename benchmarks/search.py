@@ -270,14 +270,18 @@ def section(
     goals = (
         Goal("search: success@10, known items", "", AT_LEAST_KNOWN, "at least", (known,)),
         Goal(
-            "search: success@10, known items, one typo", "", AT_LEAST_KNOWN, "at least", (np.mean(found[OURS][TYPO]),)
+            "search: success@10, known items, one typo",
+            "",
+            AT_LEAST_KNOWN,
+            "at least",
+            (float(found[OURS][TYPO].mean()),),
         ),
         Goal(
             "search: success@10, paraphrases",
             "",
             AT_LEAST_PARAPHRASED,
             "at least",
-            (np.mean(found[OURS][PARAPHRASED]),),
+            (float(found[OURS][PARAPHRASED].mean()),),
             reach=REACH_PARAPHRASED,
         ),
         Goal("search: success@10 gained by taste, lower end of 95 %", "", 0.0, "at least", (taste.low,)),

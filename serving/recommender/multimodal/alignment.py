@@ -7,6 +7,7 @@ altered views of the picture (Chen et al., "SimCLR", ICML 2020), as the first al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,9 +75,9 @@ class Aligned:
         """Vectors of length 1, [texts, width], of the text encoder's vectors."""
         return self._all(self.towers.read, torch.from_numpy(texts))
 
-    def _all(self, tower: object, given: Tensor) -> Vectors:
+    def _all(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Vectors:
         with torch.inference_mode():
-            parts = [tower(part) for part in given.split(AT_ONCE)]  # type: ignore[operator]
+            parts = [tower(part) for part in torch.split(given, AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
@@ -95,7 +96,7 @@ def align(settings: Alignment, pictures: Pictures, texts: Vectors) -> Aligned:
         optimizer = torch.optim.Adam(towers.parameters(), lr=settings.learning_rate)
         seen, read = _tensor(pictures), torch.from_numpy(texts)
         for _ in range(settings.epochs):
-            for rows in torch.randperm(len(seen)).split(settings.batch):
+            for rows in torch.split(torch.randperm(len(seen)), settings.batch):
                 if len(rows) < 2:  # nothing to tell it from
                     continue
                 optimizer.zero_grad()

@@ -48,7 +48,7 @@ def learned(lesson: Lesson) -> Matrix:
     for epoch in range(taste.epochs):
         for group in optimizer.param_groups:
             group["lr"] = taste.learning_rate * (1 - epoch / taste.epochs)
-        for chosen in lines[torch.randperm(len(lines), generator=chance)].split(taste.batch):
+        for chosen in torch.split(lines[torch.randperm(len(lines), generator=chance)], taste.batch):
             row = chosen % len(user)
             who = torch.where((chosen >= len(user))[:, None], unmet[user[row]], met[user[row]])
             logit = ((who @ weights) * features[item[row]]).sum(dim=1) + everybody[item[row]]
