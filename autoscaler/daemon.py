@@ -38,7 +38,7 @@ from autoscaler.state import (
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
-from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
+from serving.errors import GatewayUnreachable, HcctlError, NotLeading, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
 from serving.project import HybridProject
@@ -47,7 +47,6 @@ from serving.state import Document, LedgerEntry, Store
 
 log = logging.getLogger(__name__)
 
-PERSIST_EVERY_S = 1.0
 LEDGER_EVERY_S = 5.0
 LONGEST_RETRY_S = 60.0
 LONGEST_MONTH_S = 32 * 86_400.0
@@ -80,6 +79,7 @@ class Daemon:
         clock: Callable[[], float],
         shadow: bool = False,
         news: Callable[[], None] = lambda: None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._project = project
         self._store = store
@@ -87,7 +87,8 @@ class Daemon:
         self._requests = requests
         self._clock = clock
         self._shadow = shadow
-        self._hands = {name: SiteHands(sites[name], executor, news) for name in project.site_order}
+        self._fence = fence
+        self._hands = {name: SiteHands(sites[name], executor, news, fence) for name in project.site_order}
         self._probes = ProbeHands(prober, executor, news)
         self._gateway_seen: GatewayObservation | None = None
         self._gateway_error = ""
@@ -96,6 +97,7 @@ class Daemon:
         """Revision of each service's declaration as this tick read it."""
         self._judging: dict[str, str] = {}
         self._traffic = TrafficLog(store)
+        self._ledger_every_s = max(LEDGER_EVERY_S, store.pace_s)
         self._persisted_s = self._ledger_s = self._swept_s = self._counted_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
@@ -170,9 +172,18 @@ class Daemon:
         self._unsettled = []
         self._state = result.state
         self._stored = self._storing
+        self._require_lead(actions)
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
         return result
+
+    def _require_lead(self, actions: Sequence[tuple[str, SiteAction]]) -> None:
+        """What was decided is acted on only by who leads now: this process may have slept since it was stored."""
+        try:
+            self._fence()
+        except NotLeading as error:
+            self._unsettled = [Outcome(action.site, key, error.one_line()) for key, action in actions]
+            raise
 
     def _observe_gateway(self, now_s: float) -> None:
         try:
@@ -264,13 +275,13 @@ class Daemon:
         for entry in result.ledger:
             self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
         changed = bool(decisions or plan.site_actions or plan.probes or result.finished or result.removed)
-        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= LEDGER_EVERY_S:
+        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= self._ledger_every_s:
             self._ledger_s = now_s
             for entry in result.ledger:
                 self._store.append_ledger(entry)
         if decisions:
             self._decisions.append(decisions, at_s=now_s)
-        if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
+        if changed or not 0 <= now_s - self._persisted_s < self._store.pace_s:
             self._persist(snapshot, result, now_s)
         if not 0 <= now_s - self._counted_s < RECORD_STEP_S:
             self._counted_s = now_s

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Sequence
 
 from autoscaler.plan import Decision, ScaleApplication, SiteAction
-from serving.state import Store
+from serving.state import TROUBLE, Store
 
 log = logging.getLogger(__name__)
 
-TROUBLE = frozenset({"action failed", "eject", "leave out", "set aside"})
 MOVES = frozenset({"scale", "open site", "close site", "load"})
 """Decisions that an action on their site may follow from."""
 REMEMBERED = 1_000

@@ -6,11 +6,12 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import ThreadExecutor
 from autoscaler.receiver import Receiver
-from serving.errors import HcctlError
+from serving.errors import HcctlError, NotLeading
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +44,38 @@ class Wakeup:
         self._event.clear()
 
 
-def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, wakeup: Wakeup, *, tick_s: float) -> None:
-    """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
-
-    A tick that fails (a full disk, a locked database) is logged and tried again with growing
-    pauses; what was decided and not stored was not acted on.
-    """
+def stop_on_signals(wakeup: Wakeup) -> None:
+    """SIGTERM and SIGINT end the loop, or the wait for the lead before it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeup.stop())
+
+
+def run(
+    daemon: Daemon,
+    receiver: Receiver,
+    executor: ThreadExecutor,
+    wakeup: Wakeup,
+    *,
+    tick_s: float,
+    deposed: Callable[[], bool] = lambda: False,
+) -> None:
+    """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
+
+    A tick that fails (a full disk, a locked database, a cluster out of reach) is logged and tried again with
+    growing pauses; what was decided and not stored was not acted on.
+
+    Raises:
+        NotLeading: another daemon has taken over, says `deposed`; what this one remembers is old, so it ends.
+    """
+    stop_on_signals(wakeup)
     receiver.start()
     daemon.resume()
     log.info("daemon started")
     failures = 0
     try:
         while not wakeup.stopping:
+            if deposed():
+                raise NotLeading("another daemon has taken over", next_step="start this one again: it stands by")
             begun_s = time.monotonic()
             try:
                 daemon.tick()

@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,13 @@ def _recommender(*, quick: bool, say: Say) -> Section:
     from benchmarks import recommender
 
     return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
+
+
+def _ingestion(sizes: Sequence[int], say: Say) -> Section:
+    """The others are measured without its extra."""
+    from benchmarks import ingestion
+
+    return ingestion.run(sizes, say)
 
 
 def _search(*, quick: bool, say: Say) -> Section:
@@ -57,6 +64,10 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
+    "ingestion": (
+        lambda say: _ingestion((1_000_000, 4_000_000), say),
+        lambda say: _ingestion((20_000, 60_000), say),
+    ),
     "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
     "cold": (lambda say: _cold(quick=False, say=say), lambda say: _cold(quick=True, say=say)),
 }

@@ -57,7 +57,7 @@ words of which one is dropped; 1,000 queries each, of seeds that no setting was 
 written by hand that avoid the words of the title; 98 accept one item. The settings were chosen with all of them in
 sight, so compare the rows rather than quote a figure. All rows answer the same queries in one run; `search` has the
 same settings everywhere. Rank fusion adds 1 / (60 + rank) of both lists. Latency: one process, one thread, the query
-encoded each time. Taste: people who bought something new from November 2011 on ask for it by one word that at least
+encoded each time. Taste: people who bought something from November 2011 on ask for it by one word that at least
 20 titles have; the model (EASE) knows the purchases before."""
 
 

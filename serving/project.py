@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from serving.declared import ClockTime, Model, Name, Seconds
 from serving.spec import HybridService
-from serving.spec_kubernetes import KubernetesSpec, WorkerSpec
+from serving.spec_kubernetes import KubernetesSpec, StateSpec, WorkerSpec
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
@@ -210,6 +210,19 @@ class HybridProject(Model):
     sites: dict[Name, SiteSpec] = Field(min_length=1, max_length=16)
     gateway: GatewaySpec = Field(default_factory=GatewaySpec)
     daemon: DaemonSpec = Field(default_factory=DaemonSpec)
+    state: StateSpec | None = Field(
+        default=None, description="Where intents and all that the daemon knows lie. Unset: a file on this computer."
+    )
+
+    @model_validator(mode="after")
+    def _state_sees_all_sites(self) -> Self:
+        local = [name for name, site in self.sites.items() if site.kind == "local"]
+        if self.state is not None and local:
+            raise ValueError(
+                f"state is in a cluster, and site {local[0]!r} runs on one computer, where another daemon does not "
+                "see it; leave state out, or use sites of kind kubernetes"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_private_site(self) -> Self:
@@ -244,7 +257,7 @@ def on_declared_sites(service: HybridService, project: HybridProject) -> tuple[H
 
 def fixed_while_up(running: HybridProject, declared: HybridProject) -> list[str]:
     """Fields that differ and that running processes were started with: they need `hcctl down` and `hcctl up`."""
-    found = [name for name in ("name", "gateway") if getattr(running, name) != getattr(declared, name)]
+    found = [name for name in ("name", "gateway", "state") if getattr(running, name) != getattr(declared, name)]
     for name, site in running.sites.items():
         new = declared.sites.get(name)
         if new is None:

@@ -47,7 +47,7 @@ def save(directory: Path, method: AnyMethod, past: Purchases, learned: Arrays) -
     Raises:
         HcctlError: the disk is full, read-only or failing.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in learned.items()}
+    arrays = {name: np.require(array, requirements="C") for name, array in learned.items()}
     contents = {**past_files(past), LEARNED: safetensors_numpy.save(arrays)}
     bundle.write(directory, MODEL, lambda files: _Stored(method=method, files=files), contents)
 

@@ -38,7 +38,7 @@ def test_the_table_is_what_was_measured() -> None:
     """One row per model with the means of its lists, and the goals are about the paired differences."""
     shop = Purchases.of(generate_orders(1, 100, 80, 120))
     splits = splits_by_date(shop, tune_from=date(2024, 3, 1), test_from=date(2024, 4, 1))
-    chosen: dict[str, AnyMethod] = {entrant.name: entrant.grid[0] for entrant in QUICK}
+    chosen: dict[str, AnyMethod] = {entrant.name: entrant.base for entrant in QUICK}
     chosen[PIPELINE] = blend(chosen)
     found = judged(chosen, splits.test, lambda _: None)
     made = section(chosen, found, found, 12.0, [1.0, 2.0])
@@ -56,7 +56,7 @@ def test_the_table_is_what_was_measured() -> None:
 
 def test_the_blend_begins_with_fading_ease_alone() -> None:
     """Every other part has to earn its weight on the tuning month."""
-    parts = blend({entrant.name: entrant.grid[0] for entrant in QUICK}).parts
+    parts = blend({entrant.name: entrant.base for entrant in QUICK}).parts
     assert [part.method.kind for part in parts if part.weight] == ["ease"]
     assert settings(Ensemble(parts=parts)) == "1 x ease"
 

@@ -144,12 +144,20 @@ def test_bytes_that_are_no_text_are_one_bad_row(tmp_path: Path) -> None:
     ]
 
 
-@given(st.lists(st.sampled_from(["good", "short", "unknown"]), max_size=40), st.integers(40, 400))
-@settings(max_examples=40)
+def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose line never ends is read in pieces of a bounded length, each a bad row."""
+    monkeypatch.setattr(reading, "MAX_LINE_CHARS", 100)
+    data = shop(tmp_path, HEAD + GOOD + "x" * 950 + "\n" + GOOD.replace("u1", "u2"))
+    assert data.report.events.rejected == {"malformed row": 10}
+    assert set(data.events().collect()["user_id"]) == {"u1", "u2"}
+
+
+@given(st.lists(st.sampled_from(["good", "short", "unknown"]), max_size=40), st.integers(1, 30))
+@settings(max_examples=25)
 def test_rows_keep_their_numbers_across_batches(
-    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], block_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], batch_rows: int
 ) -> None:
-    """Whatever stands before it and wherever a block ends, a rejected row is told by its place in the file."""
+    """Whatever stands before it and wherever a batch ends, a rejected row is told by its place in the file."""
     line = {
         "good": "u{0},A,look,2024-03-01 10:00,,,,\n",
         "short": "u{0},A\n",
@@ -157,7 +165,7 @@ def test_rows_keep_their_numbers_across_batches(
     }
     text = HEAD + "".join(line[kind].format(place) for place, kind in enumerate(kinds))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "BLOCK_BYTES", block_bytes)
+        patch.setattr(reading, "BATCH_ROWS", batch_rows)
         data = shop(tmp_path_factory.mktemp("shop"), text)
     reason = {"short": "malformed row", "unknown": "unknown item"}
     wanted = [("events", place + 1, reason[kind]) for place, kind in enumerate(kinds) if kind != "good"]
@@ -278,9 +286,11 @@ BROKEN: Mapping[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a column twice": ("user," + HEAD, {}, "header"),
     "another separator": (HEAD.replace(",", ";") + GOOD, {}, "header"),
     "no such file": (HEAD, {"events__files": ["other*.csv"]}, "no such file"),
+    "a folder": (HEAD, {"events__files": ["."]}, "no such file"),
+    "nothing": (HEAD, {"events__files": [""]}, "no such file"),
     "no gzip": (HEAD, {"events__files": ["events.csv.gz"]}, "gzip"),
     "cut gzip": (gzip.compress(HEAD.encode() * 99)[:40], {"events__files": ["events.csv.gz"]}, "end"),
-    "no parquet": (HEAD, {"events__format": "parquet"}, "Parquet"),
+    "no parquet": (HEAD, {"events__format": "parquet"}, "parquet"),
     "binary": (b"\x00\xff" * 999, {}, ""),
 }
 
@@ -306,6 +316,9 @@ def test_a_bad_file_is_one_error(tmp_path: Path, content: str | bytes, changes: 
         ({"events__type": "purchase"}, "events"),
         ({"events__types": {"buy": "bought"}}, "events.types.buy"),
         ({"events__time": {"unit": "h"}}, "events.time.unit"),
+        ({"events__time": {"format": "%Y", "zone": "Mars/Phobos"}}, "events.time.zone"),
+        ({"events__time": {"format": "%Y", "zone": "../../etc/passwd"}}, "events.time.zone"),
+        ({"cleaning__rating_low": 9.0}, "cleaning"),
         ({"cleaning__max_bad_share": 2}, "cleaning.max_bad_share"),
         ({"more": 1}, "more"),
     ],
@@ -317,7 +330,7 @@ def test_a_schema_that_is_none_is_refused(tmp_path: Path, changes: dict[str, Any
     assert caught.value.where.endswith(f"data.yaml {where}")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_are_data_or_one_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     """Whatever the file holds, every row is kept or told, or the file is refused."""
@@ -351,7 +364,7 @@ def test_parts_do_not_change_what_comes_out(tmp_path: Path, monkeypatch: pytest.
     write(World(Shop(users=60, items=50, days=40)), tmp_path / "shop", file_format="csv", images=False)
     one = ingest(tmp_path / "shop" / "data.yaml", tmp_path / "one")
     monkeypatch.setattr(pipeline, "PART_BYTES", 10_000)
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(reading, "BATCH_ROWS", 300)
     many = ingest(tmp_path / "shop" / "data.yaml", tmp_path / "many")
     assert one.events().collect().sort("event_id").equals(many.events().collect().sort("event_id"))
     assert one.purchases().item.tolist() == many.purchases().item.tolist()
