@@ -26,7 +26,7 @@ from serving.recommender.purchases import Purchases
 from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
 from serving.recommender.sasrec import Sasrec
-from serving.recommender.search import Space, Span, search
+from serving.recommender.settings_search import Space, Span, search
 from serving.recommender.splits import Split, splits_by_date, tracks
 from serving.recommender.towers import Towers
 from serving.recommender.training.fit import stopped_early
