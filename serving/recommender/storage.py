@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import numpy as safetensors_numpy
 
 from serving.artefact import check_weights, first_problem
@@ -30,6 +30,8 @@ from serving.weights import BrokenWeights
 
 MODEL, IDS, PURCHASES, LEARNED = "model.json", "ids.json", "purchases.safetensors", "learned.safetensors"
 MODEL_LIMIT_BYTES = 1 << 20
+HEAD_LIMIT_BYTES = 1 << 30
+"""It holds the catalogue."""
 COLUMNS = ("user", "item", "day")
 
 
@@ -90,6 +92,41 @@ def load(directory: Path) -> tuple[AnyMethod, Purchases, Arrays]:
     contents = {name: _checked(directory, file) for name, file in sizes.items()}
     ids = _parsed(IDS, _Ids, contents[IDS])
     return stored.method, _purchases(ids, _tensors(PURCHASES, contents)), _tensors(LEARNED, contents)
+
+
+class _StoredParts(_Strict):
+    """`model.json` of a model that is no method over purchases."""
+
+    format: Literal[1] = 1
+    head: dict[str, JsonValue]
+    files: tuple[ArtefactFile, ...] = Field(min_length=1, max_length=1)
+
+
+def save_parts(directory: Path, head: BaseModel, learned: Arrays) -> None:
+    """Write a readable head and arrays into `directory`, which exists.
+
+    Raises:
+        HcctlError: the disk is full, read-only or failing.
+    """
+    data = safetensors_numpy.save({name: np.require(array, requirements="C") for name, array in learned.items()})
+    write_atomic(directory / LEARNED, data)
+    file = ArtefactFile(name=LEARNED, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    stored = _StoredParts(head=head.model_dump(mode="json"), files=(file,))
+    write_atomic(directory / MODEL, stored.model_dump_json().encode() + b"\n")
+
+
+def load_parts(directory: Path, kind: type[Parsed]) -> tuple[Parsed, dict[str, NDArray[Any]]]:
+    """Read what `save_parts` wrote.
+
+    Raises:
+        CorruptArtefact: a file is missing, damaged or does not fit the other; `where` is its name.
+    """
+    stored = _parsed(MODEL, _StoredParts, _read(directory, MODEL, HEAD_LIMIT_BYTES))
+    (file,) = stored.files
+    if file.name != LEARNED:
+        raise corrupt(MODEL, f"its file is not {LEARNED}")
+    head = _parsed(MODEL, kind, json.dumps(stored.head).encode())
+    return head, _tensors(LEARNED, {LEARNED: _checked(directory, file)})
 
 
 def corrupt(name: str, why: str) -> CorruptArtefact:

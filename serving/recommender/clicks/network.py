@@ -1,4 +1,4 @@
-"""The click-through network: what user and item have in common, where and when it was shown, and a perceptron."""
+"""The click-through network: the logit of a click for each kind of taste. Of which kind a user is, clicks tell."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 PLACE = 2
 """Numbers of the context that say where: the log of the place, and whether the list answers a search. After them come
@@ -25,49 +26,47 @@ class Content:
 
 
 class ClickNetwork(nn.Module):
-    """The logit of a click: a factorisation machine (Rendle, ICDM 2010) with a perceptron beside it (DeepFM, 2017).
+    """A mixture of kinds of taste (latent classes, Kamakura and Russell, 1989), each a factorisation machine.
 
-    A user is a mixture of some kinds of taste that all users share: few numbers to learn of each, so that some visits
-    are enough. Index 0 of users and items is one who is not known; it is learned from those whose id is hidden now and
-    then, so a newcomer is judged by what is told of them.
+    Nothing is learned of a user alone: the kinds' chances are those of the user's own clicks so far, by Bayes. So some
+    visits are enough, nothing is learned by heart, and a newcomer begins with what is usual. Item 0 is one whose id is
+    not known; it is learned from those that are hidden now and then, so a new item is judged by its content.
     """
 
-    def __init__(
-        self, content: Content, *, users: int, categories: int, words: int, kinds: int, dim: int, hidden: int
-    ) -> None:
+    def __init__(self, content: Content, *, categories: int, words: int, kinds: int, dim: int, hidden: int) -> None:
         super().__init__()
         self._content = content
         items = len(content.category)
-        self.user, self.taste = nn.Embedding(users, kinds), nn.Parameter(0.3 * torch.randn(kinds, dim))
-        self.item, self.category = nn.Embedding(items, dim), nn.Embedding(categories, dim)
-        self.words = nn.EmbeddingBag(words, dim, mode="mean", padding_idx=0)
-        self.item_bias, self.category_bias = nn.Embedding(items, 1), nn.Embedding(categories, 1)
-        self.season = nn.Embedding(categories, 2)
-        self.price = nn.Linear(dim, 1)
+        self.prior = nn.Parameter(torch.zeros(kinds))
+        self.taste = nn.Parameter(0.5 * torch.randn(kinds, dim))
+        self.thrift = nn.Parameter(torch.zeros(kinds))
+        self.item, self.words = nn.Embedding(items, dim), nn.EmbeddingBag(words, dim, mode="mean", padding_idx=0)
+        self.category = nn.Embedding(categories, kinds)
+        self.item_bias, self.season = nn.Embedding(items, 1), nn.Embedding(categories, 2)
         self.place = nn.Linear(PLACE, 1)
-        told = 2 * dim + PLACE + 1
-        self.hidden = nn.Sequential(
-            nn.Linear(told, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+        self.hidden = nn.Sequential(nn.Linear(dim + PLACE + 1, hidden), nn.ReLU(), nn.Linear(hidden, kinds))
         with torch.no_grad():
-            for table in (self.user, self.item, self.category, self.words):
+            for table in (self.item, self.words, self.category):
                 table.weight.normal_(std=0.1)
-            for table in (self.item_bias, self.category_bias, self.season):
+            for table in (self.item_bias, self.season):
                 table.weight.zero_()
             self.words.weight[0].zero_()
 
-    def forward(self, user: Tensor, item: Tensor, known: Tensor, context: Tensor) -> Tensor:
-        """Logits [rows] of users and items; `known` is `item`, or 0 where only its content is; `context` [rows, 4]."""
-        who = self.user(user).softmax(dim=1) @ self.taste
+    def forward(self, item: Tensor, known: Tensor, context: Tensor) -> Tensor:
+        """Logits [rows, kinds]; `known` is `item`, or 0 where only its content is to count; `context` is [rows, 4]."""
         different, place = torch.unique(item, return_inverse=True)
-        category = self._content.category[different]
-        content = self.category(category) + self.words(self._content.words[different])
-        what = self.item(known) + content[place]
-        price = self._content.price[item]
-        alone = (self.item_bias(known) + self.category_bias(category)[place] + self.place(context[:, :PLACE])).squeeze(1)
-        season = (self.season(category)[place] * context[:, PLACE:]).sum(dim=1)
-        common = (who * what).sum(dim=1) + price * self.price(who).squeeze(1)
+        what = self.item(known) + self.words(self._content.words[different])[place]
+        category, price = self._content.category[item], self._content.price[item, None]
+        alone = self.item_bias(known) + self.place(context[:, :PLACE])
+        season = (self.season(category) * context[:, PLACE:]).sum(dim=1, keepdim=True)
+        common = what @ self.taste.T + self.category(category) - price * self.thrift
         # Without the day: of most days of the year nothing was seen, and a perceptron would make something up.
-        told = torch.cat([who, what, context[:, :PLACE], price[:, None]], dim=1)
-        logit: Tensor = alone + season + common + self.hidden(told).squeeze(1)
-        return logit
+        more = self.hidden(torch.cat([what, context[:, :PLACE], price], dim=1))
+        logits: Tensor = alone + season + common + more
+        return logits
+
+
+def evidence(logits: Tensor, clicked: Tensor, user: Tensor, users: int) -> Tensor:
+    """[users, kinds]: the log of the chance of all that each user did, for each kind of taste."""
+    surprise = functional.binary_cross_entropy_with_logits(logits, clicked[:, None].expand_as(logits), reduction="none")
+    return torch.zeros(users, logits.shape[1]).index_add(0, user, -surprise)

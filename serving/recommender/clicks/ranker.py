@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,35 +27,48 @@ WORDS_PER_ITEM = 24
 SCORED_AT_ONCE = 65_536
 STRANGER = 0
 """Index of a user or item that was not there at the fit."""
+TOLD = "told"
 
-Inputs = tuple["Tensor", ...]
+Numbers = NDArray[np.float64]
 
 
 class ClickSettings(Settings):
     """Of the network and its training."""
 
     kinds: int = Field(default=16, ge=1, le=1_024, description="Tastes of which every user is a mixture.")
-    dim: int = Field(default=16, ge=1, le=1_024)
+    dim: int = Field(default=12, ge=1, le=1_024)
     hidden: int = Field(default=32, ge=1, le=4_096)
     word_buckets: int = Field(default=4_096, ge=2, le=1 << 22, description="Words of titles share so many vectors.")
-    hide: float = Field(default=0.1, ge=0, lt=1, description="Share of the ids that are hidden in each step.")
-    rows_per_step: int = Field(default=2_048, ge=1, le=1 << 20)
-    plan: Plan = Plan(epochs=6, learning_rate=3e-3, weight_decay=0.02)
+    hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
+    users_per_step: int = Field(default=32, ge=1, le=65_536)
+    plan: Plan = Plan(epochs=10, learning_rate=1e-2, weight_decay=0.01)
 
 
 class ClickRanker:
-    """A fitted ranker. Made by `fit` or `load`."""
+    """A fitted ranker. Immutable: `update` gives another one. Made by `fit` or `load`."""
 
-    def __init__(self, settings: ClickSettings, user_ids: tuple[str, ...], items: Items, learned: Arrays) -> None:
+    def __init__(
+        self, settings: ClickSettings, items: Items, learned: Arrays, user_ids: tuple[str, ...], told: Numbers
+    ) -> None:
         """Make ready to score.
 
+        Args:
+            settings: of the network.
+            items: the catalogue.
+            learned: weights of the network.
+            user_ids: those who were seen.
+            told: [users, kinds]: the log of the chance of what they did, for each kind of taste.
+
         Raises:
-            ValueError: `learned` is not of this shop.
+            ValueError: `learned` or `told` is not of this shop.
         """
         from serving.recommender.training.weights import load_weights
 
-        self._settings, self._items, self._user_ids, self._learned = settings, items, user_ids, learned
-        self._features = Features(settings, user_ids, items)
+        if told.dtype != np.float64 or told.shape != (len(user_ids), settings.kinds) or not np.isfinite(told).all():
+            raise ValueError("what users did is not told for each user and kind")
+        self._settings, self._items, self._learned = settings, items, learned
+        self._user_ids, self._told = user_ids, told
+        self._features = Features(settings, items)
         self._network = self._features.network()
         load_weights(self._network, learned)
 
@@ -75,19 +88,38 @@ class ClickRanker:
             InvalidInput: the folder holds another training.
         """
         from serving.recommender.training.clicks import train_clicks
+        from serving.recommender.training.loop import unheard
 
-        user_ids = tuple(np.unique(past.user).tolist())
-        return cls(settings, user_ids, items, train_clicks(settings, user_ids, past, items, folder=folder, tell=tell))
+        learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
+        return cls(settings, items, learned, (), np.zeros((0, settings.kinds))).update(past)
 
-    def chances(self, shown: Impressions) -> NDArray[np.float64]:
-        """Of a click on each. Who or what is not known is judged by what is told of the item and the place."""
+    def update(self, later: Impressions) -> Self:
+        """The ranker that also knows what these users did, without another training."""
         import torch
 
+        from serving.recommender.clicks.network import evidence
+
+        names, user = np.unique(later.user, return_inverse=True)
+        place = dict(index_of(self._user_ids))
+        rows = np.array([place.setdefault(name, len(place)) for name in names.tolist()], dtype=np.int64)
+        told = np.zeros((len(place), self._settings.kinds))
+        told[: len(self._told)] = self._told
+        for batch, logits in self._logits(later):
+            clicked = torch.from_numpy(later.clicked[batch].astype(np.float32))
+            found = evidence(logits, clicked, torch.from_numpy(user[batch]), len(names))
+            told[rows] += found.numpy()
+        return type(self)(self._settings, self._items, self._learned, tuple(place), told)
+
+    def chances(self, shown: Impressions) -> Numbers:
+        """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
+        prior = self._learned["prior"].astype(np.float64)
+        users = _places(shown.user, {name: row + 1 for name, row in index_of(self._user_ids).items()})
+        weight = np.vstack([prior, self._told + prior])
+        weight = np.exp(weight - weight.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
         found = np.zeros(len(shown))
-        for first in range(0, len(shown), SCORED_AT_ONCE):
-            rows = np.arange(first, min(first + SCORED_AT_ONCE, len(shown)))
-            with torch.inference_mode():
-                found[rows] = self._network(*self._features.of(shown.where(rows))).sigmoid().numpy()
+        for batch, logits in self._logits(shown):
+            found[batch] = (logits.sigmoid().numpy() * weight[users[batch]]).sum(axis=1)
         return found
 
     def save(self, directory: Path) -> None:
@@ -96,21 +128,53 @@ class ClickRanker:
         Raises:
             HcctlError: the disk is full, read-only or failing.
         """
-        storage.save_ranker(directory, self._settings, self._user_ids, self._items, self._learned)
+        head = _Head(settings=self._settings, items=self._items, users=self._user_ids)
+        storage.save_parts(directory, head, dict(self._learned) | {TOLD: self._told})
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            CorruptArtefact: a file is missing, damaged or does not fit the other; `where` is its name.
+        """
+        head, arrays = storage.load_parts(directory, _Head)
+        told = arrays.pop(TOLD, np.zeros(0))
+        try:
+            return cls(head.settings, head.items, arrays, head.users, told)
+        except ValueError as problem:
+            raise storage.corrupt(storage.LEARNED, str(problem)) from problem
+
+    def _logits(self, shown: Impressions) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """A batch of rows after the other, with their logits."""
+        import torch
+
+        for first in range(0, len(shown), SCORED_AT_ONCE):
+            rows = np.arange(first, min(first + SCORED_AT_ONCE, len(shown)))
+            item, context = self._features.of(shown.where(rows))
+            with torch.inference_mode():
+                yield rows, self._network(item, item, context)
+
+
+class _Head(Settings):
+    """The readable part of a saved ranker."""
+
+    settings: ClickSettings
+    items: Items
+    users: tuple[str, ...]
 
 
 class Features:
-    """Ids and texts as indices, by what was there at the fit."""
+    """Items and places as the network reads them."""
 
-    def __init__(self, settings: ClickSettings, user_ids: tuple[str, ...], items: Items) -> None:
+    def __init__(self, settings: ClickSettings, items: Items) -> None:
         self._settings = settings
-        self._users = {name: place + 1 for name, place in index_of(user_ids).items()}
         self._items = {name: place + 1 for name, place in index_of(items.item_ids).items()}
         names = sorted(set(items.categories))
         self._categories = len(names) + 1
         place = {name: 1 + at for at, name in enumerate(names)}
         self._category = np.array([0, *(place[name] for name in items.categories)])
-        prices = np.log(np.array(items.prices, dtype=np.float64)) if items.prices else np.zeros(0)
+        prices = np.log(np.array(items.prices, dtype=np.float64))
         centre = _means(prices, self._category[1:], self._categories)
         self._price = np.concatenate([[0.0], prices - centre[self._category[1:]]]).astype(np.float32)
         texts = zip(items.titles, items.brands, strict=True)
@@ -126,7 +190,6 @@ class Features:
 
         return ClickNetwork(
             Content(*(torch.from_numpy(array) for array in (self._category, self._words, self._price))),
-            users=len(self._users) + 1,
             categories=self._categories,
             words=self._settings.word_buckets,
             kinds=self._settings.kinds,
@@ -134,13 +197,12 @@ class Features:
             hidden=self._settings.hidden,
         )
 
-    def of(self, shown: Impressions) -> Inputs:
-        """The network's inputs."""
+    def of(self, shown: Impressions) -> tuple[Tensor, Tensor]:
+        """Item and context of each row."""
         import torch
 
-        user, item = _places(shown.user, self._users), _places(shown.item, self._items)
         context = np.column_stack([np.log1p(shown.position), shown.searched, shown.season]).astype(np.float32)
-        return tuple(torch.from_numpy(array) for array in (user, item, item, context))
+        return torch.from_numpy(_places(shown.item, self._items)), torch.from_numpy(context)
 
     def _hashed(self, text: str) -> list[int]:
         buckets = self._settings.word_buckets - 1

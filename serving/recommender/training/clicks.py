@@ -1,4 +1,4 @@
-"""What the click-through network learns: clicks, by binary cross-entropy."""
+"""What the click-through network learns: clicks, by the cross-entropy of whole users under a mixture of tastes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn import functional
 
 from serving.recommender.clicks.impressions import Impressions, Items
-from serving.recommender.clicks.network import ClickNetwork
-from serving.recommender.clicks.ranker import ClickSettings, Features, Inputs
+from serving.recommender.clicks.network import ClickNetwork, evidence
+from serving.recommender.clicks.ranker import ClickSettings, Features
 from serving.recommender.method import Arrays
 from serving.recommender.training.loop import Progress, run, unheard
 from serving.recommender.training.weights import weights_of
@@ -22,44 +21,52 @@ from serving.recommender.training.weights import weights_of
 
 def train_clicks(
     settings: ClickSettings,
-    user_ids: tuple[str, ...],
     past: Impressions,
     items: Items,
     *,
-    folder: Path | None,
-    tell: Callable[[Progress], None] | None,
+    folder: Path | None = None,
+    tell: Callable[[Progress], None] = unheard,
 ) -> Arrays:
     """The weights.
 
     Raises:
         InvalidInput: the folder holds another training.
     """
-    features = Features(settings, user_ids, items)
+    features = Features(settings, items)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(settings.plan.seed)
         network = features.network()
-    task = ClickTask(settings, network, features.of(past), torch.from_numpy(past.clicked.astype(np.float32)))
     digest = hashlib.sha256(settings.model_dump_json().encode() + repr(items).encode())
     for name in past.__dataclass_fields__:
         digest.update(getattr(past, name).tobytes())
-    run(task, settings.plan, folder=folder, subject=digest.hexdigest(), tell=tell or unheard)
+    task = ClickTask(settings, network, features, past)
+    run(task, settings.plan, folder=folder, subject=digest.hexdigest(), tell=tell)
     return weights_of(network)
 
 
 class ClickTask:
-    """Implements `loop.Task`."""
+    """Implements `loop.Task`. A step reads all impressions of some users."""
 
-    def __init__(self, settings: ClickSettings, network: ClickNetwork, inputs: Inputs, clicked: Tensor) -> None:
+    def __init__(self, settings: ClickSettings, network: ClickNetwork, features: Features, past: Impressions) -> None:
         self.network = network
-        self._settings, self._inputs, self._clicked = settings, inputs, clicked
-        self.steps = max(1, len(clicked) // settings.rows_per_step)
+        self._settings = settings
+        _, user = np.unique(past.user, return_inverse=True)
+        by_user = np.argsort(user, kind="stable")
+        self._item, self._context = (column[torch.from_numpy(by_user)] for column in features.of(past))
+        self._clicked = torch.from_numpy(past.clicked[by_user].astype(np.float32))
+        self._first = np.searchsorted(user[by_user], np.arange(user.max() + 2))
+        self.steps = max(1, (len(self._first) - 1) // settings.users_per_step)
 
     def loss(self, rng: Generator) -> Tensor:
-        rows = torch.from_numpy(rng.integers(len(self._clicked), size=self._settings.rows_per_step))
-        user, item, known, context = (column[rows] for column in self._inputs)
-        shown = torch.from_numpy((rng.random((2, len(rows))) >= self._settings.hide).astype(np.int64))
-        logit = self.network(user * shown[0], item, known * shown[1], context)
-        return functional.binary_cross_entropy_with_logits(logit, self._clicked[rows])
+        users = rng.integers(len(self._first) - 1, size=self._settings.users_per_step)
+        first, count = self._first[users], self._first[users + 1] - self._first[users]
+        rows = torch.from_numpy(np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum()))
+        user = torch.from_numpy(np.repeat(np.arange(len(users)), count))
+        item = self._item[rows]
+        shown = torch.from_numpy((rng.random(len(rows)) >= self._settings.hide).astype(np.int64))
+        logits = self.network(item, item * shown, self._context[rows])
+        told = evidence(logits, self._clicked[rows], user, len(users))
+        return -(told + self.network.prior.log_softmax(dim=0)).logsumexp(dim=1).sum() / len(rows)
 
     def worth(self) -> float | None:
         return None
