@@ -30,6 +30,20 @@ def _recommender(*, quick: bool, say: Say) -> Section:
     return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
 
 
+def _deep(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import deep
+
+    return deep.run(quick=quick, say=say)
+
+
+def _clicks(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import clicks
+
+    return clicks.run(quick=quick, say=say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -45,6 +59,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
+    "deep": (lambda say: _deep(quick=False, say=say), lambda say: _deep(quick=True, say=say)),
+    "clicks": (lambda say: _clicks(quick=False, say=say), lambda say: _clicks(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

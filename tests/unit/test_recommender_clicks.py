@@ -18,7 +18,7 @@ from serving.recommender.clicks.ranker import ClickRanker, ClickSettings
 from serving.recommender.storage import LEARNED, MODEL
 from serving.recommender.training.plan import Plan
 
-SMALL = ClickSettings(kinds=2, dim=2, hidden=4, word_buckets=32, plan=Plan(epochs=80, learning_rate=0.05))
+SMALL = ClickSettings(kinds=2, dim=2, hidden=4, word_buckets=32, plan=Plan(epochs=50, learning_rate=0.05))
 ITEMS = Items(
     item_ids=tuple(f"i{n}" for n in range(6)),
     categories=("a", "a", "a", "b", "b", "b"),
@@ -38,7 +38,7 @@ EVENTS = pl.DataFrame(
 )
 
 
-def shown(count: int = 4_000, seed: int = 0) -> Impressions:
+def shown(count: int = 2_000, seed: int = 0) -> Impressions:
     """Users 0 to 19 click on category a with a chance of 0.6, else with 0.05; the others the other way round."""
     rng = np.random.default_rng(seed)
     user, item = rng.integers(40, size=count), rng.integers(6, size=count)

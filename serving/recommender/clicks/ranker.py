@@ -13,6 +13,7 @@ from pydantic import Field
 
 from serving.recommender import storage
 from serving.recommender.clicks.impressions import Impressions, Items
+from serving.recommender.clicks.seen import SEEN, Numbers, Seen, centred, sigmoid
 from serving.recommender.method import Arrays, Settings
 from serving.recommender.purchases import index_of
 from serving.recommender.training.plan import Plan
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
     from serving.recommender.training.loop import Progress
 
 WORDS_PER_ITEM = 24
-SCORED_AT_ONCE = 65_536
+SCORED_AT_ONCE = 8_192
 STRANGER = 0
 """Index of a user or item that was not there at the fit."""
-TOLD = "told"
-
-Numbers = NDArray[np.float64]
 
 
 class ClickSettings(Settings):
     """Of the network and its training."""
 
-    kinds: int = Field(default=16, ge=1, le=1_024, description="Tastes of which every user is a mixture.")
+    kinds: int = Field(default=12, ge=1, le=256, description="Tastes of which every user is a mixture.")
     dim: int = Field(default=12, ge=1, le=1_024)
     hidden: int = Field(default=32, ge=1, le=4_096)
     word_buckets: int = Field(default=4_096, ge=2, le=1 << 22, description="Words of titles share so many vectors.")
+    own_share: float = Field(
+        default=0.07, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
+    )
     hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
     users_per_step: int = Field(default=32, ge=1, le=65_536)
     plan: Plan = Plan(epochs=10, learning_rate=1e-2, weight_decay=0.01)
@@ -47,27 +48,16 @@ class ClickSettings(Settings):
 class ClickRanker:
     """A fitted ranker. Immutable: `update` gives another one. Made by `fit` or `load`."""
 
-    def __init__(
-        self, settings: ClickSettings, items: Items, learned: Arrays, user_ids: tuple[str, ...], told: Numbers
-    ) -> None:
+    def __init__(self, settings: ClickSettings, items: Items, learned: Arrays, seen: Seen) -> None:
         """Make ready to score.
 
-        Args:
-            settings: of the network.
-            items: the catalogue.
-            learned: weights of the network.
-            user_ids: those who were seen.
-            told: [users, kinds]: the log of the chance of what they did, for each kind of taste.
-
         Raises:
-            ValueError: `learned` or `told` is not of this shop.
+            ValueError: `learned` or `seen` is not of this shop.
         """
         from serving.recommender.training.weights import load_weights
 
-        if told.dtype != np.float64 or told.shape != (len(user_ids), settings.kinds) or not np.isfinite(told).all():
-            raise ValueError("what users did is not told for each user and kind")
-        self._settings, self._items, self._learned = settings, items, learned
-        self._user_ids, self._told = user_ids, told
+        seen.check(settings.kinds)
+        self._settings, self._items, self._learned, self._seen = settings, items, learned, seen
         self._features = Features(settings, items)
         self._network = self._features.network()
         load_weights(self._network, learned)
@@ -91,36 +81,33 @@ class ClickRanker:
         from serving.recommender.training.loop import unheard
 
         learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
-        return cls(settings, items, learned, (), np.zeros((0, settings.kinds))).update(past)
+        return cls(settings, items, learned, Seen.nobody(settings.kinds)).update(past)
 
     def update(self, later: Impressions) -> Self:
         """The ranker that also knows what these users did, without another training."""
-        import torch
-
-        from serving.recommender.clicks.network import evidence
-
-        names, user = np.unique(later.user, return_inverse=True)
-        place = dict(index_of(self._user_ids))
-        rows = np.array([place.setdefault(name, len(place)) for name in names.tolist()], dtype=np.int64)
-        told = np.zeros((len(place), self._settings.kinds))
-        told[: len(self._told)] = self._told
-        for batch, logits in self._logits(later):
-            clicked = torch.from_numpy(later.clicked[batch].astype(np.float32))
-            found = evidence(logits, clicked, torch.from_numpy(user[batch]), len(names))
-            told[rows] += found.numpy()
-        return type(self)(self._settings, self._items, self._learned, tuple(place), told)
+        seen, user = self._seen.with_users(later.user)
+        batches = [(rows, logits.numpy().astype(np.float64)) for rows, logits in self._logits(later)]
+        for rows, logits in batches:
+            seen.add_evidence(user[rows], logits, later.clicked[rows])
+        weight = seen.kinds_of(self._prior)
+        for rows, logits in batches:
+            seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
+        return type(self)(self._settings, self._items, self._learned, seen)
 
     def chances(self, shown: Impressions) -> Numbers:
         """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
-        prior = self._learned["prior"].astype(np.float64)
-        users = _places(shown.user, {name: row + 1 for name, row in index_of(self._user_ids).items()})
-        weight = np.vstack([prior, self._told + prior])
-        weight = np.exp(weight - weight.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
+        seen, user = self._seen.with_users(shown.user)
+        weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
         found = np.zeros(len(shown))
-        for batch, logits in self._logits(shown):
-            found[batch] = (logits.sigmoid().numpy() * weight[users[batch]]).sum(axis=1)
+        for rows, tensor in self._logits(shown):
+            logits = tensor.numpy().astype(np.float64)
+            deviation = (centred(logits) * own[user[rows]]).sum(axis=1, keepdims=True)
+            found[rows] = (sigmoid(logits + deviation) * weight[user[rows]]).sum(axis=1)
         return found
+
+    @property
+    def _prior(self) -> Numbers:
+        return self._learned["prior"].astype(np.float64)
 
     def save(self, directory: Path) -> None:
         """Write into `directory`, which exists: safetensors and JSON.
@@ -128,8 +115,8 @@ class ClickRanker:
         Raises:
             HcctlError: the disk is full, read-only or failing.
         """
-        head = _Head(settings=self._settings, items=self._items, users=self._user_ids)
-        storage.save_parts(directory, head, dict(self._learned) | {TOLD: self._told})
+        head = _Head(settings=self._settings, items=self._items, users=self._seen.user_ids)
+        storage.save_parts(directory, head, {**self._learned, **self._seen.arrays()})
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -139,9 +126,9 @@ class ClickRanker:
             CorruptArtefact: a file is missing, damaged or does not fit the other; `where` is its name.
         """
         head, arrays = storage.load_parts(directory, _Head)
-        told = arrays.pop(TOLD, np.zeros(0))
         try:
-            return cls(head.settings, head.items, arrays, head.users, told)
+            seen = Seen.of_arrays(head.users, arrays)
+            return cls(head.settings, head.items, {name: arrays[name] for name in arrays.keys() - SEEN}, seen)
         except ValueError as problem:
             raise storage.corrupt(storage.LEARNED, str(problem)) from problem
 
