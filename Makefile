@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 MINOR  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 LOCK   := requirements/py$(MINOR).txt
 READY  := $(VENV)/.ready-$(MINOR)
+# Packages of the extra `train`, where only its tests see them: see requirements/lock.py.
+TRAIN  := $(VENV)/train
 # Where a CPU build of torch comes from, if not from the usual index: make demo TORCH_INDEX=<address>
 TORCH_INDEX ?=
 TORCH_FROM := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
@@ -17,7 +19,7 @@ SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 # Each of the hundreds of processes of a run would compile the same modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint style types sbom audit unit e2e campaign bench lock clean setup
+.PHONY: demo test lint style types sbom audit unit training e2e campaign bench lock clean setup
 
 demo: setup          ## from nothing to a real burst that opens and comes home
 	$(BIN)/hcctl demo $(DATA)
@@ -31,6 +33,7 @@ $(READY): $(LOCK) requirements/torch.txt pyproject.toml
 	@echo "setting up $(VENV) with Python $(MINOR): $$(grep -c == $(LOCK)) packages and torch, one to three minutes"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement $(LOCK)
+	$(PIP) --no-deps --require-hashes --only-binary :all: --target $(TRAIN) --requirement requirements/train-py$(MINOR).txt
 	$(PIP) $(TORCH_FROM) --only-binary :all: --requirement requirements/torch.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -59,14 +62,17 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
 unit: setup          ## everything without Ray, in three processes as they often wait: minutes
-	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not campaign $(SHARED_TESTS)"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
+
+training: setup      ## Ray Data and Ray Train
+	PYTHONPATH=$(TRAIN) $(BIN)/pytest -m "train and not campaign $(SHARED_TESTS)"
 
 e2e: setup           ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
 	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
 	$(BIN)/pytest tests/e2e -m "alone and not campaign" $(REAL)
 
 campaign: setup      ## long runs; output goes to docs/campaigns
-	$(BIN)/pytest -m campaign --timeout 3600
+	PYTHONPATH=$(TRAIN) $(BIN)/pytest -m campaign --timeout 3600
 
 bench: setup         ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks

@@ -179,7 +179,10 @@ def test_private_site_that_answers_500_fast_loses_its_traffic(shop: RunningProje
 
 
 def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningProject) -> None:
-    """kill -9 of everything in the cloud under load: the private site answers what the cloud held."""
+    """kill -9 of everything in the cloud under load: the private site answers what the cloud held.
+
+    But for an answer that had begun and breaks off: one for each slot of the cloud at most.
+    """
     shop.must("scale", "shop", "cloud=1", "private=2")
     shop.wait("the cloud", lambda s: s["sites"]["cloud"]["limit"] > 0, 120)
     with OpenLoad(shop.url, 60.0) as load:
@@ -187,7 +190,8 @@ def test_killed_cloud_site_in_a_burst_loses_no_idempotent_request(shop: RunningP
         shop.kill_site("cloud")
         time.sleep(4)
     shop.must("scale", "shop", "--release")
-    assert load.lost == 0, load.outcomes
+    assert load.lost == load.cut, load.outcomes
+    assert load.cut <= SERVICE["model"]["slots_per_replica"], load.outcomes
     calm(shop)
 
 

@@ -237,6 +237,11 @@ class OpenLoad(Background):
         return self.outcomes.total() - self.outcomes["200"] - self.outcomes["429"] - self.outcomes["503"]
 
     @property
+    def cut(self) -> int:
+        """Answers that broke off after they had begun: what was sent on cannot be asked for again."""
+        return self.outcomes["ClientPayloadError"]
+
+    @property
     def refused(self) -> int:
         """Requests answered with 429 or 503 and Retry-After."""
         return self.outcomes["429"] + self.outcomes["503"]

@@ -15,6 +15,7 @@ from cyclonedx.output.json import JsonV1Dot6
 
 ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("py3.*.txt"))
+ADDED = sorted((ROOT / "requirements").glob("train-py3.*.txt"))
 PIN = re.compile(r"([a-z0-9-]+)==[0-9][0-9A-Za-z.]* --hash=sha256:[0-9a-f]{64}")
 
 
@@ -32,13 +33,14 @@ def sbom() -> ModuleType:
 def test_there_is_a_lock_for_each_python() -> None:
     """Every Python that the project allows has a lock."""
     assert [lock.stem for lock in LOCKS] == ["py3.11", "py3.12", "py3.13"]
+    assert [lock.stem for lock in ADDED] == [f"train-{lock.stem}" for lock in LOCKS]
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+@pytest.mark.parametrize("lock", [*LOCKS, *ADDED], ids=lambda lock: lock.stem)
 def test_every_line_pins_a_version_and_a_hash(lock: Path) -> None:
     """A lock has a version and a SHA-256 for each package, each once, and names no address."""
     lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
-    assert len(lines) > 100
+    assert lines
     pins = [PIN.fullmatch(line) for line in lines]
     assert [line for line, pin in zip(lines, pins, strict=True) if pin is None] == []
     names = [pin[1] for pin in pins if pin]
@@ -56,11 +58,21 @@ def test_what_the_project_declares_is_locked(lock: Path) -> None:
     assert names - set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE)) == {"torch"}
 
 
+@pytest.mark.parametrize(("lock", "added"), zip(LOCKS, ADDED, strict=True), ids=lambda lock: lock.stem)
+def test_what_serve_would_import_for_nothing_stands_apart(lock: Path, added: Path) -> None:
+    """pandas and pyarrow are locked for the extra `train` alone, and nothing is in both locks."""
+    first, second = (set(re.findall(r"^([a-z0-9-]+)==", file.read_text(), re.MULTILINE)) for file in (lock, added))
+    assert {"pandas", "pyarrow"} <= second
+    assert not first & second
+
+
 def test_the_install_demands_hashes() -> None:
-    """The Makefile installs the lock with --require-hashes and takes no source archive."""
-    (line,) = re.findall(r"\$\(PIP\) .*--requirement \$\(LOCK\)", (ROOT / "Makefile").read_text())
-    assert "--require-hashes" in line
-    assert "--only-binary :all:" in line
+    """The Makefile installs the locks with --require-hashes and takes no source archive."""
+    lines = re.findall(r"\$\(PIP\) .*--requirement (?:\$\(LOCK\)|requirements/train)", (ROOT / "Makefile").read_text())
+    assert len(lines) == 2
+    for line in lines:
+        assert "--require-hashes" in line
+        assert "--only-binary :all:" in line
 
 
 def test_what_the_lock_does_not_name_is_a_stray(sbom: ModuleType) -> None:
