@@ -38,10 +38,13 @@ class ClickSettings(Settings):
     hidden: int = Field(default=32, ge=1, le=4_096)
     word_buckets: int = Field(default=4_096, ge=2, le=1 << 22, description="Words of titles share so many vectors.")
     own_share: float = Field(
-        default=0.07, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
+        default=0.03, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
     )
     hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
     users_per_step: int = Field(default=32, ge=1, le=65_536)
+    rows_per_user: int = Field(
+        default=400, ge=1, description="Read in one step: of many more the first guess of a user's kind would be the last."
+    )
     plan: Plan = Plan(epochs=10, learning_rate=1e-2, weight_decay=0.01)
 
 

@@ -45,7 +45,7 @@ def train_clicks(
 
 
 class ClickTask:
-    """Implements `loop.Task`. A step reads all impressions of some users."""
+    """Implements `loop.Task`. A step reads a stretch of the impressions of some users."""
 
     def __init__(self, settings: ClickSettings, network: ClickNetwork, features: Features, past: Impressions) -> None:
         self.network = network
@@ -60,7 +60,9 @@ class ClickTask:
     def loss(self, rng: Generator) -> Tensor:
         users = rng.integers(len(self._first) - 1, size=self._settings.users_per_step)
         first, count = self._first[users], self._first[users + 1] - self._first[users]
-        rows = torch.from_numpy(np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum()))
+        start = first + np.floor(rng.random(len(users)) * np.maximum(count - self._settings.rows_per_user + 1, 1))
+        count = np.minimum(count, self._settings.rows_per_user)
+        rows = torch.from_numpy(np.repeat(start.astype(np.int64) - np.cumsum(count) + count, count) + np.arange(count.sum()))
         user = torch.from_numpy(np.repeat(np.arange(len(users)), count))
         item = self._item[rows]
         shown = torch.from_numpy((rng.random(len(rows)) >= self._settings.hide).astype(np.int64))
