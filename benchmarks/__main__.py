@@ -44,6 +44,12 @@ def _clicks(*, quick: bool, say: Say) -> Section:
     return clicks.run(quick=quick, say=say)
 
 
+def _search(*, quick: bool, say: Say) -> Section:
+    from benchmarks import search
+
+    return search.run(search.QUICK if quick else search.FULL, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -61,6 +67,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
     "deep": (lambda say: _deep(quick=False, say=say), lambda say: _deep(quick=True, say=say)),
     "clicks": (lambda say: _clicks(quick=False, say=say), lambda say: _clicks(quick=True, say=say)),
+    "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

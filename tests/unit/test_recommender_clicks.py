@@ -14,8 +14,7 @@ from serving.errors import CorruptArtefact, InvalidInput
 from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.network import evidence
 from serving.recommender.clicks.quality import area, log_loss
-from serving.recommender.clicks.ranker import ClickRanker, ClickSettings
-from serving.recommender.storage import LEARNED, MODEL
+from serving.recommender.clicks.ranker import LEARNED, MODEL, SHOP, ClickRanker, ClickSettings
 from serving.recommender.training.plan import Plan
 
 SMALL = ClickSettings(kinds=2, dim=2, hidden=4, word_buckets=32, plan=Plan(epochs=50, learning_rate=0.05))
@@ -157,10 +156,10 @@ def test_a_saved_ranker_scores_the_same(ranker: ClickRanker, tmp_path: Path) -> 
     ranker.save(tmp_path)
     later = shown(100, seed=7)
     assert (ClickRanker.load(tmp_path).chances(later) == ranker.chances(later)).all()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [LEARNED, MODEL]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LEARNED, MODEL, SHOP]
 
 
-@pytest.mark.parametrize("name", [LEARNED, MODEL])
+@pytest.mark.parametrize("name", [LEARNED, MODEL, SHOP])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "changed"])
 def test_a_damaged_ranker_is_refused_by_its_name(ranker: ClickRanker, name: str, harm: str, tmp_path: Path) -> None:
     """Whatever happened to one file, the error names it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from safetensors import numpy as safetensors_numpy
 
-from serving.recommender import storage
+from serving.recommender import bundle
 from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.seen import SEEN, Numbers, Seen, centred, sigmoid
 from serving.recommender.method import Arrays, Settings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from serving.recommender.clicks.network import ClickNetwork
     from serving.recommender.training.loop import Progress
 
+MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
 WORDS_PER_ITEM = 24
 SCORED_AT_ONCE = 8_192
 STRANGER = 0
@@ -43,7 +45,9 @@ class ClickSettings(Settings):
     hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
     users_per_step: int = Field(default=32, ge=1, le=65_536)
     rows_per_user: int = Field(
-        default=400, ge=1, description="Read in one step: of many more the first guess of a user's kind would be the last."
+        default=400,
+        ge=1,
+        description="Read in one step: of many more the first guess of a user's kind would be the last.",
     )
     plan: Plan = Plan(epochs=10, learning_rate=1e-2, weight_decay=0.01)
 
@@ -118,8 +122,13 @@ class ClickRanker:
         Raises:
             HcctlError: the disk is full, read-only or failing.
         """
-        head = _Head(settings=self._settings, items=self._items, users=self._seen.user_ids)
-        storage.save_parts(directory, head, {**self._learned, **self._seen.arrays()})
+        arrays = {
+            name: np.require(array, requirements="C")
+            for name, array in {**self._learned, **self._seen.arrays()}.items()
+        }
+        shop = _Shop(items=self._items, users=self._seen.user_ids)
+        contents = {SHOP: shop.model_dump_json().encode(), LEARNED: safetensors_numpy.save(arrays)}
+        bundle.write(directory, MODEL, lambda files: _Head(settings=self._settings, files=files), contents)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -128,12 +137,14 @@ class ClickRanker:
         Raises:
             CorruptArtefact: a file is missing, damaged or does not fit the other; `where` is its name.
         """
-        head, arrays = storage.load_parts(directory, _Head)
+        head, contents = bundle.read(directory, MODEL, _Head, {SHOP, LEARNED})
+        shop = bundle.parsed(SHOP, _Shop, contents[SHOP])
+        arrays = bundle.tensors(LEARNED, contents[LEARNED])
         try:
-            seen = Seen.of_arrays(head.users, arrays)
-            return cls(head.settings, head.items, {name: arrays[name] for name in arrays.keys() - SEEN}, seen)
+            seen = Seen.of_arrays(shop.users, arrays)
+            return cls(head.settings, shop.items, {name: arrays[name] for name in arrays.keys() - SEEN}, seen)
         except ValueError as problem:
-            raise storage.corrupt(storage.LEARNED, str(problem)) from problem
+            raise bundle.corrupt(LEARNED, str(problem)) from problem
 
     def _logits(self, shown: Impressions) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """A batch of rows after the other, with their logits."""
@@ -146,10 +157,16 @@ class ClickRanker:
                 yield rows, self._network(item, item, context)
 
 
-class _Head(Settings):
-    """The readable part of a saved ranker."""
+class _Head(bundle.Head):
+    """`model.json`."""
 
+    format: Literal[1] = 1
     settings: ClickSettings
+
+
+class _Shop(Settings):
+    """`shop.json`."""
+
     items: Items
     users: tuple[str, ...]
 

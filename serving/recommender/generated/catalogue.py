@@ -74,7 +74,7 @@ class Catalogue:
 
     def category_name(self, item: int) -> str:
         """Its category, in one word."""
-        return tuple(words.CATEGORIES)[self.category[item]]
+        return tuple(words.CATEGORIES)[int(self.category[item])]
 
     def _word(self, item: int, dim: int) -> str:
         scale = (words.MOODS, words.MATERIALS, words.ERAS, words.OCCASIONS)[dim]

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from serving.recommender.generated.catalogue import Catalogue, Index, Vector, catalogue
 from serving.recommender.generated.people import Groups, People, groups, people
@@ -28,9 +29,11 @@ VIEW_SHARE = 0.95
 """Of the clicks whose page is really seen."""
 CHECKOUT_S = 900
 """What is bought in a visit is one order, so long after the visit's start."""
-REPEAT_SHARE = 0.6
-"""Chance that what is used up is bought once more."""
+REPEAT_SHARE = 0.7
+"""Chance that what is used up is bought once more, in the next visit."""
 MAX_REPEATS = 24
+CENTURIES_S = 2**33
+"""More seconds than any time stamp has: user times this plus time sorts by user, then time."""
 REPEAT_SHAPE = 9.0
 """Of the gamma distribution of the time between: a third of its mean as standard deviation."""
 RATED_SHARE = 0.2
@@ -185,48 +188,58 @@ class _Outcome:
         )
 
     def _purchases(self, rows: Index) -> list[Events]:
-        """Those of the visits, those that follow when it is used up, and ratings of some."""
-        rng, items = self._rng, self._items
-        usual_days = 14 + 7 * self._shop.rng("use").integers(7, size=items.categories)
-        times, of_row, request = [self._start_s[rows] + CHECKOUT_S], [rows], [self._visit[rows]]
-        for _ in range(MAX_REPEATS):
-            before_s, row = times[-1], of_row[-1]
-            category = items.category[self._item[row]]
-            again = (category % 2 == 1) & (rng.random(len(row)) < REPEAT_SHARE)
-            wait_days = usual_days[category] * rng.gamma(REPEAT_SHAPE, 1 / REPEAT_SHAPE, size=len(row))
-            later_s = before_s + (wait_days.clip(min=1) * DAY_S).astype(np.int64)
-            again &= later_s < self._end_s
-            times.append(later_s[again])
-            of_row.append(row[again])
-            request.append(np.full(int(again.sum()), NOTHING))
-        row, at_s = np.concatenate(of_row), np.concatenate(times)
-        quantity = rng.geometric(0.5, size=len(row)).astype(np.float64)
-        user = self._users.first + self._user[row]
+        """Those of the visits, with ratings of some."""
+        rng = self._rng
+        row, visit, listed = self._with_repeats(rows)
+        at_s = self._made.start_s[visit] + CHECKOUT_S
+        user, item = self._users.first + self._user[row], self._item[row]
         bought = Events.of(
             PURCHASE,
             len(row),
             user=user,
-            item=self._item[row],
+            item=item,
             timestamp_s=at_s,
-            request=np.concatenate(request),
-            quantity=quantity,
+            request=np.where(listed, visit, NOTHING),
+            quantity=rng.geometric(0.5, size=len(row)).astype(np.float64),
         )
         rated_s = at_s + rng.integers(DAY_S, 10 * DAY_S, size=len(row))
-        rated = np.flatnonzero((rng.random(len(row)) < RATED_SHARE) & (rated_s < self._end_s))
+        end_s = FIRST_DAY_S + self._shop.days * DAY_S
+        rated = np.flatnonzero((rng.random(len(row)) < RATED_SHARE) & (rated_s < end_s))
         stars = np.round(3.2 + 0.7 * self._liking[row] + 0.7 * rng.normal(size=len(row))).clip(1, 5)
         rating = Events.of(
             RATING,
             len(rated),
             user=user[rated],
-            item=self._item[row[rated]],
+            item=item[rated],
             timestamp_s=rated_s[rated],
             rating=stars[rated],
         )
         return [bought, rating]
 
-    @property
-    def _end_s(self) -> int:
-        return FIRST_DAY_S + self._shop.days * DAY_S
+    def _with_repeats(self, rows: Index) -> tuple[Index, Index, NDArray[np.bool_]]:
+        """What was bought from lists, and again in the user's next visit after it was used up.
+
+        Gives the row of the list, the visit in which it was bought, and whether it was bought from its list.
+        """
+        rng, items, made = self._rng, self._items, self._made
+        usual_days = 14 + 7 * self._shop.rng("use").integers(7, size=items.categories)
+        by_time = np.argsort(made.user * CENTURIES_S + made.start_s, kind="stable")
+        times = (made.user * CENTURIES_S + made.start_s)[by_time]
+        found = [(rows, self._visit[rows])]
+        for _ in range(MAX_REPEATS):
+            row, visit = found[-1]
+            category = items.category[self._item[row]]
+            again = (category % 2 == 1) & (rng.random(len(row)) < REPEAT_SHARE)
+            wait_days = usual_days[category] * rng.gamma(REPEAT_SHAPE, 1 / REPEAT_SHAPE, size=len(row))
+            used_up_s = made.start_s[visit] + (wait_days.clip(min=1) * DAY_S).astype(np.int64)
+            place = np.searchsorted(times, self._user[row] * CENTURIES_S + used_up_s).clip(max=len(times) - 1)
+            later = by_time[place]
+            again &= (made.user[later] == self._user[row]) & (made.start_s[later] >= used_up_s)
+            found.append((row[again], later[again]))
+        row, visit = (np.concatenate(part) for part in zip(*found, strict=True))
+        # What is bought from the list of a visit is not bought once more in it.
+        _, first = np.unique(visit * self._shop.items + self._item[row], return_index=True)
+        return row[first], visit[first], first < len(rows)
 
 
 def _chance(logit: Vector) -> Vector:

@@ -99,12 +99,12 @@ def user_truth(world: World, block: int) -> pl.DataFrame:
 
 def user_id(user: int) -> str:
     """The id of a user by index."""
-    return f"U{user:07d}"
+    return f"U{user:05d}"
 
 
 def item_id(item: int) -> str:
     """The id of an item by index."""
-    return f"I{item:07d}"
+    return f"I{item:05d}"
 
 
 def image_file(item: int) -> str:
@@ -125,7 +125,7 @@ def query(items: Catalogue, item: int, rng: Generator) -> str:
 
 
 def _named(letter: str, index: Index) -> pl.Series:
-    names = pl.Series("index", index).cast(pl.String).str.zfill(7)
+    names = pl.Series("index", index).cast(pl.String).str.zfill(5)
     named = pl.select(letter + names).to_series()
     return named.set(pl.Series(index == NOTHING), None)
 

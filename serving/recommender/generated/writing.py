@@ -1,6 +1,7 @@
 """A generated shop as files, written block by block: memory is bounded by a file of events, not by the shop.
 
 `shop.json`          the settings it was generated from, and that it was generated
+`data.yaml`          the schema of the data, for ingestion
 `items.parquet`      or `.csv`: the catalogue
 `images/`            a picture of each item
 `users-*.parquet`    what the sign-up form told of each user
@@ -22,11 +23,41 @@ from serving.files import disk_errors
 from serving.recommender.generated import frames
 from serving.recommender.generated.events import World
 from serving.recommender.generated.images import picture
+from serving.recommender.ingest.schema import DATA_FILE
 
 Format = Literal["parquet", "csv"]
 EVENTS_PER_FILE = 500_000
 ITEMS_PER_CHUNK = 10_000
 SHOP, TRUTH, IMAGES = "shop.json", "truth", "images"
+SCHEMA = """\
+kind: ShopData
+generated: true
+events:
+  files: ["events-*.{0}"]
+  columns:
+    event_id: event_id
+    user_id: user_id
+    item_id: item_id
+    type: type
+    timestamp: timestamp_s
+    request_id: request_id
+    position: position
+    query: query
+    quantity: quantity
+    unit_price: unit_price
+    rating: rating
+items:
+  files: [items.{0}]
+  columns:
+    item_id: item_id
+    title: title
+    description: description
+    category: category
+    brand: brand
+    price: price
+    image: image
+    added: added_s
+"""
 
 
 def write(world: World, folder: Path, *, file_format: Format = "parquet", images: bool = True) -> int:
@@ -53,6 +84,7 @@ def write(world: World, folder: Path, *, file_format: Format = "parquet", images
             _put(tastes, folder / TRUTH / f"users-{number:05d}", file_format)
             _put(chances, folder / TRUTH / f"impressions-{number:05d}", file_format)
         told = {"generated": True, "events": total, "shop": world.shop.model_dump()}
+        (folder / DATA_FILE).write_text(SCHEMA.format(file_format))
         (folder / SHOP).write_text(json.dumps(told, indent=2) + "\n")
     return total
 

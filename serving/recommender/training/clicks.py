@@ -62,7 +62,9 @@ class ClickTask:
         first, count = self._first[users], self._first[users + 1] - self._first[users]
         start = first + np.floor(rng.random(len(users)) * np.maximum(count - self._settings.rows_per_user + 1, 1))
         count = np.minimum(count, self._settings.rows_per_user)
-        rows = torch.from_numpy(np.repeat(start.astype(np.int64) - np.cumsum(count) + count, count) + np.arange(count.sum()))
+        rows = torch.from_numpy(
+            np.repeat(start.astype(np.int64) - np.cumsum(count) + count, count) + np.arange(count.sum())
+        )
         user = torch.from_numpy(np.repeat(np.arange(len(users)), count))
         item = self._item[rows]
         shown = torch.from_numpy((rng.random(len(rows)) >= self._settings.hide).astype(np.int64))
