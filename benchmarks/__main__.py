@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +50,13 @@ def _search(*, quick: bool, say: Say) -> Section:
     return search.run(search.QUICK if quick else search.FULL, say)
 
 
+def _ingestion(sizes: Sequence[int], say: Say) -> Section:
+    """The others are measured without its extra."""
+    from benchmarks import ingestion
+
+    return ingestion.run(sizes, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -68,6 +75,10 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
     "deep": (lambda say: _deep(quick=False, say=say), lambda say: _deep(quick=True, say=say)),
     "clicks": (lambda say: _clicks(quick=False, say=say), lambda say: _clicks(quick=True, say=say)),
     "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
+    "ingestion": (
+        lambda say: _ingestion((1_000_000, 4_000_000), say),
+        lambda say: _ingestion((20_000, 60_000), say),
+    ),
 }
 """Each as the table needs it, and with `--quick`."""
 

@@ -51,6 +51,7 @@ VERBS: dict[str, dict[str, str]] = {
         "rehearse": "Let happen what only a provider does: take a spot node back.",
     },
     "Versions": {
+        "model": "Clean a shop's data, train a recommender, and judge it.",
         "version": "Push, list and inspect versions of models.",
     },
     "Clusters": {

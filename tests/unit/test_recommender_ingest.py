@@ -144,12 +144,20 @@ def test_bytes_that_are_no_text_are_one_bad_row(tmp_path: Path) -> None:
     ]
 
 
-@given(st.lists(st.sampled_from(["good", "short", "unknown"]), max_size=40), st.integers(40, 400))
+def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose line never ends is read in pieces of a bounded length, each a bad row."""
+    monkeypatch.setattr(reading, "MAX_LINE_CHARS", 100)
+    data = shop(tmp_path, HEAD + GOOD + "x" * 950 + "\n" + GOOD.replace("u1", "u2"))
+    assert data.report.events.rejected == {"malformed row": 10}
+    assert set(data.events().collect()["user_id"]) == {"u1", "u2"}
+
+
+@given(st.lists(st.sampled_from(["good", "short", "unknown"]), max_size=40), st.integers(1, 30))
 @settings(max_examples=40)
 def test_rows_keep_their_numbers_across_batches(
-    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], block_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], batch_rows: int
 ) -> None:
-    """Whatever stands before it and wherever a block ends, a rejected row is told by its place in the file."""
+    """Whatever stands before it and wherever a batch ends, a rejected row is told by its place in the file."""
     line = {
         "good": "u{0},A,look,2024-03-01 10:00,,,,\n",
         "short": "u{0},A\n",
@@ -157,7 +165,7 @@ def test_rows_keep_their_numbers_across_batches(
     }
     text = HEAD + "".join(line[kind].format(place) for place, kind in enumerate(kinds))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "BLOCK_BYTES", block_bytes)
+        patch.setattr(reading, "BATCH_ROWS", batch_rows)
         data = shop(tmp_path_factory.mktemp("shop"), text)
     reason = {"short": "malformed row", "unknown": "unknown item"}
     wanted = [("events", place + 1, reason[kind]) for place, kind in enumerate(kinds) if kind != "good"]
@@ -280,7 +288,7 @@ BROKEN: Mapping[str, tuple[str | bytes, dict[str, Any], str]] = {
     "no such file": (HEAD, {"events__files": ["other*.csv"]}, "no such file"),
     "no gzip": (HEAD, {"events__files": ["events.csv.gz"]}, "gzip"),
     "cut gzip": (gzip.compress(HEAD.encode() * 99)[:40], {"events__files": ["events.csv.gz"]}, "end"),
-    "no parquet": (HEAD, {"events__format": "parquet"}, "Parquet"),
+    "no parquet": (HEAD, {"events__format": "parquet"}, "parquet"),
     "binary": (b"\x00\xff" * 999, {}, ""),
 }
 
@@ -351,7 +359,7 @@ def test_parts_do_not_change_what_comes_out(tmp_path: Path, monkeypatch: pytest.
     write(World(Shop(users=60, items=50, days=40)), tmp_path / "shop", file_format="csv", images=False)
     one = ingest(tmp_path / "shop" / "data.yaml", tmp_path / "one")
     monkeypatch.setattr(pipeline, "PART_BYTES", 10_000)
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(reading, "BATCH_ROWS", 300)
     many = ingest(tmp_path / "shop" / "data.yaml", tmp_path / "many")
     assert one.events().collect().sort("event_id").equals(many.events().collect().sort("event_id"))
     assert one.purchases().item.tolist() == many.purchases().item.tolist()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import polars as pl
-from pyarrow import parquet
 
 from serving.errors import InvalidInput
 from serving.files import disk_errors, write_atomic
@@ -66,6 +65,7 @@ def ingest(schema: Path, folder: Path, *, run: Callable[[list[Source]], None] | 
         (run or here)([Source(data, path, number, parts, work) for number, path in enumerate(paths)])
         _merge_rejected(work)
         report = _report(data, work, items)
+        shutil.rmtree(work / PARTS, ignore_errors=True)
         write_atomic(work / dataset.DATASET, report.model_dump_json(indent=2).encode() + b"\n", mode=0o644)
     return Dataset.open(folder)
 
@@ -73,20 +73,12 @@ def ingest(schema: Path, folder: Path, *, run: Callable[[list[Source]], None] | 
 def here(sources: list[Source]) -> None:
     """Both stages on this machine."""
     laid_out = sources[0].folder / PARTS
-    laid_out.mkdir()
-    with ExitStack() as open_files:
-        writers: dict[int, parquet.ParquetWriter] = {}
-        for source in sources:
-            for part, frame in clean_file(source):
-                rows = frame.to_arrow()
-                if part not in writers:
-                    writer = parquet.ParquetWriter(laid_out / f"{part:05d}.parquet", rows.schema)
-                    writers[part] = open_files.enter_context(writer)
-                writers[part].write_table(rows)
-    for path in sorted(laid_out.iterdir()):
-        settle_part(sources[0], int(path.stem), pl.read_parquet(path))
-        path.unlink()
-    laid_out.rmdir()
+    for number, (part, frame) in enumerate(pair for source in sources for pair in clean_file(source)):
+        (laid_out / f"{part:05d}").mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(laid_out / f"{part:05d}" / f"{number:08d}.parquet")
+    for path in sorted(laid_out.glob("*")):
+        settle_part(sources[0], int(path.name), pl.read_parquet(path / "*.parquet"))
+        shutil.rmtree(path)
 
 
 def clean_file(source: Source) -> Iterator[tuple[int, pl.DataFrame]]:
