@@ -17,15 +17,15 @@ from serving.recommender.generated.events import World
 from serving.recommender.generated.frames import event_frames, item_frame
 from serving.recommender.generated.shop import Shop
 
-SHOP = Shop(seed=5, users=2_500, items=400, days=365, visits_per_user=40.0)
+SHOP = Shop(seed=5, users=5_000, items=400, days=365, visits_per_user=40.0)
 QUICK_SHOP = Shop(seed=5, users=500, items=100, days=365, visits_per_user=10.0)
-SETTINGS = ClickSettings(kinds=24)
+SETTINGS = ClickSettings()
 HELD_OUT = 0.2
 WITHIN = 0.01
 DAY_S = 86_400
 
 HOW = """\
-A generated shop with planted chances of each click (`serving/recommender/generated`): 2,500 users, 400 items, a year.
+A generated shop with planted chances of each click (`serving/recommender/generated`): 5,000 users, 400 items, a year.
 No figure here is of a real shop. Held-out lists: a fifth of all lists, drawn by seed, which the ranker did not see;
 AUC is compared with that of the planted chances on the same impressions, which nothing can beat but by luck. Held-out
 days: the last fifth by time, with items and users that were never seen before, and the ranker told each evening what

@@ -26,11 +26,11 @@ from serving.recommender.purchases import Purchases
 from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
 from serving.recommender.sasrec import Sasrec
-from serving.recommender.search import Space, Span, search
 from serving.recommender.splits import Split, splits_by_date, tracks
 from serving.recommender.towers import Towers
 from serving.recommender.training.fit import stopped_early
 from serving.recommender.training.plan import Plan
+from serving.recommender.trials import Space, Span, search
 from serving.recommender.tuning import fit_weights, score_of
 
 RETRIEVERS = ("UP-CF", "item-kNN (BM25)")
