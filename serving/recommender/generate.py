@@ -7,8 +7,7 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.recommender.data import Orders
 from serving.recommender.generated.events import PURCHASE, World
-from serving.recommender.generated.frames import item_id, user_id
-from serving.recommender.generated.shop import Shop
+from serving.recommender.generated.shop import Shop, item_id, user_id
 
 VISITS_PER_USER, LIST_LENGTH, CLICK_BIAS, PURCHASE_BIAS = 12.0, 40, -1.4, 2.0
 """Of a shop for traders: they look for little, and buy much of it."""

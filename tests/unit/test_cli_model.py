@@ -13,6 +13,7 @@ from cli.main import app
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.model import ModelRequest
 from serving.recommender import models
+from serving.recommender.interface import Bought
 from serving.recommender.lists import Lists
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
@@ -98,6 +99,15 @@ def test_a_history_in_the_request_counts(lists: Lists) -> None:
     nothing = ask(lists, {"history": []})
     assert ask(lists, {"history": ["SKU00013", "gone"]}) == ask(lists, {"history": ["SKU00013"]}) != nothing
     assert isinstance(ask(lists, {"history": ["SKU00013"] * 1_001}), InvalidInput)
+
+
+def test_a_history_of_ten_thousand_purchases_is_a_history(shop: Path) -> None:
+    """Most of them of items that are unknown or of days to come: the list is that of what is left."""
+    model = models.load(shop / "good")[1]
+    known = [Bought(f"SKU{place:05d}", 19_700 + place) for place in range(80)]
+    noise = [Bought(f"other {place}", place * 1_000) for place in range(9_920)]
+    assert model.recommend([*noise, *known], 5) == model.recommend(known, 5)
+    assert len(model.recommend(noise, 5)) == 5
 
 
 def test_a_wrong_request_does_not_hurt_its_neighbours(lists: Lists) -> None:

@@ -1,6 +1,8 @@
 """Reading a shop's orders: strict, bounded, and clear about what is wrong where."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +175,12 @@ def test_a_generated_shop_is_sound(seed: int, users: int, items: int, days: int)
     lines = np.stack([orders.timestamp_s, orders.user, orders.item], axis=1)
     assert len(np.unique(lines, axis=0)) == len(lines)
     assert orders.quantity.min() >= 1
+
+
+def test_generated_orders_need_no_extra() -> None:
+    """A shop is drawn with numpy alone, without the packages of hcctl[recommender]."""
+    code = "import sys; import serving.recommender.generate; print({'polars', 'PIL', 'scipy'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
 
 
 def test_a_generated_shop_has_something_to_learn() -> None:

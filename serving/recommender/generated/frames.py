@@ -9,7 +9,7 @@ from numpy.random import Generator
 from serving.recommender.generated import words
 from serving.recommender.generated.catalogue import Catalogue, Index
 from serving.recommender.generated.events import KINDS, SEARCH, World
-from serving.recommender.generated.shop import DAY_S, FIRST_DAY_S
+from serving.recommender.generated.shop import DAY_S, FIRST_DAY_S, item_id, user_id
 from serving.recommender.generated.visits import NOTHING
 
 TYPO_SHARE, DROP_SHARE = 0.15, 0.5
@@ -95,16 +95,6 @@ def user_truth(world: World, block: int) -> pl.DataFrame:
     taste = {f"taste_{dim}": users.taste[:, dim] for dim in range(users.taste.shape[1])}
     names = [user_id(users.first + place) for place in range(len(users))]
     return pl.DataFrame({"user_id": names, "group": users.group, "thrift": users.thrift} | taste)
-
-
-def user_id(user: int) -> str:
-    """The id of a user by index."""
-    return f"U{user:05d}"
-
-
-def item_id(item: int) -> str:
-    """The id of an item by index."""
-    return f"I{item:05d}"
 
 
 def image_file(item: int) -> str:

@@ -48,3 +48,13 @@ class Shop(BaseModel):
         """The random stream of this name; streams of different names are independent."""
         words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in name]
         return np.random.default_rng([self.seed, *words])
+
+
+def user_id(user: int) -> str:
+    """The id of a user by index."""
+    return f"U{user:05d}"
+
+
+def item_id(item: int) -> str:
+    """The id of an item by index."""
+    return f"I{item:05d}"

@@ -27,8 +27,8 @@ from serving.recommender.ingest.schema import ShopData, load_schema
 
 PART_BYTES = 32 << 20
 MAX_PARTS = 256
-PACKED = 8
-"""How much larger a compressed file may be than it looks."""
+PACKED = 20
+"""How much larger a compressed file may be than it looks: events of one kind say much the same."""
 BAD_IMAGE = "bad image"
 REJECTED_ROWS, PARTS = "rejected", "parts"
 REJECTED_COLUMNS = ("table", "file", ROW, REASON, "content")

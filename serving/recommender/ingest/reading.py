@@ -137,7 +137,7 @@ def _parquet(table: Table, path: Path) -> Iterator[Batch]:
     _check(table, path, scan.collect_schema().names())
     wanted = [pl.col(theirs).alias(ours) for ours, theirs in table.columns.items()]
     following = 1
-    for rows in scan.select(wanted).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+    for rows in scan.select(wanted).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
         number = pl.int_range(following, following + len(rows), eager=True)
         following += len(rows)
         yield Batch(rows.with_columns(number.alias("row")), _malformed([]))

@@ -13,10 +13,13 @@ items:
 
 from __future__ import annotations
 
+from datetime import datetime
+from glob import glob
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+import polars as pl
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from serving.artefact import first_problem
 from serving.declared import Model, Share
@@ -42,6 +45,15 @@ class Time(Model):
     )
     zone: str = Field(default="UTC", min_length=1, max_length=60, description="Of text without an offset.")
 
+    @field_validator("zone")
+    @classmethod
+    def _there_is_one(cls, zone: str) -> str:
+        try:
+            pl.Series([datetime(2000, 1, 1)]).dt.replace_time_zone(zone)  # noqa: DTZ001 - it is given one
+        except pl.exceptions.PolarsError:
+            raise ValueError(f"there is no time zone {zone!r}, as in Europe/Paris") from None
+        return zone
+
 
 class Table(Model):
     """The files of one table, all alike."""
@@ -62,13 +74,12 @@ class Table(Model):
         """
         found: list[Path] = []
         for pattern in self.files:
-            named = Path(pattern)
-            base = Path(named.anchor) if named.is_absolute() else root
-            here = sorted(path for path in base.glob(str(named.relative_to(named.anchor))) if path.is_file())
+            # Path.glob refuses an empty pattern and one that begins at the root.
+            here = [Path(path) for path in sorted(glob(str(root / pattern))) if Path(path).is_file()]  # noqa: PTH207
             if not here:
                 raise InvalidInput(
                     "cannot read the shop's data",
-                    where=str(base / pattern),
+                    where=str(root / pattern),
                     why="no such file",
                     next_step="correct `files`",
                 )
@@ -119,6 +130,12 @@ class Cleaning(Model):
     )
     rating_low: float = Field(default=1.0, description="The worst rating.")
     rating_high: float = Field(default=5.0, description="The best rating.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.rating_low < self.rating_high:
+            raise ValueError("rating_low is not below rating_high")
+        return self
 
 
 class ShopData(Model):
