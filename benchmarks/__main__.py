@@ -57,6 +57,12 @@ def _ingestion(sizes: Sequence[int], say: Say) -> Section:
     return ingestion.run(sizes, say)
 
 
+def _cold(*, quick: bool, say: Say) -> Section:
+    from benchmarks import cold
+
+    return cold.run(cold.QUICK if quick else cold.FULL, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -79,6 +85,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: _ingestion((1_000_000, 4_000_000), say),
         lambda say: _ingestion((20_000, 60_000), say),
     ),
+    "cold": (lambda say: _cold(quick=False, say=say), lambda say: _cold(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

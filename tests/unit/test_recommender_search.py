@@ -11,8 +11,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.recommender import data_folder
+from benchmarks.search import (
+    AT_LEAST_KNOWN,
+    AT_LEAST_PARAPHRASED,
+    DROPPED,
+    OURS,
+    PARAPHRASED,
+    SINGLE,
+    TYPO,
+    WORDS,
+    Graph,
+    Remembered,
+    Size,
+    questions,
+    section,
+    successes,
+)
 from benchmarks.search_queries import known_items
 from serving.errors import CorruptArtefact, InvalidInput
+from serving.recommender.data import load_orders
+from serving.recommender.evaluation import Interval
 from serving.recommender.fitted import FittedModel
 from serving.recommender.popularity import Popularity
 from serving.recommender.search.catalogue import Filter, Item
@@ -356,3 +375,35 @@ def test_known_item_queries_are_words_of_the_title_with_one_slip() -> None:
         wrong = [word for word in question.query.split() if word not in words(titles[row])]
         assert all(min(edits(word, other, 2) for other in words(titles[row])) == 1 for word in wrong)
     assert known_items(titles, "typo", 9, 1) == known_items(titles, "typo", 9, 1) != known_items(titles, "typo", 9, 2)
+
+
+@pytest.mark.shared
+@pytest.mark.campaign
+def test_the_real_shop_is_searched_as_promised() -> None:
+    """Known items with a slip, and paraphrases, with the same settings: at least .965 and .50 among the first ten."""
+    orders = load_orders(data_folder())
+    items = [Item(name, title) for name, title in zip(orders.item_ids, orders.titles, strict=True)]
+    index = SearchIndex.build(items, Remembered(MiniLM()))
+    asked = questions(orders.titles, orders.item_ids, Size(known=1_000, timed=0, tasted=0, large=()))
+    row = {item.item_id: place for place, item in enumerate(items)}
+    found = {
+        kind: successes(lambda query: [row[name] for name in ids(index, query)], some) for kind, some in asked.items()
+    }
+    assert np.concatenate([found[TYPO], found[DROPPED]]).mean() >= AT_LEAST_KNOWN
+    assert found[PARAPHRASED].mean() >= AT_LEAST_PARAPHRASED
+
+
+def test_the_benchmarks_table_is_what_was_measured() -> None:
+    """One row per search with its successes, and the goals are about ours."""
+    some = {kind: np.array([1.0, 0.0]) for kind in (TYPO, DROPPED, PARAPHRASED, SINGLE)}
+    peer = {kind: np.zeros(2) for kind in some}
+    made = section({OURS: some, WORDS: peer}, [1.0, 2.0], Interval(0.2, 0.1, 0.3), 3.0, [Graph(10, 2.0, 1.0, 0.9)])
+    cells = {(figure.subject, figure.measure): figure.values for figure in made.figures}
+    assert cells[OURS, f"success@10, {TYPO}"] == (0.5,)
+    assert cells[WORDS, f"success@10, {PARAPHRASED}"] == (0.0,)
+    assert cells[OURS, "p99 ms"] == (2.0,)
+    goals = {goal.what: goal for goal in made.goals}
+    assert not goals["search: success@10, known items"].holds
+    assert goals["search: success@10, paraphrases"].values == (0.5,)
+    assert goals["search: success@10 gained by taste, lower end of 95 %"].values == (0.1,)
+    assert "0.900" in made.how

@@ -1,12 +1,13 @@
 """An image encoder that learns from a shop's own pictures and texts, without labels.
 
-Two losses of one kind, each of which tells a pair from all other pairs of the batch (InfoNCE: van den Oord et al., 2018):
-the picture and the text of an item, so that both lie in one space (Radford et al., "CLIP", ICML 2021); and two altered
-views of the picture (Chen et al., "SimCLR", ICML 2020), as the first alone would forget what only the picture tells.
+Two losses of one kind, each of which tells a pair from all other pairs of the batch (InfoNCE: van den Oord et al.,
+2018): the picture and the text of an item, so that both lie in one space (Radford et al., "CLIP", ICML 2021); and two
+altered views of the picture (Chen et al., "SimCLR", ICML 2020), as the first alone would forget what only it tells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ class Alignment(Settings):
 
     kind: Literal["alignment"] = "alignment"
     width: int = Field(default=64, ge=2, le=1_024, description="Of the common space.")
-    epochs: int = Field(default=40, ge=1, le=10_000)
+    epochs: int = Field(default=20, ge=1, le=10_000)
     batch: int = Field(default=128, ge=2, description="Pairs that are told apart at once.")
     learning_rate: float = Field(default=2e-3, gt=0)
     temperature: float = Field(default=0.1, gt=0)
@@ -60,7 +61,7 @@ class Towers(nn.Module):
         return functional.normalize(self.reading(texts), dim=-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Aligned:
     """A trained pair of towers."""
 
@@ -74,9 +75,9 @@ class Aligned:
         """Vectors of length 1, [texts, width], of the text encoder's vectors."""
         return self._all(self.towers.read, torch.from_numpy(texts))
 
-    def _all(self, tower: object, given: Tensor) -> Vectors:
+    def _all(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Vectors:
         with torch.inference_mode():
-            parts = [tower(part) for part in given.split(AT_ONCE)]  # type: ignore[operator]
+            parts = [tower(part) for part in torch.split(given, AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
@@ -95,7 +96,7 @@ def align(settings: Alignment, pictures: Pictures, texts: Vectors) -> Aligned:
         optimizer = torch.optim.Adam(towers.parameters(), lr=settings.learning_rate)
         seen, read = _tensor(pictures), torch.from_numpy(texts)
         for _ in range(settings.epochs):
-            for rows in torch.randperm(len(seen)).split(settings.batch):
+            for rows in torch.split(torch.randperm(len(seen)), settings.batch):
                 if len(rows) < 2:  # nothing to tell it from
                     continue
                 optimizer.zero_grad()

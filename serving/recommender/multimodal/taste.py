@@ -1,8 +1,7 @@
 """Taste for features: lists for users and items that nobody has met yet, from the first request.
 
-A user is what they bought, as mean features, and what they told at sign-up; an item is its features, of text, picture or
-both. How much more often than everybody a user buys an item, its lift, is one ridge regression from the one to the other,
-in closed form: what users bought later is explained by what they had bought before. A list goes by lift and popularity.
+A user is what they clicked on, as mean features, and what they told at sign-up; an item is its features, of text,
+picture or both. `learning.py` finds which goes with which. A list goes by taste and by popularity, where there is any.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import numpy as safetensors_numpy
-from scipy import sparse
 
 from serving.errors import InvalidInput
 from serving.recommender import bundle, storage
@@ -26,81 +24,121 @@ from serving.recommender.bundle import Strict, corrupt
 from serving.recommender.interface import Offer, User
 from serving.recommender.lines import Index
 from serving.recommender.method import Settings
+from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Histories, Matrix, Purchases, Vector, index_of
 
-MODEL, PEOPLE, FEATURES = "model.json", "people.json", "features.safetensors"
-COLUMNS = "features"
+MODEL, PEOPLE, ARRAYS = "model.json", "people.json", "taste.safetensors"
+FEATURES, WEIGHTS = "features", "weights"
 
 Features = NDArray[np.float32]
+People = Mapping[str, Collection[str]]
+"""What users told of themselves, by user id, as `name=value`."""
 
 
 class Taste(Settings):
-    """How much is believed."""
+    """How taste is learned and how far it is believed."""
 
     kind: Literal["taste"] = "taste"
-    user_l2: float = Field(default=30.0, gt=0, description="In users: evidence below which a profile says little.")
-    item_l2: float = Field(default=0.1, gt=0, description="In variances of the features.")
-    prior: float = Field(default=3.0, gt=0, description="Purchases at which a history is half believed.")
-    lift: float = Field(default=1.0, ge=0, description="Weight of the lift beside the log of popularity.")
+    epochs: int = Field(default=6, ge=1, le=1_000)
+    batch: int = Field(default=8_192, ge=1, description="Shown items per step.")
+    learning_rate: float = Field(default=3e-3, gt=0)
+    l2: float = Field(default=1e-3, ge=0)
+    prior: float = Field(default=3.0, gt=0, description="Clicks at which a history is half believed.")
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What users were shown and whether they clicked, sorted by user, then time."""
+
+    user: Index
+    item: Index
+    """Into the items that are told of."""
+    clicked: NDArray[np.bool_]
+    user_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What is known of items and users without any purchase, and how it is used."""
+    """What is known of items and users without any purchase.
+
+    Raises:
+        InvalidInput: the features are not one finite vector per item.
+    """
 
     item_ids: tuple[str, ...]
     features: Features
-    """[items, width]."""
-    people: Mapping[str, Collection[str]]
-    """What users told of themselves, by user id, as `name=value`."""
-    taste: Taste = Taste()
+    """[items, width], about 0 and 1 in size; see `features.py`."""
+    people: People
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or len(self.features) != len(self.item_ids) or not np.isfinite(self.features).all():
-            why = f"they are {self.features.shape}, finite or not, for {len(self.item_ids)} items"
+        sound = self.features.ndim == 2 and len(self.features) == len(self.item_ids)
+        if not sound or not np.isfinite(self.features).all():
+            why = f"they are {self.features.shape} for {len(self.item_ids)} items, or not finite"
             raise InvalidInput("no features", where="features", why=why, next_step="give each item a finite vector")
+
+    def traits(self) -> tuple[str, ...]:
+        """All that people told, once each."""
+        return tuple(sorted({trait for own in self.people.values() for trait in own}))
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What the model is fitted by, beside what counts as history."""
+
+    told: Told
+    shown: Shown
+    taste: Taste
 
 
 class TasteModel:
     """Implements `interface.Model`. Items with features are offered whether anybody bought them or not.
 
-    A user who is not among the purchases may still be among the people, and is served by what they told.
+    A user who is not among the purchases may still be among the people, and is served by what they told. The history
+    is whatever `past` holds: purchases or clicks.
     """
 
-    def __init__(self, told: Told, past: Purchases) -> None:
-        """Learn.
+    def __init__(self, told: Told, taste: Taste, weights: Matrix, past: Purchases) -> None:
+        """Make ready to score.
 
         Raises:
             InvalidInput: there is no purchase.
+            ValueError: the weights do not fit what is told.
         """
+        traits, width = told.traits(), told.features.shape[1]
+        if weights.shape != (width + len(traits) + 1, width) or not np.isfinite(weights).all():
+            raise ValueError(f"the weights are {weights.shape}, or not finite")
         new = tuple(name for name in told.item_ids if name not in index_of(past.item_ids))
-        self.told = told
+        self.told, self.taste, self.weights = told, taste, weights
         self.past = Purchases(past.user, past.item, past.day, past.user_ids, past.item_ids + new)
         self._asked = Asked(self.past)
-        self._features, described = _standardised(told, self.past.item_ids)
-        self._offered = described | (np.bincount(self.past.item, minlength=len(described)) > 0)
-        traits = sorted({trait for own in told.people.values() for trait in own})
-        self._trait = index_of(tuple(traits))
-        sold = np.bincount(self.past.item, minlength=len(described)).astype(np.float64)
-        self._share = sold / sold.sum()
-        self._log_popularity = np.log(sold + 1.0)
-        self._weights = self._learned(self.past.histories())
+        place = index_of(self.past.item_ids)
+        rows = [place[name] for name in told.item_ids]
+        self._features = np.zeros((len(place), width))
+        self._features[rows] = told.features
+        self._offered = np.bincount(self.past.item, minlength=len(place)) > 0
+        self._offered[rows] = True
+        self._popularity = np.log1p(Popularity().counts(self.past))
+        self._trait = index_of(traits)
 
     @classmethod
-    def fit(cls, settings: Told, past: Purchases, /) -> Self:
-        return cls(settings, past)
+    def fit(cls, settings: Lesson, past: Purchases, /) -> Self:
+        from serving.recommender.multimodal.learning import learned
+
+        return cls(settings.told, settings.taste, learned(settings), past)
 
     def update(self, later: Purchases) -> Self:
-        return self.fit(self.told, self.past.joined(later))
+        return type(self)(self.told, self.taste, self.weights, self.past.joined(later))
 
     @property
     def item_ids(self) -> tuple[str, ...]:
         return self.past.item_ids
 
     def score(self, users: Sequence[User]) -> Matrix:
-        names = [user if isinstance(user, str) else None for user in users]
-        profiles = self._profiles(self._asked.histories(users), names)
-        scores = self._log_popularity + self.told.taste.lift * (profiles @ self._weights @ self._features.T)
+        histories = self._asked.histories(users)
+        told = [self.told.people.get(user, ()) if isinstance(user, str) else () for user in users]
+        profiles = profile(self._means(histories), clicks(histories), traits(told, self._trait), self.taste.prior)
+        scores = profiles @ self.weights @ self._features.T + self._popularity
         scores[:, ~self._offered] = -np.inf
         return np.asarray(scores)
 
@@ -109,55 +147,51 @@ class TasteModel:
 
     def save(self, directory: Path) -> None:
         people = {"people": {name: sorted(own) for name, own in self.told.people.items()}, "items": self.told.item_ids}
+        arrays = {FEATURES: np.ascontiguousarray(self.told.features), WEIGHTS: np.ascontiguousarray(self.weights)}
         contents = {
             **storage.past_files(self.past),
             PEOPLE: json.dumps(people, ensure_ascii=False, separators=(",", ":")).encode(),
-            FEATURES: safetensors_numpy.save({COLUMNS: np.ascontiguousarray(self.told.features, dtype=np.float32)}),
+            ARRAYS: safetensors_numpy.save(arrays),
         }
-        bundle.write(directory, MODEL, lambda files: _Stored(taste=self.told.taste, files=files), contents)
+        bundle.write(directory, MODEL, lambda files: _Stored(taste=self.taste, files=files), contents)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        names = {storage.IDS, storage.PURCHASES, PEOPLE, FEATURES}
+        names = {storage.IDS, storage.PURCHASES, PEOPLE, ARRAYS}
         stored, contents = bundle.read(directory, MODEL, _Stored, names)
         people = bundle.parsed(PEOPLE, _People, contents[PEOPLE])
-        features = bundle.tensors(FEATURES, contents[FEATURES]).get(COLUMNS)
-        if features is None or features.dtype != np.float32:
-            raise corrupt(FEATURES, f"it has no 32-bit {COLUMNS}")
+        arrays = bundle.tensors(ARRAYS, contents[ARRAYS])
+        kinds = {name: array.dtype for name, array in arrays.items()}
+        if kinds != {FEATURES: np.float32, WEIGHTS: np.float64}:
+            raise corrupt(ARRAYS, f"its arrays are not {FEATURES} and {WEIGHTS}")
+        past = storage.past_of(contents)
         try:
-            told = Told(people.items, features, people.people, stored.taste)
-        except InvalidInput as problem:
-            raise corrupt(FEATURES, problem.why) from problem
-        return cls(told, storage.past_of(contents))
+            return cls(Told(people.items, arrays[FEATURES], people.people), stored.taste, arrays[WEIGHTS], past)
+        except (InvalidInput, ValueError) as problem:
+            raise corrupt(ARRAYS, str(problem)) from problem
 
-    def _learned(self, histories: Histories) -> Matrix:
-        """[profile, features]: each user twice, by the first half of what they bought and by what they told alone."""
-        early, late = _halves(histories)
-        names = list(self.past.user_ids)
-        alone = np.zeros(0, dtype=np.int64)
-        profiles = np.concatenate(
-            [self._profiles(_part(histories, early), names), self._profiles(_part(histories, alone), names)]
-        )
-        targets = sparse.vstack([_shares(_part(histories, late)), _shares(histories)]).tocsr()
-        counted = np.asarray(targets.sum(axis=1)).ravel() > 0
-        profiles, targets = profiles[counted], targets[counted]
-        taste, features = self.told.taste, self._features
-        more = targets @ features - (self._share @ features)[None, :]
-        of_users = profiles.T @ profiles + taste.user_l2 * np.eye(profiles.shape[1])
-        of_items = features.T @ (self._share[:, None] * features) + taste.item_l2 * np.eye(features.shape[1])
-        half = np.linalg.solve(of_users, profiles.T @ more)
-        return np.asarray(np.linalg.solve(of_items, half.T).T)
+    def _means(self, histories: Histories) -> Matrix:
+        summed = np.asarray(histories.table(np.ones(len(histories.row))) @ self._features)
+        return np.asarray(summed / np.maximum(clicks(histories), 1)[:, None])
 
-    def _profiles(self, histories: Histories, names: Sequence[str | None]) -> Matrix:
-        """[users, profile]: mean features so far as they are believed, traits, and 1."""
-        count = np.bincount(histories.row, minlength=len(names)).astype(np.float64)
-        mean = np.asarray(_shares(histories) @ self._features)
-        believed = count / (count + self.told.taste.prior)
-        traits = np.zeros((len(names), len(self._trait)))
-        for row, name in enumerate(names):
-            for trait in self.told.people.get(name, ()) if name is not None else ():
-                traits[row, self._trait[trait]] = 1.0
-        return np.concatenate([believed[:, None] * mean, traits, np.ones((len(names), 1))], axis=1)
+
+def clicks(histories: Histories) -> Vector:
+    """How much each row's history holds."""
+    return np.bincount(histories.row, minlength=len(histories.user)).astype(np.float64)
+
+
+def traits(told: Sequence[Collection[str]], place: Mapping[str, int]) -> Matrix:
+    """[users, traits], 1 where the user told it; what nobody told before says nothing."""
+    found = np.zeros((len(told), len(place)))
+    for row, own in enumerate(told):
+        found[row, [place[trait] for trait in own if trait in place]] = 1.0
+    return found
+
+
+def profile(means: Matrix, count: Vector, told: Matrix, prior: float) -> Matrix:
+    """[users, width + traits + 1]: mean features so far as `count` clicks are believed, traits, and 1."""
+    believed = count / (count + prior)
+    return np.concatenate([prior * believed[:, None] * means, told, np.ones((len(means), 1))], axis=1)
 
 
 class _Stored(bundle.Head):
@@ -172,43 +206,3 @@ class _People(Strict):
 
     people: dict[str, tuple[str, ...]]
     items: tuple[str, ...] = Field(min_length=1)
-
-
-def _standardised(told: Told, item_ids: tuple[str, ...]) -> tuple[Matrix, NDArray[np.bool_]]:
-    """[all items, width] about 0 with variance 1 / width each, 0 where unknown; and which items are known."""
-    place = index_of(item_ids)
-    rows = np.array([place[name] for name in told.item_ids], dtype=np.int64)
-    own = told.features.astype(np.float64)
-    spread = own.std(axis=0)
-    own = (own - own.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    features = np.zeros((len(item_ids), own.shape[1]))
-    features[rows] = own
-    described = np.zeros(len(item_ids), dtype=bool)
-    described[rows] = True
-    return features, described
-
-
-def _halves(histories: Histories) -> tuple[Index, Index]:
-    """The entries of the earlier and of the later half of each row, which are sorted by day."""
-    start = np.searchsorted(histories.row, histories.row)
-    count = np.bincount(histories.row, minlength=len(histories.user))[histories.row]
-    earlier = np.arange(len(histories.row)) - start < count // 2
-    return np.flatnonzero(earlier), np.flatnonzero(~earlier)
-
-
-def _part(histories: Histories, entries: Index) -> Histories:
-    return Histories(
-        row=histories.row[entries],
-        item=histories.item[entries],
-        day=histories.day[entries],
-        user=histories.user,
-        items=histories.items,
-        as_of_day=histories.as_of_day,
-    )
-
-
-def _shares(histories: Histories) -> Any:
-    """Sparse [rows, items]: share of the row's entries; nothing in an empty row."""
-    count = np.bincount(histories.row, minlength=len(histories.user))
-    weight: Vector = 1.0 / count[histories.row] if len(histories.row) else np.zeros(0)
-    return histories.table(weight)

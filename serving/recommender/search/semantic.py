@@ -22,7 +22,7 @@ CROWDING = 0.15
 COMPARED = 4_096
 """Items whose neighbourhood stands for the catalogue's: bounds the work in a large one."""
 AT_ONCE = 1_024
-EXACT_UP_TO = 50_000
+EXACT_UP_TO = 20_000
 """Items up to which all are compared with a query: measured, see docs/decisions/0016-search.md."""
 PACKAGING = frozenset({"set", "pack", "s", "asst", "assorted"})
 """What says how something is sold, not what it is."""
