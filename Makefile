@@ -19,7 +19,7 @@ SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 # Each of the hundreds of processes of a run would compile the same modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint style types sbom audit unit training e2e campaign bench lock clean setup
+.PHONY: demo test lint style types sbom audit unit training e2e campaign bench lock clean setup prometheus
 
 demo: setup          ## from nothing to a real burst that opens and comes home
 	$(BIN)/hcctl demo $(DATA)
@@ -61,7 +61,13 @@ audit:               ## known vulnerabilities of the lock; asks an advisory serv
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement $(LOCK)
 
-unit: setup          ## everything without Ray, in three processes as they often wait: minutes
+prometheus: setup    ## Debian's Prometheus, unpacked for the tests and not installed; without it they are left out by name
+	@test -x $(VENV)/prometheus/usr/bin/promtool || ( cd $(VENV) && mkdir -p deb && cd deb && \
+	  { apt-get --quiet download prometheus || { apt-get --quiet update && apt-get --quiet download prometheus; }; } && \
+	  dpkg-deb --extract prometheus_*.deb ../prometheus ) > $(VENV)/prometheus.log 2>&1 || \
+	  echo "no Prometheus from Debian here (see $(VENV)/prometheus.log): tests marked prometheus are left out"
+
+unit: setup prometheus   ## everything without Ray, in three processes as they often wait: minutes
 	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
 
 training: setup      ## Ray Data and Ray Train

@@ -15,11 +15,13 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from autoscaler.backfill import Backfill
 from autoscaler.bids import PolicyState
 from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
 from autoscaler.earlier import NOTHING
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
+from autoscaler.history import History
 from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
@@ -37,8 +39,9 @@ from autoscaler.state import (
 )
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
+from autoscaler.telemetry import Telemetry
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
-from serving.errors import GatewayUnreachable, HcctlError, RevisionConflict
+from serving.errors import GatewayUnreachable, HcctlError, NotLeading, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
 from serving.project import HybridProject
@@ -47,7 +50,6 @@ from serving.state import Document, LedgerEntry, Store
 
 log = logging.getLogger(__name__)
 
-PERSIST_EVERY_S = 1.0
 LEDGER_EVERY_S = 5.0
 LONGEST_RETRY_S = 60.0
 LONGEST_MONTH_S = 32 * 86_400.0
@@ -80,6 +82,9 @@ class Daemon:
         clock: Callable[[], float],
         shadow: bool = False,
         news: Callable[[], None] = lambda: None,
+        telemetry: Telemetry | None = None,
+        past: History | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._project = project
         self._store = store
@@ -87,7 +92,9 @@ class Daemon:
         self._requests = requests
         self._clock = clock
         self._shadow = shadow
-        self._hands = {name: SiteHands(sites[name], executor, news) for name in project.site_order}
+        self.telemetry = telemetry or Telemetry()
+        self._fence = fence
+        self._hands = {name: SiteHands(sites[name], executor, news, fence) for name in project.site_order}
         self._probes = ProbeHands(prober, executor, news)
         self._gateway_seen: GatewayObservation | None = None
         self._gateway_error = ""
@@ -96,11 +103,13 @@ class Daemon:
         """Revision of each service's declaration as this tick read it."""
         self._judging: dict[str, str] = {}
         self._traffic = TrafficLog(store)
+        self._backfill = Backfill(past, executor) if past is not None else None
+        self._ledger_every_s = max(LEDGER_EVERY_S, store.pace_s)
         self._persisted_s = self._ledger_s = self._swept_s = self._counted_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
-        self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
+        self._decisions = DecisionLog(store, self.telemetry, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
         self._stored: Mapping[str, ServiceState] = {}
         """What is on disk of the services."""
@@ -115,6 +124,7 @@ class Daemon:
     def resume(self) -> None:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
+        self.telemetry.begin(now_s)
         document = self._store.observation("daemon", STATE)
         if document is not None:
             self._state = stored_state(self._store.observations("daemon"))
@@ -170,9 +180,20 @@ class Daemon:
         self._unsettled = []
         self._state = result.state
         self._stored = self._storing
+        self._require_lead(actions)
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
+        ended_s = self._clock()
+        self.telemetry.ticked(snapshot, result, ended_s=ended_s, took_s=ended_s - now_s)
         return result
+
+    def _require_lead(self, actions: Sequence[tuple[str, SiteAction]]) -> None:
+        """What was decided is acted on only by who leads now: this process may have slept since it was stored."""
+        try:
+            self._fence()
+        except NotLeading as error:
+            self._unsettled = [Outcome(action.site, key, error.one_line()) for key, action in actions]
+            raise
 
     def _observe_gateway(self, now_s: float) -> None:
         try:
@@ -264,17 +285,20 @@ class Daemon:
         for entry in result.ledger:
             self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
         changed = bool(decisions or plan.site_actions or plan.probes or result.finished or result.removed)
-        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= LEDGER_EVERY_S:
+        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= self._ledger_every_s:
             self._ledger_s = now_s
             for entry in result.ledger:
                 self._store.append_ledger(entry)
         if decisions:
             self._decisions.append(decisions, at_s=now_s)
-        if changed or not 0 <= now_s - self._persisted_s < PERSIST_EVERY_S:
+        if changed or not 0 <= now_s - self._persisted_s < self._store.pace_s:
             self._persist(snapshot, result, now_s)
         if not 0 <= now_s - self._counted_s < RECORD_STEP_S:
             self._counted_s = now_s
-            self._traffic.record(self._requests.take_counts(), [s.spec.name for s in snapshot.services], now_s)
+            names = [s.spec.name for s in snapshot.services]
+            self._traffic.record(self._requests.take_counts(), names, now_s)
+            if self._backfill is not None:
+                self._backfill.go_on(self._traffic, names, now_s)
             self._traffic.store(now_s)
         if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
             self._sweep(now_s)
@@ -375,6 +399,7 @@ class Daemon:
         self._unsettled += outcomes
         for outcome in outcomes:
             failpoint("daemon.after-call")
+            self.telemetry.action(outcome.site, failed=bool(outcome.error))
             told = f"failed: {outcome.error}" if outcome.error else "done"
             log.info("action %s", told, extra={"site": outcome.site, "key": outcome.key})
             failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)

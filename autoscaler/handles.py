@@ -66,6 +66,8 @@ class SiteHands:
     executor: Executor
     news: Callable[[], None]
     """Called, from any thread, when something is known that the last tick did not know."""
+    fence: Callable[[], None] = lambda: None
+    """Raises NotLeading when this process must not act any more."""
     observation: SiteObservation | None = None
     busy: bool = False
     _looking: bool = False
@@ -120,6 +122,7 @@ class SiteHands:
     def _act(self, action: SiteAction, key: str) -> None:
         error = ""
         try:
+            self.fence()
             perform(self.site, action)
         except HcctlError as problem:
             error = problem.one_line()

@@ -6,17 +6,25 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import ThreadExecutor
-from autoscaler.receiver import Receiver
-from serving.errors import HcctlError
+from serving.errors import HcctlError, NotLeading
 
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF_S = 10.0
 SHORTEST_PAUSE_S = 0.1
 """Between two ticks, however much there is to know."""
+
+
+class Lines(Protocol):
+    """What brings in the request lines, one gateway's or several's."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Wakeup:
@@ -43,26 +51,45 @@ class Wakeup:
         self._event.clear()
 
 
-def run(daemon: Daemon, receiver: Receiver, executor: ThreadExecutor, wakeup: Wakeup, *, tick_s: float) -> None:
-    """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
-
-    A tick that fails (a full disk, a locked database) is logged and tried again with growing
-    pauses; what was decided and not stored was not acted on.
-    """
+def stop_on_signals(wakeup: Wakeup) -> None:
+    """SIGTERM and SIGINT end the loop, or the wait for the lead before it."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeup.stop())
+
+
+def run(
+    daemon: Daemon,
+    receiver: Lines,
+    executor: ThreadExecutor,
+    wakeup: Wakeup,
+    *,
+    tick_s: float,
+    deposed: Callable[[], bool] = lambda: False,
+) -> None:
+    """Tick until SIGTERM or SIGINT; earlier than every `tick_s` when there is news.
+
+    A tick that fails (a full disk, a locked database, a cluster out of reach) is logged and tried again with
+    growing pauses; what was decided and not stored was not acted on.
+
+    Raises:
+        NotLeading: another daemon has taken over, says `deposed`; what this one remembers is old, so it ends.
+    """
+    stop_on_signals(wakeup)
     receiver.start()
     daemon.resume()
     log.info("daemon started")
     failures = 0
     try:
         while not wakeup.stopping:
+            if deposed():
+                raise NotLeading("another daemon has taken over", next_step="start this one again: it stands by")
             begun_s = time.monotonic()
             try:
                 daemon.tick()
                 failures = 0
             except HcctlError as error:
                 failures += 1
+                daemon.telemetry.tick_failed()
                 log.error("tick failed (%d in a row): %s", failures, error)  # noqa: TRY400 - its text says it all
             pause_s = min(LONGEST_BACKOFF_S, tick_s * 2.0**failures) - (time.monotonic() - begun_s)
             wakeup.pause(min(SHORTEST_PAUSE_S, tick_s) if failures == 0 else pause_s, pause_s)

@@ -128,8 +128,15 @@ def leftovers(paths: ProjectPaths) -> Finding:
 
 def database(paths: ProjectPaths) -> Finding:
     """The state database opens, and all its rows are sound."""
+    from cli import stores
     from serving.sqlite_store import SqliteStore
 
+    declared = stores.cluster_state(paths)
+    if declared is not None:
+        with stores.store(paths) as opened:
+            services = len(opened.intents("service"))
+            opened.observations("service")  # the head and its pages can be read
+        return ok(f"namespace {declared[1].namespace}, {services} services")
     if not paths.database.exists():
         return nothing("none yet; the first start makes it")
     store = SqliteStore(paths.database)

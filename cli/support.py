@@ -161,9 +161,9 @@ def _declared(file: Path, known: list[str]) -> str:
 
 def _stored(paths: ProjectPaths) -> dict[str, Callable[[], Any]]:
     from cli import wiring
-    from serving.sqlite_store import SqliteStore
+    from serving.state import Store
 
-    def ask(question: Callable[[SqliteStore], Any]) -> Callable[[], Any]:
+    def ask(question: Callable[[Store], Any]) -> Callable[[], Any]:
         def read() -> Any:
             with wiring.store(paths) as store:
                 return question(store)

@@ -8,39 +8,30 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.context import Project
+from cli import gateways, observing, stores
+from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
+    from autoscaler.fleet_receiver import FleetReceiver
     from serving.gateway.haproxy import HaproxyGateway
     from serving.registry import Registry
     from serving.sites.site import Site
     from serving.spec import HybridService
-    from serving.sqlite_store import SqliteStore
+    from serving.state import Store
     from serving.supervisor import Plan
 
 GATEWAY_PORTS = range(18_000, 20_000)
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """Where the packages lie: child processes must import the same hcctl."""
 
-
-@contextlib.contextmanager
-def store(paths: ProjectPaths) -> Iterator[SqliteStore]:
-    """The project's durable state."""
-    from serving.sqlite_store import SqliteStore
-
-    private_dir(paths.state_dir)
-    opened = SqliteStore(paths.database)
-    try:
-        yield opened
-    finally:
-        opened.close()
+store = stores.store
 
 
 def registry(paths: ProjectPaths) -> Registry:
@@ -51,12 +42,17 @@ def registry(paths: ProjectPaths) -> Registry:
     return Registry(paths.registry_dir)
 
 
-def sites(project: Project) -> dict[str, Site]:
-    """The project's sites, in the order in which the gateway fills them."""
-    return {name: _site(project, name) for name in project.spec.site_order}
+def sites(project: Project, *, guard: Callable[[], None] = lambda: None) -> dict[str, Site]:
+    """The project's sites, in the order in which the gateway fills them.
+
+    Args:
+        project: declares them.
+        guard: raises NotLeading when nothing may be changed any more; asked before each change in a cluster.
+    """
+    return {name: _site(project, name, guard) for name in project.spec.site_order}
 
 
-def _site(project: Project, name: str) -> Site:
+def _site(project: Project, name: str, guard: Callable[[], None]) -> Site:
     spec = project.spec.sites[name]
     if spec.kubernetes is None:
         from serving.sites.local import LocalSite
@@ -67,7 +63,10 @@ def _site(project: Project, name: str) -> Site:
     from serving.sites.kubernetes.site import KubernetesSite
 
     identity = Identity(project.spec.name, name, spec.kubernetes.namespace)
-    return KubernetesSite(identity, spec, partial(connect, spec.kubernetes, project.paths.root))
+    agent = f"hcctl/{os.getpid()}"
+    return KubernetesSite(
+        identity, spec, partial(connect, spec.kubernetes, project.paths.root, agent=agent, guard=guard)
+    )
 
 
 def gateway(project: Project) -> HaproxyGateway:
@@ -97,6 +96,7 @@ def gateway(project: Project) -> HaproxyGateway:
             gateway_dir=private_dir(project.paths.gateway_dir),
             log_socket=project.paths.gateway_log_socket,
             keys_file=project.paths.keys_file,
+            sites_tls=gateways.sites_folder(project),
         )
     )
 
@@ -143,7 +143,13 @@ def endpoint(project: Project) -> str | None:
 
 
 def daemon_alive(paths: ProjectPaths) -> bool:
-    """Whether some daemon holds the project's lock."""
+    """Whether some daemon holds the project's lock, or its lease where the state is in a cluster."""
+    declared = stores.cluster_state(paths)
+    if declared is not None:
+        from serving.kubernetes_state.lease import leader
+
+        _, state = declared
+        return leader(stores.state_api(paths, state), state.namespace, time.time()) is not None
     try:
         with paths.daemon_lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -167,39 +173,62 @@ def require_daemon(paths: ProjectPaths) -> None:
         time.sleep(0.1)
 
 
-def run_daemon(project: Project, *, shadow: bool) -> None:
-    """Run the daemon until SIGTERM. One per project: a second one is refused.
+def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
+    """Run the daemon until SIGTERM. One per project and computer; where the state is in a cluster, one leads of all.
+
+    Args:
+        project: what to run.
+        shadow: decide and record, change nothing.
+        metrics: `HOST:PORT` for `/metrics`; empty: where the project file says.
 
     Raises:
-        HcctlError: another daemon runs.
+        HcctlError: another daemon runs here, or metrics cannot be served there.
+        InvalidInput: `metrics` is no address.
+        NotLeading: another one has taken over.
     """
     from autoscaler.daemon import Daemon
     from autoscaler.handles import ThreadExecutor
     from autoscaler.probe import send_probes
     from autoscaler.receiver import Receiver, RequestLog
-    from autoscaler.service import Wakeup, run
+    from autoscaler.service import Wakeup, run, stop_on_signals
+    from autoscaler.telemetry import Telemetry
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
-    with daemon_lock(project.paths), store(project.paths) as opened:
-        opened.back_up()  # refuses a damaged database, by name, before anything is decided from it
-        requests = RequestLog()
+    requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
+    wakeup = Wakeup()
+    stop_on_signals(wakeup)
+    # Metrics first of all: one that stands by is asked how it is as well.
+    with (
+        observing.told(project, metrics, telemetry, requests),
+        daemon_lock(project.paths),
+        stores.led(project, wakeup) as leading,
+    ):
+        if leading is None:
+            return
         executor = ThreadExecutor(4 * len(project.spec.sites))
-        wakeup = Wakeup()
+        tls = gateways.sites_tls(project)
         daemon = Daemon(
             project.spec,
-            store=opened,
-            sites=sites(project),
-            gateway=gateway(project),
+            store=leading.store,
+            sites=sites(project, guard=leading.require),
+            gateway=gateways.fleet(project, fleet) if fleet else gateway(project),
             requests=requests,
-            prober=send_probes,
+            prober=partial(send_probes, tls=tls) if tls else send_probes,
             executor=executor,
             clock=time.time,
             shadow=shadow,
             news=wakeup.news,
+            fence=leading.require,
+            telemetry=telemetry,
+            past=observing.prometheus(project),
         )
-        receiver = Receiver(project.paths.gateway_log_socket, requests)
-        run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s)
+        receiver: Receiver | FleetReceiver = (
+            gateways.fleet_receiver(project, fleet, requests)
+            if fleet
+            else Receiver(project.paths.gateway_log_socket, requests)
+        )
+        run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s, deposed=leading.deposed)
 
 
 @contextlib.contextmanager
@@ -291,7 +320,12 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             only_while=paths.relief_services,
         ),
     ]
-    return Plan(children=children, code=code)
+    return Plan(
+        children=children,
+        code=code,
+        metrics=observing.on_loopback(project.spec.metrics.supervisor_port),
+        version=installed_version() or "",
+    )
 
 
 def _code_digest() -> str:
@@ -320,7 +354,7 @@ def own_environment() -> dict[str, str]:
 
 
 def refuse_over_budget(
-    project: Project, opened: SqliteStore, spec: HybridService, wanted: dict[str, int], now_s: float
+    project: Project, opened: Store, spec: HybridService, wanted: dict[str, int], now_s: float
 ) -> None:
     """Refuse replica counts that the budget does not pay for even now.
 

@@ -73,5 +73,9 @@ class GatewayUnreachable(HcctlError):
     """The gateway's admin socket did not answer."""
 
 
+class NotLeading(HcctlError):
+    """Another daemon leads, or may: this one must not act."""
+
+
 class UnsupportedState(HcctlError):
     """The state on disk was written by a newer hcctl."""

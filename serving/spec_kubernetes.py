@@ -96,6 +96,21 @@ class SiteAddress(Model):
         return self
 
 
+class StateSpec(Model):
+    """State in a Kubernetes namespace, for daemons that stand by for each other."""
+
+    kubeconfig: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4_096,
+        description="Path, from the project's folder. Unset: $KUBECONFIG, ~/.kube/config, or inside a cluster its own.",
+    )
+    context: str | None = Field(
+        default=None, min_length=1, max_length=253, description="Of the kubeconfig; unset: its current one."
+    )
+    namespace: KubernetesName = Field(description="Of this project alone, with hcctl's CRDs in the cluster.")
+
+
 class KubernetesSpec(Model):
     """Where a site of kind `kubernetes` runs: one RayService of KubeRay in one namespace."""
 

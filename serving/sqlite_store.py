@@ -49,6 +49,8 @@ MIGRATIONS: tuple[Migration, ...] = (
 class SqliteStore:
     """Durable state in file `path`; see `Store` for the methods and `SqliteFile` for the errors."""
 
+    pace_s = 1.0
+
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, MIGRATIONS)
 

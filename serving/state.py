@@ -2,8 +2,8 @@
 
 Commands write only intents, with the revision they read; the daemon writes only
 observations, the journal, decisions and the ledger. Implementations:
-`serving.sqlite_store.SqliteStore` and `tests.support.memory_store.MemoryStore`;
-both pass tests/contract/test_store.py.
+`serving.sqlite_store.SqliteStore`, `serving.kubernetes_state.store.KubernetesStore` and
+`tests.support.memory_store.MemoryStore`; all pass tests/contract/test_store.py.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Decision:
     """At least `action` and `reason`."""
 
 
+TROUBLE = frozenset({"action failed", "eject", "leave out", "set aside"})
+"""Actions of decisions that tell of something that is not as it should be."""
+
+
 @dataclass(frozen=True)
 class LedgerEntry:
     """Spend of one pool over one span of time."""
@@ -69,9 +73,14 @@ class LedgerEntry:
 class Store(Protocol):
     """Durable state. Each write is atomic and on disk when the call returns, or when `atomic` around it ends.
 
-    `intent` kinds: service, hold, control. `observation` kinds: daemon, service, site, release,
-    traffic.
+    `intent` kinds: service, hold, abort, control. `observation` kinds: daemon, service, site, release,
+    traffic. Names of services are those that `service.yaml` may have.
     """
+
+    @property
+    def pace_s(self) -> float:
+        """How often figures that change all the time are worth a write, in seconds."""
+        ...
 
     def atomic(self) -> AbstractContextManager[None]:
         """All writes of the block, of this thread, or none: what it raises undoes them. May be nested."""

@@ -46,7 +46,7 @@ def stop(project: Project) -> None:
     if paths.supervisor_plan.exists():  # children of a supervisor that was killed
         for child in reversed(_children(project)):
             stop_child(child, read_record(child.record))
-    if paths.database.exists():
+    if paths.database.exists() or project.spec.state is not None:
         with wiring.store(paths) as store:
             store.put_intent("control", "down", {"by": "hcctl down"}, expected_revision=None, at_s=time.time())
     sites = wiring.sites(project)

@@ -25,9 +25,11 @@ def export(file: Path, versions: bool) -> None:
     """
     import time
 
+    from cli.stores import require_file
     from serving.transfer import export_state
 
     project = open_project()
+    require_file(project)
     manifest = export_state(
         project.paths,
         file.absolute(),
@@ -54,9 +56,11 @@ def load(file: Path, force: bool) -> None:
     import time
 
     from cli import wiring
+    from cli.stores import require_file
     from serving.transfer import import_state
 
     project = open_project()
+    require_file(project)
     with wiring.project_down(project.paths):
         done = import_state(project.paths, file.absolute(), force=force, at_s=time.time())
     if done.former is not None:

@@ -25,8 +25,7 @@ from cli.demo.replay_process import replay_in_process
 from cli.demo.verdict import Check, Sample, checks
 from serving.errors import HcctlError
 from serving.spec import HybridService
-from serving.sqlite_store import SqliteStore
-from serving.state import Decision
+from serving.state import Decision, Store
 
 DURATION_S = 170.0
 SALE_AT_S = 20.0
@@ -114,7 +113,7 @@ def run(folder: Path, *, data: Path | None, seed: int, keep: bool, watch: Watch)
     return Demo(project, service, trained, version, result, observer.samples, decisions, found, times_s)
 
 
-def _deploy(project: Project, store: SqliteStore, service: HybridService, version: str) -> None:
+def _deploy(project: Project, store: Store, service: HybridService, version: str) -> None:
     directory = str(wiring.registry(project.paths).directory(version))
     wanted = Wanted(intents.new_deployment(), version, directory)
     intents.request(store, service, wanted, 0)
@@ -148,7 +147,7 @@ def _replay(project: Project, trained: workspace.Trained, seed: int, observer: O
 class Observer:
     """Samples the project twice a second, as the replay's clock goes."""
 
-    def __init__(self, store: SqliteStore, service: HybridService, watch: Watch) -> None:
+    def __init__(self, store: Store, service: HybridService, watch: Watch) -> None:
         self.samples: list[Sample] = []
         self._store = store
         self._service = service

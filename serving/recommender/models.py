@@ -211,6 +211,7 @@ RANKED = (
     UserPopularity(recent_baskets=10, locality=4.0),
     ItemKnn(neighbours=20, k1=0.6),
     TifuKnn(group_size=100, within_decay=0.95, group_decay=1.0, similarity="cosine"),
+    Popularity(window_days=14, damped=True),
 )
 
 MODELS: dict[str, Entry] = {

@@ -12,25 +12,22 @@ from typing import Any
 import pytest
 
 from serving.errors import HcctlError, SiteUnreachable
-from serving.sites.kubernetes.api import (
-    APPLY,
-    JSON_PATCH,
+from serving.sites.kubernetes.answers import (
+    CONFIG_MAPS,
+    LEASES,
+    PODS,
     SECRETS,
     Answer,
     Conflict,
     Forbidden,
-    KubernetesApi,
     Resource,
     UnknownKind,
-    connect,
 )
+from serving.sites.kubernetes.api import APPLY, JSON_PATCH, KubernetesApi, connect
 from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
 from tests.support.kubernetes_api import KubernetesDouble
 from tests.support.kubernetes_objects import Objects
 
-CONFIG_MAPS = Resource("", "v1", "configmaps")
-LEASES = Resource("coordination.k8s.io", "v1", "leases")
-PODS = Resource("", "v1", "pods")
 MERGE = "application/merge-patch+json"
 TIMEOUT_S = 10.0
 
@@ -332,6 +329,77 @@ def test_a_watch_ends_with_a_bookmark(cluster: Cluster) -> None:
     events = cluster.watch(resourceVersion=before, allowWatchBookmarks="true", timeoutSeconds="3")
     assert [event["type"] for event in events] == ["BOOKMARK"]
     assert int(events[0]["object"]["metadata"]["resourceVersion"]) >= int(before)
+
+
+def test_the_client_follows_a_watch(cluster: Cluster) -> None:
+    """Events come one by one as objects, the last is a bookmark, and the iterator ends with the server's time."""
+    query = {"labelSelector": f"run={cluster.run}"}
+    _, version = cluster.api.list_at(CONFIG_MAPS, cluster.namespace, query, timeout_s=TIMEOUT_S)
+    cluster.create("one", {"a": "1"})
+    events = list(cluster.api.watch(CONFIG_MAPS, cluster.namespace, query, since=version, lasts_s=2))
+    assert [event["type"] for event in events][:1] == ["ADDED"]
+    assert events[0]["object"]["data"] == {"a": "1"}
+
+
+def test_a_replacement_names_the_version_it_replaces(cluster: Cluster) -> None:
+    """The client's replace is refused at another version, and where the object is gone."""
+    first = cluster.create("one", {"a": "1"})
+    second = cluster.api.replace(CONFIG_MAPS, cluster.namespace, first | {"data": {"a": "2"}}, timeout_s=TIMEOUT_S)
+    assert second["data"] == {"a": "2"}
+    assert second["metadata"]["namespace"] == cluster.namespace
+    with pytest.raises(Conflict):
+        cluster.api.replace(CONFIG_MAPS, cluster.namespace, first, timeout_s=TIMEOUT_S)
+    cluster.api.delete(CONFIG_MAPS, cluster.namespace, cluster.name("one"), timeout_s=TIMEOUT_S)
+    with pytest.raises(Conflict):
+        cluster.api.replace(CONFIG_MAPS, cluster.namespace, second, timeout_s=TIMEOUT_S)
+
+
+def test_a_replacement_needs_no_namespace(cluster: Cluster) -> None:
+    """An object without a namespace is in that of the URL, before and after."""
+    first = cluster.create("one", {"a": "1"})
+    meta = {key: value for key, value in first["metadata"].items() if key in ("name", "labels", "resourceVersion")}
+    made = first | {"metadata": meta, "data": {"a": "2"}}
+    cluster.api.replace(CONFIG_MAPS, cluster.namespace, made, timeout_s=TIMEOUT_S)
+    assert cluster.read("one")["metadata"]["namespace"] == cluster.namespace
+
+
+def test_a_deletion_may_name_a_version(cluster: Cluster) -> None:
+    """What was changed meanwhile is not deleted."""
+    first = cluster.create("one", {"a": "1"})["metadata"]["resourceVersion"]
+    cluster.ask("PATCH", cluster.path("one"), {"data": {"a": "2"}}, content_type=MERGE)
+    with pytest.raises(Conflict):
+        cluster.api.delete(CONFIG_MAPS, cluster.namespace, cluster.name("one"), timeout_s=TIMEOUT_S, version=first)
+    now = cluster.read("one")["metadata"]["resourceVersion"]
+    cluster.api.delete(CONFIG_MAPS, cluster.namespace, cluster.name("one"), timeout_s=TIMEOUT_S, version=now)
+
+
+def test_metadata_alone(cluster: Cluster) -> None:
+    """Where only the metadata is asked for, nothing else comes."""
+    made = cluster.create("one", {"a": "1"})
+    name = cluster.name("one")
+    found = cluster.api.get(CONFIG_MAPS, cluster.namespace, name, timeout_s=TIMEOUT_S, metadata_only=True)
+    assert found is not None
+    assert "data" not in found
+    assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    query = {"labelSelector": f"run={cluster.run}"}
+    (item,), _ = cluster.api.list_at(CONFIG_MAPS, cluster.namespace, query, timeout_s=TIMEOUT_S, metadata_only=True)
+    assert (item["metadata"]["name"], "data" in item) == (name, False)
+
+
+def test_what_is_immutable_stays(cluster: Cluster) -> None:
+    """The content of an immutable ConfigMap cannot be changed; it can be deleted."""
+    made = cluster.config("one", {"a": "1"}) | {"immutable": True}
+    stored = cluster.api.create(CONFIG_MAPS, cluster.namespace, made, timeout_s=TIMEOUT_S)
+    answer = cluster.ask("PUT", cluster.path("one"), stored | {"data": {"a": "2"}})
+    assert (answer.status, answer.data()["reason"]) == (422, "Invalid")
+
+
+def test_a_config_map_has_a_bound(cluster: Cluster) -> None:
+    """1 MiB of data is taken, a byte more is not."""
+    answer = cluster.ask("POST", cluster.path(), cluster.config("large", {"a": "x" * (1 << 20)}))
+    assert answer.status == 201
+    answer = cluster.ask("POST", cluster.path(), cluster.config("larger", {"a": "x" * ((1 << 20) + 1)}))
+    assert answer.status == 422
 
 
 def test_an_unknown_kind_is_not_an_absent_object(cluster: Cluster) -> None:

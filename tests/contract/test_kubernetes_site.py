@@ -14,7 +14,8 @@ import pytest
 from serving.application import application_for
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.api import Conflict, Forbidden, connect
+from serving.sites.kubernetes.answers import Conflict, Forbidden
+from serving.sites.kubernetes.api import connect
 from serving.sites.kubernetes.manifest import Identity
 from serving.sites.kubernetes.site import KubernetesSite
 from serving.sites.site import Application, Endpoint, SiteObservation
@@ -406,3 +407,13 @@ def test_a_site_of_another_kind_is_refused(site: KubernetesSite) -> None:
     local = SiteSpec.model_validate({"role": "cloud", "pools": [{**KUBERNETES_SITE["pools"][0], "worker": None}]})
     with pytest.raises(ValueError, match="not of kind kubernetes"):
         KubernetesSite(replace(IDENTITY, site="x"), local, lambda: pytest.fail("asked"))
+
+
+def test_a_refused_token_opens_nothing(site: KubernetesSite, double: KubernetesDouble, kuberay: FakeKubeRay) -> None:
+    """A conflict while the Secret is made is taken for "there is one" only if there is: pods without it never start."""
+    double.fail(409, verb="create", plural="secrets")
+    with pytest.raises(Conflict):
+        site.open()
+    assert kuberay.all("rayservices") == []
+    site.open()
+    assert len(kuberay.all("secrets")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,20 +11,36 @@ import pytest
 
 from serving.bodies import BODY_LIMIT_BYTES
 from serving.errors import HcctlError, InvalidInput, RevisionConflict
+from serving.kubernetes_state.store import KubernetesStore
+from serving.spec import HybridService
 from serving.sqlite_store import SqliteStore
 from serving.state import LedgerEntry, Store
+from tests.support.clusters import double_cluster, real_cluster
 from tests.support.memory_store import MemoryStore
+from tests.support.world import service
 
 NAN = float("nan")
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "kubernetes", "followed", pytest.param("real", marks=pytest.mark.cluster)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened: Store = MemoryStore()
-    if request.param == "sqlite":
-        opened = SqliteStore(tmp_path / "state" / "state.db")
-    yield opened
-    opened.close()
+    """An empty store of each kind; `followed` is the daemon's in a cluster, `kubernetes` one that asks each time."""
+    with contextlib.ExitStack() as opened:
+        yield _opened(request.param, tmp_path, opened)
+
+
+def _opened(kind: str, folder: Path, opened: contextlib.ExitStack) -> Store:
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "sqlite":
+        return opened.enter_context(contextlib.closing(SqliteStore(folder / "state" / "state.db")))
+    api = opened.enter_context(double_cluster(folder) if kind != "real" else real_cluster(folder))
+    store = KubernetesStore(api.client, api.namespace, "shop")
+    opened.callback(store.close)
+    if kind == "followed":
+        store.declared.follow(lambda: None)
+    store.lead("the-test")
+    return store
 
 
 def span(start_s: float, end_s: float, *, usd: float = 1.0, pool: str = "gpu") -> LedgerEntry:
@@ -32,7 +49,7 @@ def span(start_s: float, end_s: float, *, usd: float = 1.0, pool: str = "gpu") -
 
 def test_a_new_store_knows_nothing(store: Store) -> None:
     """Before the first write every listing is empty and every document is None."""
-    assert store.intent("service", "shop") is None
+    assert store.intent("hold", "shop") is None
     assert store.observation("service", "shop") is None
     assert (store.intents("service"), store.observations("service")) == ((), ())
     assert (store.open_actions(), store.decisions(), store.ledger()) == ((), (), ())
@@ -40,12 +57,12 @@ def test_a_new_store_knows_nothing(store: Store) -> None:
 
 def test_revisions_count_writes_from_one(store: Store) -> None:
     """Each write of a document raises its revision by one, and the last body is read back."""
-    revisions = [store.put_intent("service", "shop", {"n": n}, expected_revision=n, at_s=5.0) for n in range(3)]
-    found = store.intent("service", "shop")
+    revisions = [store.put_intent("hold", "shop", {"n": n}, expected_revision=n, at_s=5.0) for n in range(3)]
+    found = store.intent("hold", "shop")
     assert revisions == [1, 2, 3]
     assert found is not None
     assert (found.kind, found.name, found.revision, found.body, found.at_s) == (
-        "service",
+        "hold",
         "shop",
         3,
         {"n": 2},
@@ -53,15 +70,70 @@ def test_revisions_count_writes_from_one(store: Store) -> None:
     )
 
 
+def declared(revision: int = 1) -> dict[str, object]:
+    """What `hcctl deploy` writes."""
+    wanted = {"deployment": f"d{revision}", "version": "a" * 64, "version_dir": "/v", "rollback": False}
+    return {"spec": service().model_dump(mode="json", by_alias=True), "wanted": wanted}
+
+
+def test_a_declared_service_comes_back_as_it_was(store: Store) -> None:
+    """What a command declares is read back equal, with a revision for each change; removal is part of it."""
+    name = service().name
+    assert store.put_intent("service", name, declared(1), expected_revision=0, at_s=1.5) == 1
+    assert store.put_intent("service", name, declared(2), expected_revision=1, at_s=2.5) == 2
+    with pytest.raises(RevisionConflict):
+        store.put_intent("service", name, declared(3), expected_revision=1, at_s=3.0)
+    found = store.intent("service", name)
+    assert found is not None
+    assert (found.name, found.revision, found.body["wanted"], found.at_s) == (name, 2, declared(2)["wanted"], 2.5)
+    assert HybridService.model_validate(found.body["spec"]) == service()
+    store.put_intent("service", name, declared(2) | {"remove": True}, expected_revision=2, at_s=3.0)
+    assert [document.body.get("remove") for document in store.intents("service")] == [True]
+
+
+def test_a_service_declared_again_does_not_look_unchanged(store: Store) -> None:
+    """After delete and re-creation the revisions of the former service are stale."""
+    name = service().name
+    first = store.put_intent("service", name, declared(1), expected_revision=0, at_s=1.0)
+    with pytest.raises(RevisionConflict):
+        store.delete_intent("service", name, expected_revision=first + 1)
+    store.delete_intent("service", name, expected_revision=first)
+    store.delete_intent("service", name, expected_revision=first)
+    assert store.intent("service", name) is None
+    assert store.intents("service") == ()
+    second = store.put_intent("service", name, declared(2), expected_revision=0, at_s=2.0)
+    assert second > first
+    with pytest.raises(RevisionConflict):
+        store.put_intent("service", name, declared(3), expected_revision=first, at_s=3.0)
+
+
+def test_an_intent_deleted_in_a_block_goes_with_it(store: Store) -> None:
+    """If the block falls, what it wanted to delete stays."""
+    store.put_intent("hold", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+
+    def delete_and_fail() -> None:
+        with store.atomic():
+            store.delete_intent("hold", "shop")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        delete_and_fail()
+    assert store.intent("hold", "shop") is not None
+    with store.atomic():
+        store.put_observation("service", "shop", {}, at_s=1.0)
+        store.delete_intent("hold", "shop")
+    assert store.intent("hold", "shop") is None
+
+
 @pytest.mark.parametrize("expected", [0, 1, 3])
 def test_a_stale_revision_is_refused(store: Store, expected: int) -> None:
     """A write that expects another revision than the present one changes nothing."""
-    store.put_intent("service", "shop", {"n": 1}, expected_revision=None, at_s=1.0)
-    store.put_intent("service", "shop", {"n": 2}, expected_revision=None, at_s=2.0)
+    store.put_intent("hold", "shop", {"n": 1}, expected_revision=None, at_s=1.0)
+    store.put_intent("hold", "shop", {"n": 2}, expected_revision=None, at_s=2.0)
     with pytest.raises(RevisionConflict) as caught:
-        store.put_intent("service", "shop", {"n": 9}, expected_revision=expected, at_s=3.0)
-    assert "service shop" in caught.value.where
-    found = store.intent("service", "shop")
+        store.put_intent("hold", "shop", {"n": 9}, expected_revision=expected, at_s=3.0)
+    assert "hold shop" in caught.value.where
+    found = store.intent("hold", "shop")
     assert found is not None
     assert (found.revision, found.body) == (2, {"n": 2})
 
@@ -69,7 +141,7 @@ def test_a_stale_revision_is_refused(store: Store, expected: int) -> None:
 def test_a_revision_of_something_absent_is_refused(store: Store) -> None:
     """Expecting revision 1 of a document that does not exist is a conflict."""
     with pytest.raises(RevisionConflict):
-        store.put_intent("service", "shop", {}, expected_revision=1, at_s=1.0)
+        store.put_intent("hold", "shop", {}, expected_revision=1, at_s=1.0)
 
 
 def test_a_deleted_intent_made_again_does_not_look_unchanged(store: Store) -> None:
@@ -85,14 +157,14 @@ def test_a_deleted_intent_made_again_does_not_look_unchanged(store: Store) -> No
 
 def test_a_delete_with_a_stale_revision_is_a_conflict(store: Store) -> None:
     """Somebody wrote it meanwhile: it stays. What is absent is deleted at any revision."""
-    first = store.put_intent("service", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
-    second = store.put_intent("service", "shop", {"n": 2}, expected_revision=first, at_s=2.0)
+    first = store.put_intent("hold", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+    second = store.put_intent("hold", "shop", {"n": 2}, expected_revision=first, at_s=2.0)
     with pytest.raises(RevisionConflict):
-        store.delete_intent("service", "shop", expected_revision=first)
-    assert store.intent("service", "shop") is not None
-    store.delete_intent("service", "shop", expected_revision=second)
-    assert store.intent("service", "shop") is None
-    store.delete_intent("service", "shop", expected_revision=second)
+        store.delete_intent("hold", "shop", expected_revision=first)
+    assert store.intent("hold", "shop") is not None
+    store.delete_intent("hold", "shop", expected_revision=second)
+    assert store.intent("hold", "shop") is None
+    store.delete_intent("hold", "shop", expected_revision=second)
 
 
 def test_writes_of_an_atomic_block_stand_or_fall_together(store: Store) -> None:
@@ -118,18 +190,18 @@ def test_writes_of_an_atomic_block_stand_or_fall_together(store: Store) -> None:
 
 def test_a_refused_write_leaves_the_rest_of_its_block(store: Store) -> None:
     """A conflict that the block handles is not the end of the block."""
-    store.put_intent("service", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
+    store.put_intent("hold", "shop", {"n": 1}, expected_revision=0, at_s=1.0)
     with store.atomic():
         store.put_observation("service", "shop", {}, at_s=1.0)
         with pytest.raises(RevisionConflict):
-            store.delete_intent("service", "shop", expected_revision=7)
+            store.delete_intent("hold", "shop", expected_revision=7)
     assert store.observation("service", "shop") is not None
-    assert store.intent("service", "shop") is not None
+    assert store.intent("hold", "shop") is not None
 
 
 def test_deleting_what_is_absent_is_no_error(store: Store) -> None:
     """Deletes can be repeated."""
-    store.delete_intent("service", "shop")
+    store.delete_intent("hold", "shop")
     store.delete_observation("service", "shop")
     store.put_observation("service", "shop", {}, at_s=1.0)
     store.delete_observation("service", "shop")
@@ -139,9 +211,9 @@ def test_deleting_what_is_absent_is_no_error(store: Store) -> None:
 
 def test_intents_and_observations_are_apart(store: Store) -> None:
     """The same kind and name may be wanted and observed without touching each other."""
-    store.put_intent("service", "shop", {"wanted": 1}, expected_revision=0, at_s=1.0)
+    store.put_intent("hold", "shop", {"wanted": 1}, expected_revision=0, at_s=1.0)
     store.put_observation("service", "shop", {"seen": 2}, at_s=2.0)
-    store.delete_intent("service", "shop")
+    store.delete_intent("hold", "shop")
     seen = store.observation("service", "shop")
     assert seen is not None
     assert seen.body == {"seen": 2}
@@ -150,10 +222,10 @@ def test_intents_and_observations_are_apart(store: Store) -> None:
 def test_documents_are_listed_by_kind_in_order_of_name(store: Store) -> None:
     """A listing has one kind only, sorted by name."""
     for name in ("b", "c", "a"):
-        store.put_intent("service", name, {}, expected_revision=0, at_s=1.0)
+        store.put_intent("abort", name, {}, expected_revision=0, at_s=1.0)
         store.put_observation("site", name, {}, at_s=1.0)
     store.put_intent("control", "x", {}, expected_revision=0, at_s=1.0)
-    assert [doc.name for doc in store.intents("service")] == ["a", "b", "c"]
+    assert [doc.name for doc in store.intents("abort")] == ["a", "b", "c"]
     assert [doc.name for doc in store.observations("site")] == ["a", "b", "c"]
 
 
@@ -190,7 +262,7 @@ def test_a_body_that_is_changed_after_reading_stays_as_stored(store: Store) -> N
 
 
 WRITES: list[Callable[[Store, dict[str, object]], object]] = [
-    lambda store, body: store.put_intent("service", "shop", body, expected_revision=None, at_s=1.0),
+    lambda store, body: store.put_intent("hold", "shop", body, expected_revision=None, at_s=1.0),
     lambda store, body: store.put_observation("service", "shop", body, at_s=1.0),
     lambda store, body: store.begin_action("key", body, at_s=1.0),
     lambda store, body: store.append_decisions((("shop", {}), ("shop", body)), at_s=1.0, keep=10),
@@ -213,7 +285,7 @@ def test_a_body_that_cannot_be_stored_is_refused_whole(
     """A body over 1 MiB, or that is no JSON with finite numbers, is invalid input and writes nothing."""
     with pytest.raises(InvalidInput):
         write(store, body)
-    assert store.intent("service", "shop") is None
+    assert store.intent("hold", "shop") is None
     assert store.observation("service", "shop") is None
     assert (store.open_actions(), store.decisions()) == ((), ())
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
+from autoscaler.history import History
 from autoscaler.plan import ProbeApplication
 from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from autoscaler.step import Step
+from autoscaler.telemetry import Telemetry
 from serving.gateway.gateway import RequestRecord
 from serving.project import HybridProject
 from serving.spec import HybridService
@@ -36,6 +38,9 @@ class DaemonRig:
         self.failing_probes: set[str] = set()
         """Versions' applications whose probes fail."""
         self.last: Step | None = None
+        self.telemetry: Telemetry | None = None
+        """Of the next daemon; its own if unset."""
+        self.past: History | None = None
         self.restart()
 
     def restart(self, *, shadow: bool = False) -> None:
@@ -51,6 +56,8 @@ class DaemonRig:
             executor=InlineExecutor(),
             clock=self.clock,
             shadow=shadow,
+            telemetry=self.telemetry,
+            past=self.past,
         )
         self.daemon.resume()
 

@@ -100,8 +100,8 @@ class FakeServe:
 class FakeKubeRay:
     """The operator; use it as a context manager, beside the double."""
 
-    def __init__(self, double: KubernetesDouble, namespace: str = "default") -> None:
-        self.double, self.namespace = double, namespace
+    def __init__(self, double: KubernetesDouble, namespace: str = "default", *, poll_s: float = 0.004) -> None:
+        self.double, self.namespace, self.poll_s = double, namespace, poll_s
         self.serves: dict[str, FakeServe] = {}
         """By name of RayCluster."""
         self.pod_status: Object = {"phase": "Running"}
@@ -136,7 +136,7 @@ class FakeKubeRay:
         return self.double.objects.list(self.double.kind(plural), self.namespace)
 
     def _run(self) -> None:
-        while not self._ended.wait(0.004):
+        while not self._ended.wait(self.poll_s):
             for service in self.all("rayservices"):
                 try:
                     self._reconcile(service)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-from tests.support.json_fields import Object, at, json_patched, merged
+from tests.support.json_fields import Object, json_patched, merged
 from tests.support.kubernetes_objects import Kind, Objects, Refused
+from tests.support.kubernetes_selectors import selected
 
 KINDS = (
     Kind("ray.io", "v1", "rayservices", "RayService", has_status=True),
     Kind("ray.io", "v1", "rayclusters", "RayCluster", has_status=True),
+    Kind("hcctl.dev", "v1", "hybridservices", "HybridService", has_status=True),
+    Kind("hcctl.dev", "v1", "hybridreleases", "HybridRelease", has_status=True),
     Kind("", "v1", "pods", "Pod", has_status=True),
     Kind("", "v1", "secrets", "Secret"),
     Kind("", "v1", "configmaps", "ConfigMap"),
@@ -98,28 +102,47 @@ class KubernetesDouble:
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Verb and resource of all that was asked."""
+    agents: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """User agent, verb, resource and name of all that was asked and may change something."""
     _past: dict[tuple[str, str], list[Object]] | None = None
+    _connections: set[socket.socket] = field(default_factory=set)
 
     def __enter__(self) -> KubernetesDouble:
+        self._serve(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def restart(self, *, down_s: float = 0.0) -> None:
+        """End, with all connections and watches, and come back at the same address with the same objects."""
+        port = self._server.server_port
+        self._end()
+        time.sleep(down_s)
+        self._serve(port)
+
+    def _serve(self, port: int) -> None:
         self._ended = threading.Event()
-        double = self
+        double, self._connections = self, set()
 
         class Handler(_Handler):
             api = double
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
         self._ended.set()
         with self.objects.changed:
             self.objects.changed.notify_all()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def url(self) -> str:
@@ -166,10 +189,10 @@ class KubernetesDouble:
         if request.verb == "list":
             with self.objects.changed:
                 revision = self.objects.revision
-                items = [item for item in self._seen(request) if _selected(item, request.query)]
-            return 200, _list(request.kind, items, revision)
+                items = [item for item in self._seen(request) if selected(item, request.query)]
+            return 200, _list(request.kind, [_shown(item, request) for item in items], revision)
         if request.verb == "get":
-            return 200, self._read(request)
+            return 200, _shown(self._read(request), request)
         return (201 if request.verb == "create" else 200), self._write(request)
 
     def _read(self, request: _Request) -> Object:
@@ -191,7 +214,8 @@ class KubernetesDouble:
         if request.verb == "create":
             return objects.create(kind, namespace, request.object(), who)
         if request.verb == "delete":
-            return objects.delete(kind, namespace, name)
+            asked = request.object().get("preconditions", {}) if request.body else {}
+            return objects.delete(kind, namespace, name, version=asked.get("resourceVersion", ""))
         if request.verb == "update":
             return objects.replace(kind, namespace, name, request.object(), who, part)
         if "apply-patch" in request.content_type:
@@ -216,7 +240,7 @@ class KubernetesDouble:
         if not seen:
             with self.objects.changed:
                 items, seen = self.objects.list(request.kind, request.namespace), self.objects.revision
-            yield from ({"type": "ADDED", "object": item} for item in items if _selected(item, request.query))
+            yield from ({"type": "ADDED", "object": item} for item in items if selected(item, request.query))
         while not self._ended.is_set():
             try:
                 events = self.objects.since(request.kind, request.namespace, seen)
@@ -225,7 +249,7 @@ class KubernetesDouble:
                 return
             for event in events:
                 seen = event.revision
-                if _selected(event.object, request.query):
+                if selected(event.object, request.query):
                     yield {"type": event.type, "object": event.object}
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
@@ -281,6 +305,15 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def setup(self) -> None:
+        super().setup()
+        self.api._connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.api._connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(min(length, BODY_LIMIT_BYTES))
@@ -292,6 +325,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(404, b"404 page not found\n", "text/plain")
                 return
             self.api.requests.append((request.verb, request.kind.plural))
+            if request.method != "GET":
+                agent = (request.headers.get("user-agent", ""), request.verb, request.kind.plural, request.name)
+                self.api.agents.append(agent)
             injected = self.api.injected(request)
             if injected == 0:
                 self.api.hang()
@@ -368,6 +404,13 @@ def _list(kind: Kind, items: list[Object], revision: int) -> Object:
     return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": meta, "items": items}
 
 
+def _shown(item: Object, request: _Request) -> Object:
+    """The object, or its metadata where no more is asked for."""
+    if "as=PartialObjectMetadata" not in request.headers.get("accept", ""):
+        return item
+    return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item["metadata"]}
+
+
 def _status(refusal: Refused) -> Object:
     return {
         "kind": "Status",
@@ -379,27 +422,3 @@ def _status(refusal: Refused) -> Object:
         "details": {"causes": refusal.causes},
         "code": refusal.code,
     }
-
-
-def _selected(item: Object, query: dict[str, str]) -> bool:
-    """Whether label and field selectors choose an object."""
-    labels = item["metadata"].get("labels", {})
-    chosen = all(_label_chosen(labels, term) for term in _terms(query.get("labelSelector", "")))
-    for term in filter(None, query.get("fieldSelector", "").split(",")):
-        path, _, value = term.partition("=")
-        chosen = chosen and at(item, tuple(path.split("."))) == value.removeprefix("=")
-    return chosen
-
-
-def _terms(selector: str) -> list[str]:
-    """The requirements of a label selector: commas within brackets part none."""
-    return [term.strip() for term in re.split(r",(?![^(]*\))", selector) if term.strip()]
-
-
-def _label_chosen(labels: dict[str, str], term: str) -> bool:
-    if found := re.fullmatch(r"(\S+) (in|notin) \(([^)]*)\)", term):
-        values = {value.strip() for value in found[3].split(",")}
-        return (labels.get(found[1]) in values) == (found[2] == "in")
-    if found := re.fullmatch(r"([^=!]+)(!=|==|=)(.*)", term):
-        return (labels.get(found[1]) == found[3]) == (found[2] != "!=")
-    return (term.lstrip("!") in labels) != term.startswith("!")

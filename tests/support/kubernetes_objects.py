@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.json_fields import DoesNotFitError, Object, Path, at, leaves, put, remove
+from tests.support.kubernetes_admission import InvalidObjectError, admitted
 
 NOT_OWNED = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
 SERVERS_OWN = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields")
@@ -153,13 +154,18 @@ class Objects:
                 put(result, ("metadata", "resourceVersion"), revision)
             return self._update(kind, stored, result, owner, applied=set(mine))
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> Object:
-        """Gone at once, or marked until nobody's finalizer is left."""
+    def delete(self, kind: Kind, namespace: str, name: str, *, version: str = "") -> Object:
+        """Gone at once, or marked until nobody's finalizer is left; only at `version` if that is given."""
         with self.changed:
             stored = self._found(kind, namespace, name)
+            present = _meta(stored.object)["resourceVersion"]
+            if version not in ("", present):
+                told = f"the ResourceVersion in the precondition ({version}) does not match that in record ({present})"
+                raise Refused(409, "Conflict", f"Precondition failed: {told}")
             if _meta(stored.object).get("finalizers"):
                 if "deletionTimestamp" not in _meta(stored.object):
                     put(stored.object, ("metadata", "deletionTimestamp"), "2026-01-01T00:00:00Z")
+                    stored.object["metadata"]["generation"] += 1
                     self._tell("MODIFIED", kind, stored)
             else:
                 self._drop(kind, stored)
@@ -192,6 +198,7 @@ class Objects:
             "generation": 1,
             "creationTimestamp": "2026-01-01T00:00:00Z",
         }
+        new = _admitted(kind, new, None)
         stored = _Stored(new, {owner: {path for path, _ in leaves(new) if _ownable(path)}})
         self._stored[self._key(kind, namespace, name)] = stored
         self._tell("ADDED", kind, stored)
@@ -217,7 +224,9 @@ class Objects:
             new.pop("status", None)
             new |= {"status": old["status"]} if "status" in old else {}
         _encode_secret(new)
+        new = _admitted(kind, new, old)
         kept = {key: _meta(old)[key] for key in SERVERS_OWN if key in _meta(old)}
+        kept |= {key: _meta(old)[key] for key in ("name", "namespace")}
         new["metadata"] = {key: value for key, value in _meta(new).items() if key not in SERVERS_OWN} | kept
         before, after = dict(leaves(old)), dict(leaves(new))
         touched = {path for path, value in after.items() if _ownable(path) and before.get(path, ...) != value}
@@ -308,6 +317,14 @@ class Objects:
     @staticmethod
     def _key(kind: Kind, namespace: str, name: str) -> tuple[str, str, str, str]:
         return kind.group, kind.plural, namespace, name
+
+
+def _admitted(kind: Kind, new: Object, old: Object | None) -> Object:
+    try:
+        return admitted(kind.plural, new, old)
+    except InvalidObjectError as error:
+        told = (400, "BadRequest") if error.strict else (422, "Invalid")
+        raise Refused(*told, f"{kind.name} {error}") from None
 
 
 def _meta(found: Object) -> Object:

@@ -15,6 +15,8 @@ from serving.state import Body, Decision, Document, JournalEntry, LedgerEntry
 class MemoryStore:
     """Everything is lost with the object; apart from that it behaves like `SqliteStore`."""
 
+    pace_s = 1.0
+
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._documents: dict[tuple[str, str, str], tuple[int, str | None, float]] = {}

@@ -19,7 +19,7 @@ def main() -> None:
     """Run it until SIGTERM."""
     port = int(sys.argv.pop(1))
 
-    def sites(project: Project) -> dict[str, Site]:
+    def sites(project: Project, **_: object) -> dict[str, Site]:
         return {
             name: FakeSite(name, time.time, open_s=0.1, load_s=0.1, drain_s=0.1, port=port)
             for name in project.spec.site_order

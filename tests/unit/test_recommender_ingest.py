@@ -153,7 +153,7 @@ def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @given(st.lists(st.sampled_from(["good", "short", "unknown"]), max_size=40), st.integers(1, 30))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_rows_keep_their_numbers_across_batches(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[str], batch_rows: int
 ) -> None:
@@ -330,7 +330,7 @@ def test_a_schema_that_is_none_is_refused(tmp_path: Path, changes: dict[str, Any
     assert caught.value.where.endswith(f"data.yaml {where}")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_are_data_or_one_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     """Whatever the file holds, every row is kept or told, or the file is refused."""

@@ -7,80 +7,31 @@ difference between an object and a kind that is not there, and wait as long as i
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
 
 from serving.errors import HcctlError, InvalidInput, SiteUnreachable
-from serving.sites.kubernetes.manifest import FIELD_MANAGER, Object
+from serving.sites.kubernetes.answers import SERVICES, Answer, Conflict, Object, Resource, checked, forbidden
+from serving.sites.kubernetes.manifest import FIELD_MANAGER
 from serving.sites.serve_api import ANSWER_LIMIT_BYTES, short_reason
 from serving.sites.site import Endpoint
-from serving.spec_kubernetes import KubernetesSpec
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
     from pydantic import JsonValue, SecretStr
 
-GUIDE = "docs/guides/kubernetes-site.md"
 APPLY, JSON_PATCH = "application/apply-patch+yaml", "application/json-patch+json"
+METADATA, METADATA_LIST = (
+    f"application/json;as=PartialObjectMetadata{form};g=meta.k8s.io;v=v1" for form in ("", "List")
+)
 _CHUNK_BYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A kind of object, as its URL names it."""
-
-    group: str
-    """Empty for the core group."""
-    version: str
-    plural: str
-
-    def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """URL path of the collection, of an object, or of a part of it."""
-        top = f"/apis/{self.group}" if self.group else "/api"
-        parts = [f"{top}/{self.version}/namespaces/{namespace}/{self.plural}", name, subresource]
-        return "/".join(quote(part, safe="/:") for part in parts if part)
-
-    def __str__(self) -> str:
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-
-RAY_SERVICES = Resource("ray.io", "v1", "rayservices")
-RAY_CLUSTERS = Resource("ray.io", "v1", "rayclusters")
-SECRETS, PODS, EVENTS, SERVICES = (Resource("", "v1", plural) for plural in ("secrets", "pods", "events", "services"))
-
-
-class Forbidden(HcctlError):
-    """The account may not do that; `why` names verb and resource."""
-
-
-class Conflict(HcctlError):
-    """The object exists, was changed meanwhile, or has a field that another manager owns."""
-
-
-class UnknownKind(HcctlError):
-    """The cluster has no such kind of object: its CRD is not installed."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    body: bytes
-
-    def data(self) -> Object:
-        """The body as an object; empty if it is none."""
-        try:
-            found = json.loads(self.body)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
 
 
 class KubernetesApi:
@@ -91,39 +42,97 @@ class KubernetesApi:
 
     Args:
         client: of the official library, with access to the cluster.
+        agent: what the server's audit log calls this process.
+        guard: called before each request that may change anything; what it raises keeps the request back.
     """
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(
+        self, client: ApiClient, *, agent: str = FIELD_MANAGER, guard: Callable[[], None] = lambda: None
+    ) -> None:
         self._configuration = client.configuration
         self._pool = client.rest_client.pool_manager
+        self._agent = agent
+        self._guard = guard
 
-    def get(self, resource: Resource, namespace: str, name: str, *, timeout_s: float) -> Object | None:
-        """The object; None if there is none of that name.
+    def with_guard(self, guard: Callable[[], None]) -> KubernetesApi:
+        """The same access with another guard."""
+        other = copy.copy(self)
+        other._guard = guard
+        return other
+
+    def get(
+        self, resource: Resource, namespace: str, name: str, *, timeout_s: float, metadata_only: bool = False
+    ) -> Object | None:
+        """The object, or its metadata; None if there is none of that name.
 
         Raises:
             UnknownKind: the cluster does not know the kind.
         """
-        answer = self.request("GET", resource.path(namespace, name), timeout_s=timeout_s)
+        headers = {"Accept": METADATA} if metadata_only else None
+        answer = self.request("GET", resource.path(namespace, name), headers=headers, timeout_s=timeout_s)
         if answer.status == 404 and answer.data().get("reason") == "NotFound":
             return None
-        return _checked(answer, "get", resource, namespace, name)
+        return checked(answer, "get", resource, namespace, name)
+
+    def list_at(
+        self,
+        resource: Resource,
+        namespace: str,
+        query: Mapping[str, str],
+        *,
+        timeout_s: float,
+        metadata_only: bool = False,
+    ) -> tuple[list[Object], str]:
+        """What `list` finds, or its metadata alone, and the revision at which a watch goes on."""
+        headers = {"Accept": METADATA_LIST} if metadata_only else None
+        answer = self.request("GET", resource.path(namespace), query=query, headers=headers, timeout_s=timeout_s)
+        found = checked(answer, "list", resource, namespace)
+        items, version = found.get("items"), (found.get("metadata") or {}).get("resourceVersion")
+        if not isinstance(items, list):
+            raise SiteUnreachable("the cluster gave no valid answer", where=str(resource), why="a list without items")
+        return [item for item in items if isinstance(item, dict)], str(version or "")
 
     def list(self, resource: Resource, namespace: str, query: Mapping[str, str], *, timeout_s: float) -> list[Object]:
         """The objects that a `labelSelector` or `fieldSelector` chooses."""
-        answer = self.request("GET", resource.path(namespace), query=query, timeout_s=timeout_s)
-        items = _checked(answer, "list", resource, namespace).get("items")
-        if not isinstance(items, list):
-            raise SiteUnreachable("the cluster gave no valid answer", where=str(resource), why="a list without items")
-        return [item for item in items if isinstance(item, dict)]
+        return self.list_at(resource, namespace, query, timeout_s=timeout_s)[0]
 
-    def create(self, resource: Resource, namespace: str, made: Object, *, timeout_s: float) -> None:
-        """Make an object.
+    def watch(
+        self, resource: Resource, namespace: str, query: Mapping[str, str], *, since: str, lasts_s: int
+    ) -> Iterator[Object]:
+        """Changes after a revision, with bookmarks, as they come; the server ends it after `lasts_s`.
+
+        The caller ends it by closing the iterator. What the server says of an error is an event of type ERROR.
+        """
+        asked = {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(lasts_s), **query}
+        path = resource.path(namespace)
+        with self._exchange("GET", path, query=asked | _BOOKMARKS, timeout_s=lasts_s + _WATCH_SLACK_S) as response:
+            if response.status != 200:
+                checked(Answer(response.status, _read(response, time.monotonic() + 1.0)), "watch", resource, namespace)
+            yield from _events(response, f"{self._configuration.host}{path}")
+
+    def create(self, resource: Resource, namespace: str, made: Object, *, timeout_s: float) -> Object:
+        """Make an object; returns it as it is stored.
 
         Raises:
             Conflict: there is one of that name.
         """
         answer = self.request("POST", resource.path(namespace), query=_MANAGED, body=made, timeout_s=timeout_s)
-        _checked(answer, "create", resource, namespace, made["metadata"]["name"])
+        return checked(answer, "create", resource, namespace, made["metadata"]["name"])
+
+    def replace(
+        self, resource: Resource, namespace: str, made: Object, *, timeout_s: float, subresource: str = ""
+    ) -> Object:
+        """Put an object in the place of the one whose `resourceVersion` it carries; returns it as it is stored.
+
+        Raises:
+            Conflict: it is at another version, or gone.
+        """
+        name = made["metadata"]["name"]
+        path = resource.path(namespace, name, subresource)
+        answer = self.request("PUT", path, query=_MANAGED, body=made, timeout_s=timeout_s)
+        if answer.status == 404 and answer.data().get("reason") == "NotFound":
+            raise Conflict("the object is gone", where=f"{resource} {name}", why="somebody deleted it")
+        return checked(answer, "update", resource, namespace, name)
 
     def apply(self, resource: Resource, namespace: str, wanted: Object, *, timeout_s: float) -> Object:
         """Server-side apply: make what is there have these fields, and own them. What others own is never taken.
@@ -136,7 +145,7 @@ class KubernetesApi:
         answer = self.request(
             "PATCH", resource.path(namespace, name), query=query, body=wanted, content_type=APPLY, timeout_s=timeout_s
         )
-        return _checked(answer, "patch", resource, namespace, name)
+        return checked(answer, "patch", resource, namespace, name)
 
     def json_patch(
         self, resource: Resource, namespace: str, name: str, operations: Sequence[Object], *, timeout_s: float
@@ -153,14 +162,20 @@ class KubernetesApi:
         # The server does not say which operation failed, only that the patch does not fit what is there.
         if answer.status == 422 and "rejected our request" in str(answer.data().get("message")):
             raise Conflict("the object was changed meanwhile", where=f"{resource} {name}", why="the patch does not fit")
-        _checked(answer, "patch", resource, namespace, name)
+        checked(answer, "patch", resource, namespace, name)
 
-    def delete(self, resource: Resource, namespace: str, name: str, *, timeout_s: float) -> None:
-        """Delete an object and, in the background, what it owns; nothing if there is none."""
-        query = {"propagationPolicy": "Background"}
-        answer = self.request("DELETE", resource.path(namespace, name), query=query, timeout_s=timeout_s)
+    def delete(self, resource: Resource, namespace: str, name: str, *, timeout_s: float, version: str = "") -> None:
+        """Delete an object and, in the background, what it owns; nothing if there is none.
+
+        Raises:
+            Conflict: it is at another `resourceVersion` than the one given.
+        """
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if version:
+            options["preconditions"] = {"resourceVersion": version}
+        answer = self.request("DELETE", resource.path(namespace, name), body=options, timeout_s=timeout_s)
         if answer.status != 404:
-            _checked(answer, "delete", resource, namespace, name)
+            checked(answer, "delete", resource, namespace, name)
 
     def proxied(
         self,
@@ -195,7 +210,7 @@ class KubernetesApi:
         if answer.status >= 400 and said.get("kind") == "Status":  # the API server's word, not the service's
             verb = {"GET": "get", "PUT": "update"}.get(method, "create")
             if answer.status == 403:
-                raise _forbidden(verb, "services/proxy", namespace, named)
+                raise forbidden(verb, "services/proxy", namespace, named)
             why = f"{answer.status}: {short_reason(str(said.get('message')))}"
             raise SiteUnreachable("the service cannot be reached through the API server", where=named, why=why)
         return answer.status, answer.body
@@ -216,23 +231,44 @@ class KubernetesApi:
         Raises:
             SiteUnreachable: no answer in time, or one beyond `ANSWER_LIMIT_BYTES`.
         """
+        deadline_s = time.monotonic() + timeout_s
+        with self._exchange(
+            method, path, query=query, body=body, content_type=content_type, headers=headers, timeout_s=timeout_s
+        ) as response:
+            return Answer(response.status, _read(response, deadline_s))
+
+    @contextmanager
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonValue = None,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+    ) -> Iterator[Any]:
+        """An answer whose body is still to be read."""
         import urllib3
 
+        if method != "GET":
+            self._guard()
         where = f"{self._configuration.host}{path}"
-        deadline_s = time.monotonic() + timeout_s
+        own = {"Content-Type": content_type, "User-Agent": self._agent, **self._authorisation()}
         try:
             response = self._pool.request(
                 method,
                 f"{where}?{urlencode(query)}" if query else where,
                 body=None if body is None else json.dumps(body).encode(),
-                headers={"Content-Type": content_type, **self._authorisation(), **(headers or {})},
+                headers={**own, **(headers or {})},
                 timeout=urllib3.Timeout(total=timeout_s),
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
             try:
-                return Answer(response.status, _read(response, deadline_s))
+                yield response
             except BaseException:
                 response.close()  # the rest of it is not the next answer's beginning
                 raise
@@ -256,8 +292,23 @@ class KubernetesApi:
         return {"Authorization": value} if value else {}
 
 
-def connect(spec: KubernetesSpec, root: Path) -> KubernetesApi:
-    """Access to the cluster that a site declares; `root` is the project's folder.
+class Access(Protocol):
+    """Which cluster is meant, as hcctl.yaml says it."""
+
+    @property
+    def kubeconfig(self) -> str | None: ...
+    @property
+    def context(self) -> str | None: ...
+
+
+def connect(
+    spec: Access,
+    root: Path,
+    *,
+    agent: str = FIELD_MANAGER,
+    guard: Callable[[], None] = lambda: None,
+) -> KubernetesApi:
+    """Access to the cluster that is declared; `root` is the project's folder, the rest as of `KubernetesApi`.
 
     Raises:
         InvalidInput: the kubeconfig cannot be used, or has no such context.
@@ -275,9 +326,10 @@ def connect(spec: KubernetesSpec, root: Path) -> KubernetesApi:
         if spec.kubeconfig is None and "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
             own = client.Configuration()
             config.load_incluster_config(client_configuration=own)
-            return KubernetesApi(client.ApiClient(own))
+            return KubernetesApi(client.ApiClient(own), agent=agent, guard=guard)
         file = None if spec.kubeconfig is None else str(root / Path(spec.kubeconfig).expanduser())
-        return KubernetesApi(config.new_client_from_config(file, spec.context, persist_config=False))
+        found = config.new_client_from_config(file, spec.context, persist_config=False)
+        return KubernetesApi(found, agent=agent, guard=guard)
     except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
         raise InvalidInput(
             "the cluster's kubeconfig cannot be used",
@@ -288,6 +340,23 @@ def connect(spec: KubernetesSpec, root: Path) -> KubernetesApi:
 
 
 _MANAGED = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+_BOOKMARKS = {"allowWatchBookmarks": "true"}
+_WATCH_SLACK_S = 10.0
+"""A watch that the server has not ended so long after its time is dead."""
+
+
+def _events(response: Any, where: str) -> Iterator[Object]:
+    """The events of a watch, one a line."""
+    rest = b""
+    while part := response.read1(_CHUNK_BYTES):
+        *lines, rest = (rest + part).split(b"\n")
+        if len(rest) > ANSWER_LIMIT_BYTES:
+            raise ValueError("an event is too long")
+        for line in filter(None, lines):
+            event = json.loads(line)
+            if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                raise SiteUnreachable("the API server gave no valid answer", where=where, why="an event is no object")
+            yield event
 
 
 def _read(response: Any, deadline_s: float) -> bytes:
@@ -301,47 +370,3 @@ def _read(response: Any, deadline_s: float) -> bytes:
         if time.monotonic() > deadline_s:
             raise TimeoutError("timed out")
     return b"".join(parts)
-
-
-def _checked(answer: Answer, verb: str, resource: Resource, namespace: str, name: str = "") -> Object:
-    """The object in a good answer; otherwise the error that it is."""
-    said = answer.data()
-    if 200 <= answer.status < 300 and said:
-        return said
-    where = " ".join(filter(None, (str(resource), name)))
-    why = f"{answer.status}: {short_reason(str(said.get('message') or answer.body[:1_000].decode(errors='replace')))}"
-    if answer.status == 403 and "exceeded quota" not in why:
-        raise _forbidden(verb, str(resource), namespace, name)
-    if answer.status == 404 and not said:
-        raise UnknownKind(
-            "the cluster does not know the kind",
-            where=f"{resource} {resource.version}",
-            why="its CRD is not installed, or too old",
-            next_step="install the KubeRay operator, 1.6 or newer, with its CRDs",
-        )
-    if "not declared in schema" in why or "unknown field" in why:
-        raise HcctlError(
-            "the cluster's KubeRay is too old",
-            where=where,
-            why=why,
-            next_step="install the KubeRay operator, 1.6 or newer, with its CRDs",
-        )
-    if answer.status == 409:
-        raise Conflict(
-            "the cluster refused the change, which contradicts another one",
-            where=where,
-            why=why,
-            next_step=f"leave to hcctl the fields that {GUIDE} names, or delete the object",
-        )
-    if 400 <= answer.status < 500 and answer.status not in {401, 408, 429}:
-        raise HcctlError("the cluster refused the change", where=where, why=why)
-    raise SiteUnreachable("the API server gave no valid answer", where=where, why=why)
-
-
-def _forbidden(verb: str, resource: str, namespace: str, name: str) -> Forbidden:
-    return Forbidden(
-        "the cluster does not allow it",
-        where=" ".join(filter(None, (resource, name))),
-        why=f"the account may not {verb} {resource} in namespace {namespace}",
-        next_step=f"give it a Role with that verb, see {GUIDE}#permissions",
-    )

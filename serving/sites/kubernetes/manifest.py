@@ -23,15 +23,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from serving.project import Pool, SiteSpec
+from serving.sites.kubernetes.answers import Object
 from serving.sites.serve_api import serve_config
 from serving.sites.site import Application, Endpoint
 from serving.spec_kubernetes import HeadSpec, KubernetesSpec, NodeSelection
-
-Object = dict[str, Any]
-"""A Kubernetes object, or a part of one, as JSON."""
 
 FIELD_MANAGER = "hcctl"
 RAY_VERSION = "2.60.0"

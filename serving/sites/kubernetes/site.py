@@ -27,19 +27,11 @@ from pydantic import SecretStr
 
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.api import (
-    EVENTS,
-    PODS,
-    RAY_CLUSTERS,
-    RAY_SERVICES,
-    SECRETS,
-    Conflict,
-    KubernetesApi,
-)
+from serving.sites.kubernetes.answers import EVENTS, PODS, RAY_CLUSTERS, RAY_SERVICES, SECRETS, Conflict, Object
+from serving.sites.kubernetes.api import KubernetesApi
 from serving.sites.kubernetes.manifest import (
     TOKEN_KEY,
     Identity,
-    Object,
     pool_bounds,
     ray_service,
     serve_document,
@@ -128,9 +120,7 @@ class KubernetesSite:
             raise SiteUnreachable("the site is not open", where=self.name, why="it is closing")
         if state is not None:
             return
-        secret = token_secret(self._identity, secrets.token_hex(32))
-        with contextlib.suppress(Conflict):  # the token that is there stays
-            self._api.create(SECRETS, self._namespace, secret, timeout_s=CALL_TIMEOUT_S)
+        self._ensure_token()
         self._declare(serve_document((), self._kubernetes), {})
 
     def close(self) -> None:
@@ -164,6 +154,15 @@ class KubernetesSite:
             raise HcctlError("the site refused the change", where=application, why="it runs no such application")
         self._assert(state, document)
         self._serve(current).scale(application, replicas, timeout_s=SCALE_TIMEOUT_S)
+
+    def _ensure_token(self) -> None:
+        """Make the Secret with Ray's token; one that is there stays. Without it no pod would ever start."""
+        secret = token_secret(self._identity, secrets.token_hex(32))
+        try:
+            self._api.create(SECRETS, self._namespace, secret, timeout_s=CALL_TIMEOUT_S)
+        except Conflict:
+            if self._api.get(SECRETS, self._namespace, self._identity.secret, timeout_s=CALL_TIMEOUT_S) is None:
+                raise
 
     @cached_property
     def _api(self) -> KubernetesApi:

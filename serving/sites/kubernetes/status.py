@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.sites.kubernetes.manifest import DASHBOARD_PORT, SERVE_PORT, Object
+from serving.sites.kubernetes.answers import Object
+from serving.sites.kubernetes.manifest import DASHBOARD_PORT, SERVE_PORT
 from serving.sites.serve_api import short_reason
 from serving.sites.site import Endpoint, Phase
 
