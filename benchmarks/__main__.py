@@ -30,17 +30,31 @@ def _recommender(*, quick: bool, say: Say) -> Section:
     return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
 
 
-def _ingestion(sizes: Sequence[int], say: Say) -> Section:
-    """The others are measured without its extra."""
-    from benchmarks import ingestion
+def _deep(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import deep
 
-    return ingestion.run(sizes, say)
+    return deep.run(quick=quick, say=say)
+
+
+def _clicks(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import clicks
+
+    return clicks.run(quick=quick, say=say)
 
 
 def _search(*, quick: bool, say: Say) -> Section:
     from benchmarks import search
 
     return search.run(search.QUICK if quick else search.FULL, say)
+
+
+def _ingestion(sizes: Sequence[int], say: Say) -> Section:
+    """The others are measured without its extra."""
+    from benchmarks import ingestion
+
+    return ingestion.run(sizes, say)
 
 
 def _cold(*, quick: bool, say: Say) -> Section:
@@ -64,11 +78,13 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
+    "deep": (lambda say: _deep(quick=False, say=say), lambda say: _deep(quick=True, say=say)),
+    "clicks": (lambda say: _clicks(quick=False, say=say), lambda say: _clicks(quick=True, say=say)),
+    "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
     "ingestion": (
         lambda say: _ingestion((1_000_000, 4_000_000), say),
         lambda say: _ingestion((20_000, 60_000), say),
     ),
-    "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
     "cold": (lambda say: _cold(quick=False, say=say), lambda say: _cold(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""

@@ -26,11 +26,11 @@ from serving.recommender.purchases import Purchases
 from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
 from serving.recommender.sasrec import Sasrec
-from serving.recommender.settings_search import Space, Span, search
 from serving.recommender.splits import Split, splits_by_date, tracks
 from serving.recommender.towers import Towers
 from serving.recommender.training.fit import stopped_early
 from serving.recommender.training.plan import Plan
+from serving.recommender.trials import Space, Span, search
 from serving.recommender.tuning import fit_weights, score_of
 
 RETRIEVERS = ("UP-CF", "item-kNN (BM25)")
@@ -56,7 +56,7 @@ purchase. Models are fitted before October 2011, their settings (by optuna, at m
 networks chosen on October, and tested from November on; the last two columns add October to the fit, with the same
 settings. Judged by are users with at least 5 purchases in the fit; all items sold in the fit are ranked. Track a: all
 that was bought. Track b: only what the user had not bought before, and bought items are left out of the lists. Settings
-are chosen by NDCG@10 in the track that the model is for. The pipeline is retrieval by five closed-form models, then a
+are chosen by NDCG@10 in the track that the model is for. The pipeline is retrieval by six closed-form models, then a
 ranker that learned on the last three months of the fit (`ranking.py`). Differences are over the same users, with a
 paired bootstrap of 10,000 samples."""
 
@@ -150,7 +150,8 @@ def chosen_by_october(entrant: Entrant, split: Split) -> AnyMethod:
 
 def pipeline(chosen: Mapping[str, AnyMethod]) -> Ranked:
     """Retrieval by the closed-form models, then the ranker."""
-    return Ranked.model_validate({"parts": tuple(chosen[name] for name in (FADING, REPEAT, *RETRIEVERS, TIFU))})
+    methods = (chosen[name] for name in (FADING, REPEAT, *RETRIEVERS, TIFU))
+    return Ranked.model_validate({"parts": (*methods, Popularity(window_days=14, damped=True))})
 
 
 def blend(chosen: Mapping[str, AnyMethod]) -> Ensemble:

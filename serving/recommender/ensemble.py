@@ -10,6 +10,7 @@ from pydantic import Field
 from serving.recommender.als import Als
 from serving.recommender.ease import Ease
 from serving.recommender.method import Arrays, Scorer, Settings, scaled
+from serving.recommender.nearest import Nearest
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.parts import learn_parts, part_scorers
 from serving.recommender.popularity import Popularity
@@ -54,6 +55,17 @@ class Ensemble(Settings):
 
 
 AnyMethod = Annotated[
-    Popularity | OwnFrequency | TifuKnn | UserPopularity | ItemKnn | Ease | Als | Towers | Sasrec | Ensemble | Ranked,
+    Popularity
+    | OwnFrequency
+    | TifuKnn
+    | UserPopularity
+    | ItemKnn
+    | Ease
+    | Als
+    | Towers
+    | Sasrec
+    | Nearest
+    | Ensemble
+    | Ranked,
     Field(discriminator="kind"),
 ]

@@ -28,6 +28,7 @@ from serving.recommender.method import Settings
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Purchases
+from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
 from serving.recommender.sasrec import Sasrec
 from serving.recommender.splits import Split
@@ -204,6 +205,14 @@ BLEND = Ensemble(
         Part(method=Popularity(window_days=14), weight=0.0),
     )
 )
+RANKED = (
+    FADING,
+    REPEATS,
+    UserPopularity(recent_baskets=10, locality=4.0),
+    ItemKnn(neighbours=20, k1=0.6),
+    TifuKnn(group_size=100, within_decay=0.95, group_decay=1.0, similarity="cosine"),
+    Popularity(window_days=14, damped=True),
+)
 
 MODELS: dict[str, Entry] = {
     "popularity": Entry("what everybody bought lately", method(Popularity)),
@@ -224,6 +233,9 @@ MODELS: dict[str, Entry] = {
     "als": Entry("factors of users and items by alternating least squares", method(Als)),
     "towers": Entry("two towers of a neural network", method(Towers)),
     "sasrec": Entry("a Transformer over the sequence of purchases", method(Sasrec)),
+    "ranked": Entry(
+        "candidates of the closed-form ones, in the order of a trained ranker", method(Ranked, parts=RANKED)
+    ),
     "ensemble": Entry("the closed-form ones, blended by what does best in the last four weeks", _ensemble),
 }
 """Every model by name. A new one needs a line here, and nothing else: `Entry.load` where it is no `FittedModel`."""

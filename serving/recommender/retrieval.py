@@ -16,8 +16,8 @@ from serving.recommender.purchases import Histories
 VectorTable = NDArray[np.float32]
 """[rows, dimensions]."""
 
-EXACT_BELOW = 50_000
-"""Items. Below, comparing with every item takes no longer than one list may; docs/benchmarks.md has the measurement."""
+EXACT_BELOW = 30_000
+"""Items. Below, comparing with every item is as fast as the graph; measured by `python -m benchmarks deep`."""
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256
 """Of the graph: links per item, and how many items are held in view while it is built and searched."""
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from serving.recommender.als import Als
 from serving.recommender.ease import Ease
+from serving.recommender.nearest import Nearest
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.popularity import Popularity
 from serving.recommender.repeats import OwnFrequency
@@ -15,6 +16,6 @@ from serving.recommender.sasrec import Sasrec
 from serving.recommender.towers import Towers
 
 SingleMethod = Annotated[
-    Popularity | OwnFrequency | TifuKnn | UserPopularity | ItemKnn | Ease | Als | Towers | Sasrec,
+    Popularity | OwnFrequency | TifuKnn | UserPopularity | ItemKnn | Ease | Als | Towers | Sasrec | Nearest,
     Field(discriminator="kind"),
 ]

@@ -17,6 +17,7 @@ from serving.recommender.ensemble import AnyMethod, Ensemble, Part
 from serving.recommender.fitted import FittedModel
 from serving.recommender.generate import generate_orders
 from serving.recommender.interface import Bought, Model
+from serving.recommender.nearest import Nearest
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Purchases
@@ -39,6 +40,10 @@ METHODS: dict[str, AnyMethod] = {
     "als": Als(factors=8, iterations=3),
     "two towers": Towers(dim=8, history=16, plan=Plan(epochs=2, learning_rate=0.02)),
     "sasrec": Sasrec(dim=8, length=16, baskets=4, trend_days=(7,), plan=Plan(epochs=2, learning_rate=0.02)),
+    "nearest": Nearest(model=Als(factors=8, iterations=3), count=30),
+    "nearest by a graph": Nearest(
+        model=Towers(dim=8, history=16, plan=Plan(epochs=2, learning_rate=0.02)), count=30, exact_below=0
+    ),
     "ensemble": Ensemble(parts=(Part(method=OwnFrequency()), Part(method=Ease(l2=10.0), weight=0.5))),
     "ranked": Ranked(
         parts=(Ease(l2=10.0), OwnFrequency()), each=20, months=2, span_days=7, networks=2, plan=Plan(epochs=1)

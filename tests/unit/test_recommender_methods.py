@@ -14,10 +14,10 @@ from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Matrix, Purchases
 from serving.recommender.repeats import OwnFrequency
-from serving.recommender.settings_search import Space, Span, Tried, search
 from serving.recommender.splits import Split
 from serving.recommender.towers import Towers
 from serving.recommender.training.plan import Plan
+from serving.recommender.trials import Space, Span, Tried, search
 from serving.recommender.tuning import fit_weights, worth_in
 from tests.support.shop_purchases import purchases
 

@@ -21,6 +21,7 @@ from serving.recommender.generate import generate_orders
 from serving.recommender.method import Arrays
 from serving.recommender.purchases import Purchases
 from serving.recommender.sasrec import Sasrec
+from serving.recommender.towers import Towers
 from serving.recommender.training.augment import Augmentation, augmented
 from serving.recommender.training.checkpoint import POINTER
 from serving.recommender.training.fit import How, last_days, stopped_early, train
@@ -188,11 +189,13 @@ def test_a_warm_start_takes_known_items_by_name() -> None:
     assert (network.ask.weight.detach().numpy() == learned["ask.weight"]).all()
 
 
-def test_a_warm_start_begins_lower() -> None:
+@pytest.mark.parametrize("method", [METHOD, Towers(dim=8, history=16, plan=Plan(epochs=3, learning_rate=0.02))])
+def test_a_warm_start_begins_lower(method: Sasrec | Towers) -> None:
     """The first epoch costs less than from random weights."""
-    cold, warm = [], []
-    learned = train(METHOD, shop(), How(tell=cold.append))
-    train(METHOD, shop(), How(tell=warm.append, start=(learned, shop().item_ids)))
+    cold: list[Progress] = []
+    warm: list[Progress] = []
+    learned = train(method, shop(), How(tell=cold.append))
+    train(method, shop(), How(tell=warm.append, start=(learned, shop().item_ids)))
     assert warm[0].loss < cold[0].loss
 
 

@@ -39,8 +39,8 @@ def warm_start(network: nn.Module, learned: Arrays, item_ids: tuple[str, ...], k
             told = learned.get(name)
             if told is None:
                 continue
-            per_item = tensor.shape[0] - len(item_ids) == told.shape[0] - len(known_ids) in {0, 1}
-            if per_item and tensor.shape[1:] == told.shape[1:]:
+            per_item = tensor.ndim == told.ndim > 0 and tensor.shape[1:] == told.shape[1:]
+            if per_item and tensor.shape[0] - len(item_ids) == told.shape[0] - len(known_ids) in {0, 1}:
                 tensor[torch.from_numpy(here)] = torch.from_numpy(told[there])
             elif tensor.shape == told.shape:
                 tensor.copy_(torch.from_numpy(told))
