@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from serving.errors import InvalidInput
 from serving.recommender.data import Orders
@@ -115,6 +114,8 @@ class Histories:
 
     def table(self, weight: Vector) -> Any:
         """Sparse [rows, items]: the sum of the weights of the entries of each row and item."""
+        from scipy import sparse  # an extra, which the demo's model does without
+
         return sparse.csr_matrix((weight, (self.row, self.item)), shape=self.shape)
 
     def bought(self) -> Any:
