@@ -88,7 +88,7 @@ class Pod:
     def _start(self) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            return subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+            return subprocess.Popen(self._command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     @property
     def url(self) -> str:
@@ -111,7 +111,11 @@ class Pod:
             time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 20) -> int:
-        """End it; its exit code."""
+        """End it; its exit code. What it leaves behind ends with it, as in a container."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=timeout_s)
+        try:
+            return self.process.wait(timeout=timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)

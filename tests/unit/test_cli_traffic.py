@@ -56,7 +56,7 @@ def test_without_a_prometheus_that_source_is_refused(served: Served) -> None:
 def test_a_prometheus_that_is_away_is_told(served: Served) -> None:
     """It is an error, not a table of noughts."""
     file = served.project.paths.project_file
-    file.write_text(file.read_text() + "\nmetrics: {prometheus_url: 'http://127.0.0.1:9'}\n")
+    file.write_text(file.read_text().replace("prometheus_url: null", "prometheus_url: http://127.0.0.1:9"))
     result = hcctl("traffic", "--source", "prometheus")
     assert result.exit_code == 1
     assert "Prometheus does not say" in result.stderr
