@@ -119,6 +119,8 @@ class LocalSite:
             if self._phase(record) in {"opening", "open"}:
                 return
             self._sweep(record)
+            self._closing_file.unlink(missing_ok=True)
+            # The record of the former processes stays until the next one replaces it: lost, never closed between.
             shared = self._paths.claims_file
             ports = claim_ports(
                 self._paths.ports_file, self._name, self._replica_ports(), shared=shared, at_s=self._clock()
@@ -147,6 +149,7 @@ class LocalSite:
                 self._drain()
             self._sweep(record)
             release_ports(self._paths.ports_file, self._name, shared=self._paths.claims_file)
+            self._process_file.unlink(missing_ok=True)  # before what says that it is closing
             shutil.rmtree(self._dir)
 
     def apply(self, applications: tuple[Application, ...]) -> None:
@@ -202,12 +205,11 @@ class LocalSite:
                 time.sleep(_POLL_S)
 
     def _sweep(self, record: ProcessRecord | None) -> None:
-        """End every process of the site and remove its files, whatever state they are in."""
+        """End every process of the site and remove what they used, whatever state it is in."""
         terminate(record, self._marker, grace_s=STOP_GRACE_S)
         if self._ray_dir.exists():
             shutil.rmtree(private_dir(self._ray_dir))
-        mine = (self._opened_file, self._token_file, self._process_file, self._closing_file, self._dir / notices.FILE)
-        for file in mine:
+        for file in (self._opened_file, self._token_file, self._dir / notices.FILE):
             file.unlink(missing_ok=True)
 
     def _replica_ports(self) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from serving.paths import ProjectPaths
 from serving.project import SiteSpec
 from serving.sites.local import LocalSite
 from serving.sites.ports import recorded_ports
-from serving.sites.processes import ProcessRecord, members, read_record, write_record
+from serving.sites.processes import ProcessRecord, members, read_record, spawn, write_record
 
 SPEC = {"role": "private", "pools": [{"name": "own", "kind": "fixed", "max_nodes": 2}]}
 
@@ -105,6 +107,22 @@ def test_dead_process_is_lost(rig: Rig) -> None:
     seen = rig.site.observe()
     assert (seen.phase, seen.applications, seen.ingress) == ("lost", None, None)
     assert "site-private.log" in seen.message
+
+
+def test_a_lost_site_is_never_closed_while_it_is_opened_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at any moment sees it lost, then opening: closed would mean that nobody misses it."""
+    rig.site.open()
+    os.kill(rig.record.pid, signal.SIGKILL)
+    before, seen = rig.record, []
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        seen.append(rig.phase)
+        return spawn(*arguments, **options)
+
+    monkeypatch.setattr("serving.sites.local.spawn", look)
+    rig.site.open()
+    assert (seen, rig.phase) == (["lost"], "opening")
+    assert rig.record != before
 
 
 def test_rebooted_machine_lost_its_sites(rig: Rig) -> None:
