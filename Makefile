@@ -81,7 +81,7 @@ unit: checks prometheus   ## everything without Ray, in three processes as they 
 	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
 
 training: checks     ## Ray Data and Ray Train
-	PYTHONPATH=$(TRAIN) $(BIN)/pytest -m "train and not campaign $(SHARED_TESTS)"
+	PYTHONPATH=$(TRAIN) $(BIN)/pytest tests/integration -m "train and not campaign $(SHARED_TESTS)"
 
 e2e: checks          ## real Ray clusters and HAProxy, file beside file, then the demo by itself: minutes
 	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
