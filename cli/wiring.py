@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,11 @@ from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
+    from autoscaler.capacity.hands import Rented
     from serving.gateway.haproxy import HaproxyGateway
+    from serving.project import SiteSpec
     from serving.registry import Registry
+    from serving.sites.kubernetes.site import KubernetesSite
     from serving.sites.site import Site
     from serving.spec import HybridService
     from serving.state import Store
@@ -66,6 +70,46 @@ def _site(project: Project, name: str, guard: Callable[[], None]) -> Site:
     return KubernetesSite(
         identity, spec, partial(connect, spec.kubernetes, project.paths.root, agent=agent, guard=guard)
     )
+
+
+def rented(project: Project, found: Mapping[str, Site]) -> dict[str, Rented]:
+    """The machines of each site for which hcctl rents them.
+
+    Args:
+        project: declares them.
+        found: its sites, which know what runs where.
+
+    Raises:
+        HcctlError: boto3 is not installed.
+    """
+    from serving.sites.kubernetes.site import KubernetesSite
+
+    declared = {name: site for name, site in project.spec.sites.items() if site.capacity is not None}
+    return {
+        name: _rented(spec, found_site)
+        for name, spec in declared.items()
+        if isinstance(found_site := found[name], KubernetesSite)
+    }
+
+
+def _rented(spec: SiteSpec, site: KubernetesSite) -> Rented:
+    from autoscaler.capacity.aws import AwsCapacity
+    from autoscaler.capacity.aws_calls import connect
+    from autoscaler.capacity.aws_groups import Groups, NodeGroups, ScalingGroups
+    from autoscaler.capacity.hands import Rented
+
+    capacity = spec.capacity
+    if capacity is None:
+        raise ValueError("the site has no capacity")
+    clients = connect(capacity.region)
+    names = {pool.name: capacity.groups.get(pool.name, pool.name) for pool in spec.pools}
+    groups: Groups = ScalingGroups(clients, names)
+    if capacity.cluster is not None:
+        groups = NodeGroups(clients, capacity.cluster, names)
+    machines = AwsCapacity(
+        clients, groups, names, stack=capacity.stack, queue_url=capacity.reclaim_queue_url, clock=time.time
+    )
+    return Rented(machines, site.nodes_in_use)
 
 
 def gateway(project: Project) -> HaproxyGateway:
@@ -193,10 +237,13 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
             return
         requests = RequestLog()
         executor = ThreadExecutor(4 * len(project.spec.sites))
+        found = sites(project, guard=leading.require)
         daemon = Daemon(
             project.spec,
             store=leading.store,
-            sites=sites(project, guard=leading.require),
+            sites=found,
+            rented=rented(project, found),
+            chance=random.random,
             gateway=gateway(project),
             requests=requests,
             prober=send_probes,
