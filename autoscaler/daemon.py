@@ -15,12 +15,14 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from autoscaler.backfill import Backfill
 from autoscaler.bids import PolicyState
 from autoscaler.capacity.hands import CapacityHands, Machines, Rented
 from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
 from autoscaler.earlier import NOTHING
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
+from autoscaler.history import History
 from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
@@ -38,6 +40,7 @@ from autoscaler.state import (
 )
 from autoscaler.status import service_status
 from autoscaler.step import Step, step
+from autoscaler.telemetry import Telemetry
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
 from serving.errors import GatewayUnreachable, HcctlError, NotLeading, RevisionConflict
 from serving.failpoints import failpoint
@@ -80,6 +83,8 @@ class Daemon:
         clock: Callable[[], float],
         shadow: bool = False,
         news: Callable[[], None] = lambda: None,
+        telemetry: Telemetry | None = None,
+        past: History | None = None,
         fence: Callable[[], None] = lambda: None,
         rented: Mapping[str, Rented] | None = None,
         chance: Callable[[], float] = lambda: 1.0,
@@ -90,6 +95,7 @@ class Daemon:
         self._requests = requests
         self._clock = clock
         self._shadow = shadow
+        self.telemetry = telemetry or Telemetry()
         self._fence = fence
         self._hands = {name: SiteHands(sites[name], executor, news, fence) for name in project.site_order}
         self._probes = ProbeHands(prober, executor, news)
@@ -104,12 +110,13 @@ class Daemon:
         """Revision of each service's declaration as this tick read it."""
         self._judging: dict[str, str] = {}
         self._traffic = TrafficLog(store)
+        self._backfill = Backfill(past, executor) if past is not None else None
         self._ledger_every_s = max(LEDGER_EVERY_S, store.pace_s)
         self._persisted_s = self._ledger_s = self._swept_s = self._counted_s = 0.0
         self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
-        self._decisions = DecisionLog(store, keep=project.daemon.decisions_kept)
+        self._decisions = DecisionLog(store, self.telemetry, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
         self._stored: Mapping[str, ServiceState] = {}
         """What is on disk of the services."""
@@ -124,6 +131,7 @@ class Daemon:
     def resume(self) -> None:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
+        self.telemetry.begin(now_s)
         document = self._store.observation("daemon", STATE)
         if document is not None:
             self._state = stored_state(self._store.observations("daemon"))
@@ -187,6 +195,8 @@ class Daemon:
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
         self._machines.act(orders, now_s)
+        ended_s = self._clock()
+        self.telemetry.ticked(snapshot, result, ended_s=ended_s, took_s=ended_s - now_s)
         return result
 
     def _require_lead(self, actions: Sequence[tuple[str, SiteAction]]) -> None:
@@ -298,7 +308,10 @@ class Daemon:
             self._persist(snapshot, result, now_s)
         if not 0 <= now_s - self._counted_s < RECORD_STEP_S:
             self._counted_s = now_s
-            self._traffic.record(self._requests.take_counts(), [s.spec.name for s in snapshot.services], now_s)
+            names = [s.spec.name for s in snapshot.services]
+            self._traffic.record(self._requests.take_counts(), names, now_s)
+            if self._backfill is not None:
+                self._backfill.go_on(self._traffic, names, now_s)
             self._traffic.store(now_s)
         if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
             self._sweep(now_s)
@@ -399,6 +412,7 @@ class Daemon:
         self._unsettled += outcomes
         for outcome in outcomes:
             failpoint("daemon.after-call")
+            self.telemetry.action(outcome.site, failed=bool(outcome.error))
             told = f"failed: {outcome.error}" if outcome.error else "done"
             log.info("action %s", told, extra={"site": outcome.site, "key": outcome.key})
             failures, retry = dict(self._state.failures), dict(self._state.retry_at_s)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from autoscaler.plan import Decision, ScaleApplication, SiteAction
+from autoscaler.telemetry import Telemetry
 from serving.state import TROUBLE, Store
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,9 @@ class DecisionLog:
     the transaction failed.
     """
 
-    def __init__(self, store: Store, *, keep: int) -> None:
+    def __init__(self, store: Store, telemetry: Telemetry, *, keep: int) -> None:
         self._store = store
+        self._telemetry = telemetry
         self._keep = keep
         self._unsaid: list[tuple[int, Decision]] = []
         self._latest: dict[tuple[str, str], int] = {}
@@ -44,7 +46,8 @@ class DecisionLog:
         self._unsaid += zip(numbers, decisions, strict=True)
 
     def say(self) -> None:
-        """Log what is on disk now, each line with its number."""
+        """Log and count what is on disk now, each line with its number."""
+        self._telemetry.decided([decision for _, decision in self._unsaid])
         for number, decision in self._unsaid:
             self._note(number, decision.service, decision.action, str(decision.details.get("site") or ""))
             fields = {name: decision.details.get(name) for name in ("site", "deployment")}

@@ -20,10 +20,16 @@ from autoscaler.snapshot import STEP_S, ServiceSnapshot, Snapshot, Step
 from autoscaler.staffing import Supply, cheapest
 from serving.spec import HybridService
 
-LATE_PRICE = 320.0
-"""A late request costs as much as a replica that answers so many."""
-LEAST_PRICE, MOST_PRICE = 5.0, 960.0
+PROMISE_WORTH = 1.0
+"""So many rented replicas is worth what may be late: as many late requests as are promised cost, whatever the rate, as
+much as these. A fixed price for each would let a small service be late often and a large one next to never."""
+MOST_FACTOR = 3.0
+"""A late request costs at most so many times that."""
 PROMISE_MEMORY_S = 86_400.0
+AHEAD_S = 3_600.0
+"""The rate by which a late request is priced is that of the last day and of so long at what is expected."""
+LEAST_RPS = 1.0 / 3_600.0
+"""Fewer requests than one an hour are priced as if they were so many."""
 AIM_SHARE = 0.65
 """So much of the promised share of late requests is aimed at: the rest is for what nobody foresees."""
 SLACK_PULL, DEBT_PULL = 1.2, 2.0
@@ -104,7 +110,7 @@ def _advice(
     if near is None or ahead is None or back is None or state.service_s is None:
         return None
     supply = supply_of(spec, snapshot, state.service_s, offers)
-    late_usd = late_price_usd(spec, supply, state.promise)
+    late_usd = late_price_usd(spec, supply, state.promise, ahead.mean_rps)
     loaded = replace(ahead, mean_rps=ahead.mean_rps + queued / BACKLOG_S)
     found = cheapest(supply, loaded, late_usd=late_usd, rent_factor=LAUNCH_FACTOR)
     kept = [cheapest(supply, seen, late_usd=late_usd, rent_factor=KEEP_FACTOR) for seen in {near, ahead, back}]
@@ -116,15 +122,15 @@ def _advice(
     return Advice(state.history.until_s, leads.now_s, launch, keep, reason, launches, keeps)
 
 
-def late_price_usd(spec: HybridService, supply: Supply, promise: Promise) -> float:
-    """What a late request costs: a multiple of what the dearest replica costs per request that it can answer."""
+def late_price_usd(spec: HybridService, supply: Supply, promise: Promise, expected_rps: float) -> float:
+    """What a late request costs: the rent of the dearest replicas over the late requests promised meanwhile."""
     aim = AIM_SHARE * spec.burst.late_share
     allowed = aim * promise.day_requests
     over = (promise.late - aim * promise.requests) / allowed if allowed > 0 else 0.0
-    pull = DEBT_PULL if over > 0 else SLACK_PULL
-    price = min(MOST_PRICE, max(LEAST_PRICE, LATE_PRICE * math.exp(min(50.0, pull * over))))
-    dearest_usd_per_hour = max(usd for _, usd in supply.prices_usd_per_hour)
-    return price * dearest_usd_per_hour / 3_600.0 / supply.replica_rps
+    factor = min(MOST_FACTOR, math.exp(min(50.0, (DEBT_PULL if over > 0 else SLACK_PULL) * over)))
+    mean_rps = (promise.requests + AHEAD_S * expected_rps) / (promise.seconds + AHEAD_S)
+    dearest_usd_per_s = max(usd for _, usd in supply.prices_usd_per_hour) / 3_600.0
+    return factor * PROMISE_WORTH * dearest_usd_per_s / (spec.burst.late_share * max(LEAST_RPS, mean_rps))
 
 
 def supply_of(spec: HybridService, snapshot: Snapshot, service_s: float, offers: Offers) -> Supply:

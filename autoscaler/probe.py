@@ -22,10 +22,16 @@ _TRUSTS_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 heap, which do not come back in one piece."""
 
 
-def send_probes(action: ProbeApplication) -> ProbeResult:
-    """Send `action.requests` probes, several at once; anything but a whole 2xx answer in time is an error."""
-    url = f"http://{action.host}:{action.port}{action.path_prefix}{action.probe.path}".rstrip("/")
-    with httpx.Client(timeout=action.timeout_s, trust_env=False, verify=_TRUSTS_NOBODY) as client:
+def send_probes(action: ProbeApplication, tls: ssl.SSLContext | None = None) -> ProbeResult:
+    """Send `action.requests` probes, several at once; anything but a whole 2xx answer in time is an error.
+
+    Args:
+        action: what to send where.
+        tls: with it sites are asked by TLS, and must show a certificate for their name.
+    """
+    scheme = "https" if tls else "http"
+    url = f"{scheme}://{action.host}:{action.port}{action.path_prefix}{action.probe.path}".rstrip("/")
+    with httpx.Client(timeout=action.timeout_s, trust_env=False, verify=tls or _TRUSTS_NOBODY) as client:
 
         def send(_: int) -> str:
             try:
@@ -44,7 +50,8 @@ def _send(client: httpx.Client, url: str, action: ProbeApplication) -> str:
     deadline_s = time.monotonic() + action.timeout_s
     body = action.probe.body if action.probe.method == "POST" else None
     begin, size = b"", 0
-    with client.stream(action.probe.method, url, json=body) as answer:
+    name = {"sni_hostname": action.site}
+    with client.stream(action.probe.method, url, json=body, extensions=name) as answer:
         for chunk in answer.iter_bytes():
             size += len(chunk)
             begin = (begin + chunk)[: 4 * MAX_MESSAGE]

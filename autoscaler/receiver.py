@@ -5,6 +5,7 @@ One thread reads; the tick reads windows under the same lock. A malformed line i
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from autoscaler.signals import SignalWindow, is_error, is_load
 from autoscaler.snapshot import Signals, TrackSignals
+from autoscaler.telemetry import RequestCounts
 from autoscaler.traffic import Counted, count
 from serving.gateway.gateway import GatewayObservation, RequestRecord
 from serving.gateway.logline import parse
@@ -29,11 +31,14 @@ class RequestLog:
 
     def __init__(self) -> None:
         self.malformed = 0
+        self.lost = 0
+        """Lines that were gone before they could be fetched."""
         self._lock = threading.Lock()
         self._windows: dict[str, SignalWindow] = {}
         self._keys: dict[str, tuple[float, float, frozenset[str]]] = {}
         self._samples: dict[str, dict[str, list[int]]] = {}
         self._counted: Counted = {}
+        self._totals: dict[str, RequestCounts] = {}
 
     def follow(self, service: HybridService, cloud_sites: frozenset[str]) -> None:
         """Keep a window for this service; a changed SLO or window starts a new one."""
@@ -42,6 +47,9 @@ class RequestLog:
             if self._keys.get(service.name) != key:
                 self._keys[service.name] = key
                 self._windows[service.name] = SignalWindow(slo_s=key[0], window_s=key[1], cloud_sites=cloud_sites)
+            known = self._totals.get(service.name)
+            if known is None or known.slo_s != key[0]:
+                self._totals[service.name] = RequestCounts(key[0])
 
     def unfollow(self, service: str) -> None:
         """Drop the window and the sample of a service that was removed."""
@@ -49,6 +57,7 @@ class RequestLog:
             self._keys.pop(service, None)
             self._windows.pop(service, None)
             self._samples.pop(service, None)
+            self._totals.pop(service, None)
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
@@ -57,12 +66,24 @@ class RequestLog:
             if window is None:
                 return
             window.add(record)
+            self._totals[record.service].add(record)
             if is_load(record):
                 count(self._counted, record)
             if record.track == "candidate" and record.site:
                 counts = self._samples.setdefault(record.service, {}).setdefault(record.site, [0, 0])
                 counts[0] += 1
                 counts[1] += is_error(record)
+
+    def take(self, line: bytes) -> None:
+        """Read one line of the gateway's log and count its request."""
+        if line.startswith(PROCESS_NOTES):
+            return
+        try:
+            self.add(parse(line))
+        except ValueError as error:
+            self.malformed += 1
+            if self.malformed in (1, 10, 100, 1_000):
+                log.warning("malformed request line (%d so far): %s", self.malformed, error)
 
     def observe(self, gateway: GatewayObservation) -> None:
         """Sample slots in use and queue lengths."""
@@ -85,6 +106,11 @@ class RequestLog:
         with self._lock:
             taken, self._counted = self._counted, {}
             return taken
+
+    def totals(self) -> Mapping[str, RequestCounts]:
+        """What was counted of each followed service since the daemon started: a copy."""
+        with self._lock:
+            return copy.deepcopy(self._totals)
 
     def forget_sample(self, service: str) -> None:
         """Begin the candidate's sample anew."""
@@ -116,15 +142,5 @@ class Receiver:
     def _run(self, stream: LogStream) -> None:
         while not self._stopping.is_set():
             for line in stream.lines(timeout_s=0.5):
-                self._take(line)
+                self._requests.take(line)
         stream.close()
-
-    def _take(self, line: bytes) -> None:
-        if line.startswith(PROCESS_NOTES):
-            return
-        try:
-            self._requests.add(parse(line))
-        except ValueError as error:
-            self._requests.malformed += 1
-            if self._requests.malformed in (1, 10, 100, 1_000):
-                log.warning("malformed request line (%d so far): %s", self._requests.malformed, error)

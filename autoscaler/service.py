@@ -7,10 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import ThreadExecutor
-from autoscaler.receiver import Receiver
 from serving.errors import HcctlError, NotLeading
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,13 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF_S = 10.0
 SHORTEST_PAUSE_S = 0.1
 """Between two ticks, however much there is to know."""
+
+
+class Lines(Protocol):
+    """What brings in the request lines, one gateway's or several's."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Wakeup:
@@ -52,7 +59,7 @@ def stop_on_signals(wakeup: Wakeup) -> None:
 
 def run(
     daemon: Daemon,
-    receiver: Receiver,
+    receiver: Lines,
     executor: ThreadExecutor,
     wakeup: Wakeup,
     *,
@@ -82,6 +89,7 @@ def run(
                 failures = 0
             except HcctlError as error:
                 failures += 1
+                daemon.telemetry.tick_failed()
                 log.error("tick failed (%d in a row): %s", failures, error)  # noqa: TRY400 - its text says it all
             pause_s = min(LONGEST_BACKOFF_S, tick_s * 2.0**failures) - (time.monotonic() - begun_s)
             wakeup.pause(min(SHORTEST_PAUSE_S, tick_s) if failures == 0 else pause_s, pause_s)

@@ -129,7 +129,7 @@ def _needed(spec: HybridService, supply: Supply, state: PolicyState, rate_rps: f
     """Replicas for a rate, sized as the service's policy sizes; at most what its sites may hold."""
     if spec.burst.policy == "threshold":
         return max(1, min(replicas_for(spec, rate_rps * supply.service_s), _most(spec)))
-    late_usd = late_price_usd(spec, supply, state.promise)
+    late_usd = late_price_usd(spec, supply, state.promise, rate_rps)
     return max(1, cheapest(supply, stated(rate_rps, lead_s), late_usd=late_usd, rent_factor=KEEP_FACTOR))
 
 

@@ -34,7 +34,7 @@ def service_status(
     routes = plan.routes_of[spec.name]
     spent = snapshot.spend.get(spec.name, Spend())
     rates_usd = {
-        site: _usd_per_hour(site, state, snapshot, nodes.get(f"{site}/{spec.name}", ())) for site in spec.sites
+        site: running_usd_per_hour(site, state, snapshot, nodes.get(f"{site}/{spec.name}", ())) for site in spec.sites
     }
     usd_per_hour = sum(rates_usd.values())
     return {
@@ -102,7 +102,7 @@ def _site(
     }
 
 
-def _usd_per_hour(site: str, state: ServiceState, snapshot: Snapshot, nodes: Sequence[RentedNode]) -> float:
+def running_usd_per_hour(site: str, state: ServiceState, snapshot: Snapshot, nodes: Sequence[RentedNode]) -> float:
     """What the rented nodes of a site cost per hour, or the owned ones that are wanted."""
     spec = snapshot.sites[site].spec
     if spec.role == "private":

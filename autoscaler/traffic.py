@@ -9,17 +9,21 @@ no daemon looked are null: unknown, not without requests.
 
 from __future__ import annotations
 
+import bisect
 import logging
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from autoscaler.earlier import DAY_S, HOUR_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
+from autoscaler.earlier import DAY_S, HOUR_S, MINUTE_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
+from autoscaler.signals import TOO_MANY_REQUESTS
+from autoscaler.telemetry import LATENCY_EDGES_S
 from serving.errors import HcctlError
 from serving.gateway.gateway import RequestRecord
-from serving.state import Document, Store
+from serving.state import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +36,9 @@ log = logging.getLogger(__name__)
 KIND = "traffic"
 RECORD_STEP_S = 10
 STEPS = HOUR_S // RECORD_STEP_S
+MINUTE_STEPS = MINUTE_S // RECORD_STEP_S
+BACKFILL_DAYS = WEEK_DAYS + 1
+"""What a forecast looks at, with room at both ends."""
 HOURS_KEPT = 5 * 7 * 24
 """Of each service: five weeks, so that every hour of the week is there some times."""
 HELD_S = 120
@@ -50,10 +57,14 @@ class Counts:
     held_s: float = 0.0
     """Time that answered ones held a slot: total less queue."""
     bytes_out: int = 0
+    latency: Counter[int] = field(default_factory=Counter)
+    """Of those that the service's promise is about, by bucket of `LATENCY_EDGES_S`."""
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
         self.requests += 1
+        if not record.relief and (record.site or record.status != TOO_MANY_REQUESTS):
+            self.latency[bisect.bisect_left(LATENCY_EDGES_S, record.total_s)] += 1
         if record.site and not record.relief:
             self.answered += 1
             self.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
@@ -74,6 +85,7 @@ def count(counted: Counted, record: RequestRecord) -> None:
     counted.setdefault(key, Counts()).add(record)
 
 
+BUCKETS = len(LATENCY_EDGES_S) + 1
 Steps = Annotated[list[Annotated[int, Field(ge=0)] | None], Field(min_length=STEPS, max_length=STEPS)]
 
 
@@ -87,6 +99,10 @@ class Hour:
     answered: Annotated[int, Field(ge=0)] = 0
     held_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     bytes_out: Annotated[int, Field(ge=0)] = 0
+    latency: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=BUCKETS, max_length=BUCKETS)] = field(
+        default_factory=lambda: [0] * BUCKETS
+    )
+    """Requests by bucket of `LATENCY_EDGES_S`; all 0 also in an hour that an older hcctl wrote."""
 
     def add(self, at_s: int, counts: Counts) -> None:
         """Merge what was counted in the step that begins at `at_s`."""
@@ -95,6 +111,16 @@ class Hour:
         self.answered += counts.answered
         self.held_s += counts.held_s
         self.bytes_out += counts.bytes_out
+        for bucket, count in counts.latency.items():
+            self.latency[bucket] += count
+
+    def fill(self, at_s: int, rate_rps: float) -> None:
+        """What another source knows of the minute that begins at `at_s`, for the steps of it that are unknown here."""
+        first = (at_s - self.start_s) // RECORD_STEP_S
+        whole, rest = divmod(round(rate_rps * MINUTE_S), MINUTE_STEPS)
+        for number in range(MINUTE_STEPS):
+            if self.requests[first + number] is None:
+                self.requests[first + number] = whole + (number < rest)
 
 
 _HOUR: TypeAdapter[Hour] = TypeAdapter(Hour)
@@ -126,6 +152,20 @@ class TrafficLog:
         for (service, at_s), counts in counted.items():
             if service in services and step - HOUR_S <= at_s <= step:
                 self._hour(service, at_s).add(at_s, counts)
+
+    def unknown(self, service: str, now_s: float) -> list[int]:
+        """Starts of the hours of the last week, the running one left out, in which nobody looked all the time."""
+        hour_s = int(now_s) // HOUR_S * HOUR_S
+        hours = range(hour_s - BACKFILL_DAYS * DAY_S, hour_s, HOUR_S)
+        return [start_s for start_s in hours if None in self._read(service, start_s).requests]
+
+    def fill(self, service: str, start_s: int, rates_rps: Sequence[float | None], now_s: float) -> None:
+        """Put what another source knows, minute by minute from `start_s` on, where the record knows nothing."""
+        self._earlier.pop(service, None)
+        over_s = int(now_s) // HOUR_S * HOUR_S
+        for at_s, rate_rps in zip(range(start_s, over_s, MINUTE_S), rates_rps, strict=False):
+            if rate_rps is not None:
+                self._hour(service, at_s).fill(at_s, rate_rps)
 
     def store(self, now_s: float) -> None:
         """Put what may have changed on disk, in the caller's transaction; if that fails, the next call does it."""
@@ -162,7 +202,7 @@ class TrafficLog:
     def _read(self, service: str, at_s: int) -> Hour:
         """A stored hour; one that is damaged is unknown: a forecast can do without, and the daemon goes on."""
         try:
-            return _stored(self._store.observation(KIND, _name(service, at_s)), at_s) or Hour(at_s)
+            return stored_hour(self._store, service, at_s) or Hour(at_s)
         except HcctlError as error:
             log.warning("an hour of recorded traffic is left out: %s", error.one_line(), extra={"service": service})
             return Hour(at_s)
@@ -178,7 +218,7 @@ class TrafficLog:
     def _hour(self, service: str, at_s: int) -> Hour:
         key = (service, at_s // HOUR_S * HOUR_S)
         if key not in self._hours:
-            self._hours[key] = _stored(self._store.observation(KIND, _name(*key)), key[1]) or Hour(key[1])
+            self._hours[key] = stored_hour(self._store, *key) or Hour(key[1])
         return self._hours[key]
 
 
@@ -209,7 +249,7 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
 
     first_s = max(int(since_s), int(now_s) - (HOURS_KEPT - 1) * HOUR_S) // HOUR_S * HOUR_S
     starts = range(first_s, int(now_s) + 1, HOUR_S)
-    hours = [_stored(store.observation(KIND, _name(service, s)), s) or Hour(s) for s in starts]
+    hours = [stored_hour(store, service, s) or Hour(s) for s in starts]
     begin = max(0, int(since_s) - first_s) // RECORD_STEP_S
     end = max(0, int(now_s) - first_s) // RECORD_STEP_S
     steps = [step for hour in hours for step in hour.requests][begin:end]
@@ -233,8 +273,9 @@ def _name(service: str, start_s: int) -> str:
     return f"{service}/{start_s // HOUR_S % HOURS_KEPT:03d}"
 
 
-def _stored(document: Document | None, start_s: int) -> Hour | None:
-    """The stored hour; None if there is none, or another one in its place."""
+def stored_hour(store: Store, service: str, start_s: int) -> Hour | None:
+    """The stored hour that begins at `start_s`; None if there is none, or another one in its place."""
+    document = store.observation(KIND, _name(service, start_s))
     try:
         hour = None if document is None else _HOUR.validate_python(document.body)
     except ValidationError:

@@ -10,7 +10,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,39 @@ def _recommender(*, quick: bool, say: Say) -> Section:
     return recommender.run(recommender.QUICK if quick else recommender.ENTRANTS, say)
 
 
+def _deep(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import deep
+
+    return deep.run(quick=quick, say=say)
+
+
+def _clicks(*, quick: bool, say: Say) -> Section:
+    """Needs the recommender's extra."""
+    from benchmarks import clicks
+
+    return clicks.run(quick=quick, say=say)
+
+
+def _search(*, quick: bool, say: Say) -> Section:
+    from benchmarks import search
+
+    return search.run(search.QUICK if quick else search.FULL, say)
+
+
+def _ingestion(sizes: Sequence[int], say: Say) -> Section:
+    """The others are measured without its extra."""
+    from benchmarks import ingestion
+
+    return ingestion.run(sizes, say)
+
+
+def _cold(*, quick: bool, say: Say) -> Section:
+    from benchmarks import cold
+
+    return cold.run(cold.QUICK if quick else cold.FULL, say)
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]] = {
     "gateway": (
         lambda say: gateway.run(repetitions=11, seconds=2.0, say=say),
@@ -45,6 +78,14 @@ BENCHMARKS: dict[str, tuple[Callable[[Say], Section], Callable[[Say], Section]]]
         lambda say: batching.run(repetitions=2, seconds=1.0, say=say),
     ),
     "recommender": (lambda say: _recommender(quick=False, say=say), lambda say: _recommender(quick=True, say=say)),
+    "deep": (lambda say: _deep(quick=False, say=say), lambda say: _deep(quick=True, say=say)),
+    "clicks": (lambda say: _clicks(quick=False, say=say), lambda say: _clicks(quick=True, say=say)),
+    "search": (lambda say: _search(quick=False, say=say), lambda say: _search(quick=True, say=say)),
+    "ingestion": (
+        lambda say: _ingestion((1_000_000, 4_000_000), say),
+        lambda say: _ingestion((20_000, 60_000), say),
+    ),
+    "cold": (lambda say: _cold(quick=False, say=say), lambda say: _cold(quick=True, say=say)),
 }
 """Each as the table needs it, and with `--quick`."""
 

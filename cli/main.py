@@ -45,12 +45,14 @@ VERBS: dict[str, dict[str, str]] = {
         "scale": "Hold a site of a service at a number of replicas, or let it go.",
         "why": "Show the latest decisions and their reasons.",
         "cost": "Show what was spent, what the month will cost, and what is saved.",
+        "traffic": "Show a service's requests and latency of the past, hour by hour.",
         "simulate": "Run policies over recorded traffic, beside the clairvoyant.",
         "shadow": "Show what other policies would do with a service, and cost.",
         "autoscaler": "Run, pause or resume the daemon that scales.",
         "rehearse": "Let happen what only a provider does: take a spot node back.",
     },
     "Versions": {
+        "model": "Clean a shop's data, train a recommender, and judge it.",
         "version": "Push, list and inspect versions of models.",
     },
     "Clusters": {

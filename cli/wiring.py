@@ -9,22 +9,20 @@ import random
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import stores
-from cli.context import Project
+from cli import gateways, machines, observing, stores
+from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
-    from autoscaler.capacity.hands import Rented
+    from autoscaler.fleet_receiver import FleetReceiver
     from serving.gateway.haproxy import HaproxyGateway
-    from serving.project import SiteSpec
     from serving.registry import Registry
-    from serving.sites.kubernetes.site import KubernetesSite
     from serving.sites.site import Site
     from serving.spec import HybridService
     from serving.state import Store
@@ -35,6 +33,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """Where the packages lie: child processes must import the same hcctl."""
 
 store = stores.store
+rented = machines.rented
 
 
 def registry(paths: ProjectPaths) -> Registry:
@@ -72,46 +71,6 @@ def _site(project: Project, name: str, guard: Callable[[], None]) -> Site:
     )
 
 
-def rented(project: Project, found: Mapping[str, Site]) -> dict[str, Rented]:
-    """The machines of each site for which hcctl rents them.
-
-    Args:
-        project: declares them.
-        found: its sites, which know what runs where.
-
-    Raises:
-        HcctlError: boto3 is not installed.
-    """
-    from serving.sites.kubernetes.site import KubernetesSite
-
-    declared = {name: site for name, site in project.spec.sites.items() if site.capacity is not None}
-    return {
-        name: _rented(spec, found_site)
-        for name, spec in declared.items()
-        if isinstance(found_site := found[name], KubernetesSite)
-    }
-
-
-def _rented(spec: SiteSpec, site: KubernetesSite) -> Rented:
-    from autoscaler.capacity.aws import AwsCapacity
-    from autoscaler.capacity.aws_calls import connect
-    from autoscaler.capacity.aws_groups import Groups, NodeGroups, ScalingGroups
-    from autoscaler.capacity.hands import Rented
-
-    capacity = spec.capacity
-    if capacity is None:
-        raise ValueError("the site has no capacity")
-    clients = connect(capacity.region)
-    names = {pool.name: capacity.groups.get(pool.name, pool.name) for pool in spec.pools}
-    groups: Groups = ScalingGroups(clients, names)
-    if capacity.cluster is not None:
-        groups = NodeGroups(clients, capacity.cluster, names)
-    machines = AwsCapacity(
-        clients, groups, names, stack=capacity.stack, queue_url=capacity.reclaim_queue_url, clock=time.time
-    )
-    return Rented(machines, site.nodes_in_use)
-
-
 def gateway(project: Project) -> HaproxyGateway:
     """The project's gateway, on the port recorded for it."""
     from serving.gateway.config import ListenSettings
@@ -139,6 +98,7 @@ def gateway(project: Project) -> HaproxyGateway:
             gateway_dir=private_dir(project.paths.gateway_dir),
             log_socket=project.paths.gateway_log_socket,
             keys_file=project.paths.keys_file,
+            sites_tls=gateways.sites_folder(project),
         )
     )
 
@@ -215,11 +175,17 @@ def require_daemon(paths: ProjectPaths) -> None:
         time.sleep(0.1)
 
 
-def run_daemon(project: Project, *, shadow: bool) -> None:
+def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     """Run the daemon until SIGTERM. One per project and computer; where the state is in a cluster, one leads of all.
 
+    Args:
+        project: what to run.
+        shadow: decide and record, change nothing.
+        metrics: `HOST:PORT` for `/metrics`; empty: where the project file says.
+
     Raises:
-        HcctlError: another daemon runs here.
+        HcctlError: another daemon runs here, or metrics cannot be served there.
+        InvalidInput: `metrics` is no address.
         NotLeading: another one has taken over.
     """
     from autoscaler.daemon import Daemon
@@ -227,16 +193,23 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
     from autoscaler.probe import send_probes
     from autoscaler.receiver import Receiver, RequestLog
     from autoscaler.service import Wakeup, run, stop_on_signals
+    from autoscaler.telemetry import Telemetry
 
     private_dir(project.paths.state_dir)
     private_dir(project.paths.run_dir)
+    requests, telemetry, fleet = RequestLog(), Telemetry(), project.spec.gateway.fleet
     wakeup = Wakeup()
     stop_on_signals(wakeup)
-    with daemon_lock(project.paths), stores.led(project, wakeup) as leading:
+    # Metrics first of all: one that stands by is asked how it is as well.
+    with (
+        observing.told(project, metrics, telemetry, requests),
+        daemon_lock(project.paths),
+        stores.led(project, wakeup) as leading,
+    ):
         if leading is None:
             return
-        requests = RequestLog()
         executor = ThreadExecutor(4 * len(project.spec.sites))
+        tls = gateways.sites_tls(project)
         found = sites(project, guard=leading.require)
         daemon = Daemon(
             project.spec,
@@ -244,16 +217,22 @@ def run_daemon(project: Project, *, shadow: bool) -> None:
             sites=found,
             rented=rented(project, found),
             chance=random.random,
-            gateway=gateway(project),
+            gateway=gateways.fleet(project, fleet) if fleet else gateway(project),
             requests=requests,
-            prober=send_probes,
+            prober=partial(send_probes, tls=tls) if tls else send_probes,
             executor=executor,
             clock=time.time,
             shadow=shadow,
             news=wakeup.news,
             fence=leading.require,
+            telemetry=telemetry,
+            past=observing.prometheus(project),
         )
-        receiver = Receiver(project.paths.gateway_log_socket, requests)
+        receiver: Receiver | FleetReceiver = (
+            gateways.fleet_receiver(project, fleet, requests)
+            if fleet
+            else Receiver(project.paths.gateway_log_socket, requests)
+        )
         run(daemon, receiver, executor, wakeup, tick_s=project.spec.daemon.tick_s, deposed=leading.deposed)
 
 
@@ -346,7 +325,12 @@ def supervisor_plan(project: Project, *, shadow: bool) -> Plan:
             only_while=paths.relief_services,
         ),
     ]
-    return Plan(children=children, code=code)
+    return Plan(
+        children=children,
+        code=code,
+        metrics=observing.on_loopback(project.spec.metrics.supervisor_port),
+        version=installed_version() or "",
+    )
 
 
 def _code_digest() -> str:

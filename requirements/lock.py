@@ -6,8 +6,9 @@ only: building a source archive runs its code. torch stands apart: the same pin 
 build depending on where it comes from, so it is installed with whatever dependencies its build names,
 and those are left out here.
 
-What the extra `train` adds stands in a file of its own and is installed in a folder of its own: Serve imports pandas
-in each of its processes where it finds it, which makes the start of a site a fifth longer.
+Three locks, each with what it adds to the one before: the product; the checks, with all extras that stay in the same
+environment; and the extra `train`, which is installed in a folder of its own, because Serve imports pandas in each of
+its processes where it finds it, which makes the start of a site a fifth longer.
 """
 
 from __future__ import annotations
@@ -16,55 +17,52 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCHS_OWN = re.compile(r"(nvidia|cuda|triton)")
 
-
 APART = "train"
-"""The extra that is locked by itself."""
+"""The extra that does not stay in the same environment."""
 
 
 def main() -> None:
-    """Resolve the product's and the checks' requirements and write `py<minor>.txt` and `train-py<minor>.txt`."""
+    """Resolve everything together, so that all fits, and write the three locks of this Python."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     torch = [line for line in (ROOT / "requirements/torch.txt").read_text().splitlines() if line.startswith("torch")]
     extras = project["project"]["optional-dependencies"]
     apart = extras.pop(APART)
-    others = [line for extra in extras.values() for line in extra]
-    wanted = [*project["project"]["dependencies"], *others, *project["dependency-groups"]["dev"]]
-    pins = resolved([*wanted, *torch])
-    same = [f"{name}=={pin.partition(' ')[0]}" for name, pin in pins.items()]
-    added = {name: pin for name, pin in resolved([*same, *torch, *apart]).items() if name not in pins}
+    product = [*project["project"]["dependencies"], *torch]
+    checks = [*product, *project["dependency-groups"]["dev"], *(line for extra in extras.values() for line in extra)]
+    pins = resolved([*checks, *apart])
+    of_product, of_checks = resolved(product, pins).keys(), resolved(checks, pins).keys()
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    write(
-        f"py{minor}.txt",
-        pins,
-        f"# Every package of the product and its checks, pinned, for CPython {minor} on Linux x86-64.",
-        "# torch is installed by itself, with its own dependencies: see the Makefile. Made by `make lock`.",
-    )
-    write(
-        f"{APART}-py{minor}.txt",
-        added,
-        f"# What the extra `{APART}` adds to py{minor}.txt. Made by `make lock`.",
-    )
+    write(f"py{minor}.txt", {name: pins[name] for name in of_product}, "Every package of the product but torch")
+    write(f"checks-py{minor}.txt", {name: pins[name] for name in of_checks - of_product}, "What the checks add")
+    write(f"{APART}-py{minor}.txt", {name: pins[name] for name in pins.keys() - of_checks}, "What training adds")
 
 
-def resolved(wanted: list[str]) -> dict[str, str]:
+def resolved(wanted: list[str], pins: Mapping[str, str] | None = None) -> dict[str, str]:
     """Pins by name of all that pip would install for these requirements, without torch and its own."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     command += ["--only-binary", ":all:"]
-    report = json.loads(subprocess.run([*command, *wanted], check=True, capture_output=True, text=True).stdout)
-    pins = {re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower(): _pin(item) for item in report["install"]}
-    return {name: pin for name, pin in pins.items() if name != "torch" and not TORCHS_OWN.match(name)}
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as bounds:
+        bounds.writelines(f"{name}=={pin.partition(' ')[0]}\n" for name, pin in (pins or {}).items())
+        bounds.flush()
+        command += ["--constraint", bounds.name]
+        report = json.loads(subprocess.run([*command, *wanted], check=True, capture_output=True, text=True).stdout)
+    found = {re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower(): _pin(item) for item in report["install"]}
+    return {name: pin for name, pin in found.items() if name != "torch" and not TORCHS_OWN.match(name)}
 
 
-def write(name: str, pins: dict[str, str], *head: str) -> None:
+def write(name: str, pins: Mapping[str, str], what: str) -> None:
     """Write one lock."""
-    lines = [*head, *(f"{package}=={pin}" for package, pin in sorted(pins.items()))]
+    head = f"# {what}, pinned, for CPython on Linux x86-64. Made by `make lock`; see lock.py."
+    lines = [head, *(f"{package}=={pin}" for package, pin in sorted(pins.items()))]
     (ROOT / "requirements" / name).write_text("\n".join(lines) + "\n")
 
 

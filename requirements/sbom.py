@@ -34,7 +34,9 @@ _PIN = re.compile(r"^([a-z0-9.-]+)==(\S+) --hash=sha256:([0-9a-f]{64})$", re.MUL
 def main() -> int:
     """Check, write and tell; 1 if something is installed that the lock does not name."""
     target = Path(sys.argv[1])
-    lock = read_lock((ROOT / f"requirements/py{sys.version_info.major}.{sys.version_info.minor}.txt").read_text())
+    minor = f"{sys.version_info.major}.{sys.version_info.minor}"
+    locks = [ROOT / f"requirements/{name}py{minor}.txt" for name in ("", "checks-")]
+    lock = read_lock("".join(file.read_text() for file in locks))
     installed = {canonicalize_name(found.metadata["Name"]): found for found in distributions()}
     if strays := unlocked({name: found.version for name, found in installed.items()}, lock):
         sys.stderr.write(f"not as the lock says: {', '.join(strays)}\n")

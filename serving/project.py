@@ -13,7 +13,10 @@ from serving.spec_capacity import CapacitySpec
 from serving.spec_kubernetes import KubernetesSpec, StateSpec, WorkerSpec
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
-
+WebAddress = Annotated[
+    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,253}(/[A-Za-z0-9._~/-]{0,200})?$")
+]
+"""Without user and password: what is in the project file is shown."""
 
 USUAL_RECLAIMS_PER_HOUR, USUAL_NOTICE_S = 0.05, 120.0
 """Of a spot pool that declares none."""
@@ -185,6 +188,19 @@ FIXED_OF_SITE = ("role", "kind", "ingress", "cores", "kubernetes", "capacity")
 """What a site is started with."""
 
 
+class FleetSpec(Model):
+    """Gateways that run as pods, each with its part of every limit."""
+
+    service: HostName = Field(
+        description="Name of the headless Service of their control port, e.g. `hcctl-gateway-control.serving.svc`."
+    )
+    port: int = Field(default=9_443, ge=1, le=65_535, description="Their control port.")
+    certificates: str = Field(
+        default="/secrets/control",
+        description="Folder with tls.crt, tls.key and ca.crt: daemon and gateways know each other by them.",
+    )
+
+
 class GatewaySpec(Model):
     """The one endpoint in front of all sites."""
 
@@ -201,6 +217,15 @@ class GatewaySpec(Model):
         max_length=64,
         description="Without keys: host names, besides this computer's own, that requests and web pages may come "
         "under, e.g. of a reverse proxy in front. Others are refused (DNS rebinding, cross-site requests).",
+    )
+
+    sites_certificates: str | None = Field(
+        default=None,
+        description="Folder with tls.crt, tls.key and ca.crt. Set: sites are reached by TLS in which both sides show a "
+        "certificate, the site's for its own name. Unset: plain HTTP.",
+    )
+    fleet: FleetSpec | None = Field(
+        default=None, description="Set: the gateways run elsewhere, and listen as they were started."
     )
 
     @model_validator(mode="after")
@@ -222,6 +247,24 @@ class DaemonSpec(Model):
     decisions_kept: int = Field(default=10_000, ge=100, le=10_000_000)
 
 
+class MetricsSpec(Model):
+    """Metrics for Prometheus, and where older ones are asked for. Nothing listens unless a port is given."""
+
+    daemon_port: int = Field(default=0, ge=0, le=65_535, description="`/metrics` of the daemon on 127.0.0.1; 0: none.")
+    supervisor_port: int = Field(default=0, ge=0, le=65_535, description="The same of the supervisor.")
+    prometheus_url: WebAddress | None = Field(
+        default=None,
+        description="A Prometheus that scrapes the daemon, e.g. `http://127.0.0.1:9090`. The daemon asks it at its "
+        "start for traffic of the last week that its own record lacks.",
+    )
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.daemon_port and self.daemon_port == self.supervisor_port:
+            raise ValueError("daemon_port and supervisor_port are the same; give one of them another port")
+        return self
+
+
 class HybridProject(Model):
     """Everything the platform owns, apart from the services on it."""
 
@@ -230,6 +273,7 @@ class HybridProject(Model):
     sites: dict[Name, SiteSpec] = Field(min_length=1, max_length=16)
     gateway: GatewaySpec = Field(default_factory=GatewaySpec)
     daemon: DaemonSpec = Field(default_factory=DaemonSpec)
+    metrics: MetricsSpec = Field(default_factory=MetricsSpec)
     state: StateSpec | None = Field(
         default=None, description="Where intents and all that the daemon knows lie. Unset: a file on this computer."
     )

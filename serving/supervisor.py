@@ -13,7 +13,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +23,11 @@ from serving.errors import HcctlError
 from serving.files import disk_errors, write_atomic
 from serving.logs import log_as_json, rotate
 from serving.sites.processes import ProcessRecord, is_alive, read_record, spawn, terminate, write_record
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric as Family
+
+    from serving.metrics.server import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +75,12 @@ class Plan(BaseModel):
 
     children: list[Child]
     code: str = Field(default="", description="Names the hcctl that wrote the plan, and whose supervisor keeps it.")
+    metrics: str = Field(default="", description="HOST:PORT on which the supervisor tells of itself; empty: nowhere.")
+    version: str = Field(default="", description="Of that hcctl, for its metrics.")
 
     def same_run(self, other: Plan) -> bool:
         """Whether both keep the same children, run in the same way."""
-        if len(self.children) != len(other.children):
+        if len(self.children) != len(other.children) or self.metrics != other.metrics:
             return False
         return all(mine.same_run(theirs) for mine, theirs in zip(self.children, other.children, strict=True))
 
@@ -109,6 +118,14 @@ class Keeper:
         self._not_before_s = 0.0
         self._started_s = 0.0
         self._record = read_record(child.record)
+        self.starts = 0
+
+    @property
+    def up(self) -> bool | None:
+        """Whether the child runs; None while it is not needed."""
+        if self.child.only_while is not None and not self.child.only_while.exists():
+            return None
+        return self._record is not None and is_alive(self._record)
 
     def keep(self, now_s: float) -> None:
         """Start the child if it is gone and its delay is over. `now_s` is monotonic."""
@@ -144,6 +161,7 @@ class Keeper:
             self._not_before_s = now_s + min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**self._failures)
             return
         self._started_s = now_s
+        self.starts += 1
         write_record(self.child.record, self._record)
         log.info("%s started, pid %d", self.child.name, self._record.pid)
 
@@ -172,22 +190,79 @@ def run(plan_file: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     signal.signal(signal.SIGHUP, lambda *_: changed.set())
-    keepers = [Keeper(child) for child in read_plan(plan_file).children]
+    plan = read_plan(plan_file)
+    telling = Telling()
+    telling.keepers = [Keeper(child) for child in plan.children]
+    telling.listen(plan)
     rotate_at_s = 0.0
     while not stopping.wait(POLL_S):
         if changed.is_set():
             changed.clear()
             try:
-                keepers = _replanned(keepers, read_plan(plan_file))
+                plan = read_plan(plan_file)
+                telling.keepers = _replanned(telling.keepers, plan)
+                telling.listen(plan)
             except HcctlError as error:
                 log.error("the former plan stays in force: %s", error)  # noqa: TRY400 - the text says it all
-        for keeper in keepers:
+        for keeper in telling.keepers:
             keeper.keep(time.monotonic())
         if time.monotonic() >= rotate_at_s:
-            sound = _rotate_logs({keeper.child.log.parent for keeper in keepers})
+            sound = _rotate_logs({keeper.child.log.parent for keeper in telling.keepers})
+            telling.rotation_failures += not sound
             rotate_at_s = time.monotonic() + (ROTATE_EVERY_S if sound else ROTATE_RETRY_S)
-    for keeper in reversed(keepers):
+    telling.close()
+    for keeper in reversed(telling.keepers):
         keeper.stop()
+
+
+class Telling:
+    """What the supervisor tells of itself; see `serving.metrics.server.Source`."""
+
+    def __init__(self) -> None:
+        self.keepers: list[Keeper] = []
+        self.rotation_failures = 0
+        self._version = ""
+        self._address = ""
+        self._server: MetricsServer | None = None
+
+    def listen(self, plan: Plan) -> None:
+        """Serve where the plan says. What cannot be served is logged: keeping children alive matters more."""
+        self._version = plan.version
+        if plan.metrics == self._address:
+            return
+        self.close()
+        if plan.metrics:
+            from serving.metrics.server import Address, MetricsServer
+
+            try:
+                self._server = MetricsServer(Address.parse(plan.metrics), self)
+            except HcctlError as error:
+                log.error("%s", error)  # noqa: TRY400 - its text says it all
+                return
+        self._address = plan.metrics
+
+    def close(self) -> None:
+        """Serve no longer."""
+        if self._server is not None:
+            self._server.close()
+        self._server, self._address = None, ""
+
+    def families(self) -> Iterable[Family]:
+        """All metrics of this moment."""
+        from serving.metrics.families import Exposition
+
+        out = Exposition("supervisor")
+        out.add("hcctl_supervisor_info", 1, version=self._version)
+        out.add("hcctl_supervisor_rotation_failures_total", self.rotation_failures)
+        for keeper in self.keepers:
+            out.add("hcctl_supervisor_child_up", keeper.up, child=keeper.child.name)
+            out.add("hcctl_supervisor_child_starts_total", keeper.starts, child=keeper.child.name)
+        return out.families()
+
+    def trouble(self) -> str:
+        """Children that should run and do not."""
+        down = [keeper.child.name for keeper in self.keepers if keeper.up is False]
+        return f"not running: {', '.join(down)}" if down else ""
 
 
 def _replanned(keepers: list[Keeper], plan: Plan) -> list[Keeper]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import hypothesis
 import pytest
 
+from tests.support.prometheus import program
+
 hypothesis.settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("steady")
 
@@ -18,6 +20,7 @@ OPT_IN = {
     "e2e": "real Ray clusters; `make e2e`",
     "alone": "measures what the whole machine does; `make e2e` runs it by itself",
     "root": "becomes another user, which only root can; run the tests as root",
+    "prometheus": "a real Prometheus; `make prometheus` unpacks Debian's, or put prometheus and promtool on PATH",
     "cluster": "a real Kubernetes API server; set HCCTL_TEST_KUBECONFIG, and HCCTL_TEST_NAMESPACE if not default",
 }
 
@@ -25,8 +28,12 @@ _left_out: Counter[str] = Counter()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only root can do, or only with a cluster, by name as all that is left out."""
-    missing = {"root": os.geteuid() != 0, "cluster": not os.environ.get("HCCTL_TEST_KUBECONFIG")}
+    """Leave out what only root can do, or only with a cluster or Prometheus, by name as all that is left out."""
+    missing = {
+        "root": os.geteuid() != 0,
+        "cluster": not os.environ.get("HCCTL_TEST_KUBECONFIG"),
+        "prometheus": program("prometheus") is None or program("promtool") is None,
+    }
     barred = [item for item in items if any(missing[name] and item.get_closest_marker(name) for name in missing)]
     if barred:
         config.hook.pytest_deselected(items=barred)

@@ -16,13 +16,19 @@ def command() -> None:
 
 @command.command(name="run")
 @click.option("--shadow", is_flag=True, help="Decide and record how to scale, but change nothing.")
-def run(shadow: bool) -> None:
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    default="",
+    help="Serve /metrics and /healthz there, without a key; otherwise where hcctl.yaml says.",
+)
+def run(shadow: bool, metrics: str) -> None:
     """Run the daemon in the foreground, its log on stderr as JSON lines. `hcctl up` does this for you."""
     from cli import wiring
     from serving.logs import log_as_json
 
     log_as_json()
-    wiring.run_daemon(open_running(), shadow=shadow)
+    wiring.run_daemon(open_running(), shadow=shadow, metrics=metrics)
 
 
 @command.command(name="pause")

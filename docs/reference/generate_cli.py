@@ -28,7 +28,11 @@ A traceback is printed only with `--debug`.
 
 MEANINGS = (
     (0, "done; of `diff`: no difference; of `doctor`: nothing failed"),
-    (1, "error; of `diff`: differences; of `doctor`: a field failed; of `demo`: a promise was not kept"),
+    (
+        1,
+        "error; of `diff`: differences; of `doctor`: a field failed; of `demo`: a promise was not kept; "
+        "of `model evaluate --against`: the version may not replace the other",
+    ),
     (errors.InvalidInput.exit_code, "the command line or a file is not valid, or the request makes no sense now"),
     (errors.WaitTimeout.exit_code, "the wait was too long; the work goes on in the daemon"),
     (errors.RolledBack.exit_code, "the release was rolled back; the former version serves"),

@@ -52,6 +52,7 @@ from serving.spec import Routing
 CONFIG = "haproxy.cfg"
 OUTLIER = "outlier.lua"
 ADMIN_SOCKET, MASTER_SOCKET, LOG_SOCKET, TLS_PEM = "admin.sock", "master.sock", "requests.sock", "tls.pem"
+SITES_PEM, SITES_CA = "sites.pem", "sites-ca.pem"
 
 RING = "requests"
 
@@ -74,6 +75,9 @@ class ListenSettings:
     """Stream socket that gets one line per request; see `logstream.LogStream`."""
     tls_certificate: Path | None = None
     """PEM file with certificate and key. None: plain HTTP."""
+    sites_tls: Path | None = None
+    """Folder with tls.crt, tls.key and ca.crt: sites are reached by TLS, show a certificate of that authority for their
+    own name, and ask for this one. None: plain HTTP."""
     require_api_key: bool = False
     keys_file: Path | None = None
     """API keys (`keys.KeyFile`); None: there are none, so with `require_api_key` nobody gets in."""
@@ -134,7 +138,7 @@ def _config(services: Sequence[ServiceRoutes], listen: ListenSettings, digest: s
     head = f"{listen_header(listen)}\n" if digest else ""
     spans = [(s.service.routing.queue_timeout_s, s.service.routing.timeout_s) for s in services]
     longest = max((milliseconds(queued) + milliseconds(sent) for queued, sent in spans), default=0)
-    tracks = (_backend(service, name) for service in services for name in TRACKS)
+    tracks = (_backend(service, name, listen) for service in services for name in TRACKS)
     front = _frontend(listen, any_relief=relief.any_relief(services), light=relief.any_light(services))
     return head + "\n".join([_global(listen, digest, longest), _RING, _defaults(listen), front, *tracks])
 
@@ -281,7 +285,7 @@ if {{ var(txn.host) -m found }} !{{ var(txn.host),host_only -m str {hosts} }}
 """
 
 
-def _backend(service: ServiceRoutes, name: Track) -> str:
+def _backend(service: ServiceRoutes, name: Track, listen: ListenSettings) -> str:
     routing: Routing = service.service.routing
     this, other = (backend(service, t) for t in sorted(TRACKS, key=lambda t: t != name))
     retry_s = integer(routing.retry_after_s, "retry_after_s", 1, 3_600)
@@ -308,7 +312,7 @@ if {{ req.body_size gt {body} }}
   option httpchk GET /-/healthz
   http-check expect status 200
 {relief.backend_server(service, name)}\
-{"".join(_server(number, server) for number, server in enumerate(track(service, name).servers, 1))}"""
+{_servers(track(service, name), tls=listen.sites_tls is not None)}"""
 
 
 def _refusals(this: str, depth: int, full: str) -> str:
@@ -320,11 +324,22 @@ def _refusals(this: str, depth: int, full: str) -> str:
 """
 
 
-def _server(number: int, server: ServerRoute) -> str:
+def _servers(route: TrackRoute, *, tls: bool) -> str:
+    return "".join(_server(number, server, tls=tls) for number, server in enumerate(route.servers, 1))
+
+
+def _server(number: int, server: ServerRoute, *, tls: bool) -> str:
     """A server line. One that may take nothing starts in maintenance: maxconn 0 would mean no limit."""
     where = address_text(server.endpoint or Endpoint("127.0.0.1", 1))
     off = "" if limit(server) else " disabled"
-    return f"  server {label(server.site)} {where} id {number} maxconn {max(1, limit(server))}{off}\n"
+    name = label(server.site)
+    secure = (
+        f" ssl verify required crt {SITES_PEM} ca-file {SITES_CA} ssl-min-ver TLSv1.2"
+        f" sni str({name}) check-sni {name} verifyhost {name}"
+        if tls
+        else ""
+    )
+    return f"  server {name} {where} id {number} maxconn {max(1, limit(server))}{secure}{off}\n"
 
 
 def _rules(service: ServiceRoutes) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The port to the gateway: one endpoint in front of all sites.
 
-Implementations: `serving.gateway.haproxy.HaproxyGateway` and
-`tests.support.fake_gateway.FakeGateway`; both pass tests/contract/test_gateway.py.
+Implementations: `serving.gateway.haproxy.HaproxyGateway`, `serving.gateway.remote.RemoteGateway` (one that runs
+elsewhere), `serving.gateway.fleet.GatewayFleet` (several as one) and `tests.support.fake_gateway.FakeGateway`; all pass
+tests/contract/test_gateway.py.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class GatewayObservation:
     at_s: float
     relief_up: Mapping[str, bool] = field(default_factory=dict)
     """Per service with light answers, whether its relief process answers."""
+    leaving: bool = False
+    """It takes no new requests and ends when those it has are finished."""
 
     @cached_property
     def by_service(self) -> Mapping[str, Sequence[ServerObservation]]:

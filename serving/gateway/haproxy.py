@@ -72,6 +72,8 @@ class HaproxyGateway:
             self._link(config.LOG_SOCKET, self._listen.log_socket)
             if self._listen.tls_certificate is not None:
                 self._link(config.TLS_PEM, self._certificate(self._listen.tls_certificate))
+            if self._listen.sites_tls is not None:
+                self._write_sites_tls(self._listen.sites_tls)
             files = self._render(())
             complete = all((self._folder / name).is_file() for name in files)
             header = f"{config.listen_header(self._listen)}\n"
@@ -141,6 +143,9 @@ class HaproxyGateway:
                 (trial / name).write_text(text, encoding="ascii")
             if self._listen.tls_certificate is not None:
                 (trial / config.TLS_PEM).symlink_to(self._folder / config.TLS_PEM)
+            if self._listen.sites_tls is not None:
+                for name in (config.SITES_PEM, config.SITES_CA):
+                    (trial / name).symlink_to(self._folder / name)
             run = [str(haproxy_binary()), "-c", "-q", "-C", folder, "-f", config.CONFIG]
             done = subprocess.run(run, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -198,6 +203,21 @@ class HaproxyGateway:
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+
+    def _write_sites_tls(self, folder: Path) -> None:
+        """Certificate with key, and authority, under the names that the configuration has."""
+        try:
+            texts = {name: (folder / name).read_text(encoding="ascii") for name in ("tls.crt", "tls.key", "ca.crt")}
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                "the certificates for sites cannot be read",
+                where=str(folder),
+                why=str(error)[:200],
+                next_step="give a folder with tls.crt, tls.key and ca.crt",
+            ) from error
+        with disk_errors("writing the gateway's files failed", self._folder):
+            self._replace(config.SITES_PEM, texts["tls.crt"] + texts["tls.key"])
+            self._replace(config.SITES_CA, texts["ca.crt"])
 
     def _link(self, name: str, target: Path) -> None:
         """Point a fixed name in the folder at a path that so need not stand in the configuration."""

@@ -19,7 +19,7 @@ from serving.recommender.data import Orders, load_orders
 from serving.recommender.generate import generate_orders
 from serving.recommender.train import train
 
-GENERATED_USERS, GENERATED_ITEMS, GENERATED_DAYS = 2_000, 1_200, 120
+GENERATED_USERS, GENERATED_ITEMS, GENERATED_DAYS = 1_250, 1_200, 120
 
 
 def main() -> int:

@@ -1,15 +1,13 @@
 """The recommender behind `/recommend`, as a model that hcctl can serve.
 
-    {"user_id": "17850", "k": 5}            what this customer may buy next
-    {"history": ["85123A", "71053"]}        the same for a customer we do not know
-
-answers `{"items": [{"id", "title", "price", "score"}, ...], "source": "model" | "popularity"}`.
+Takes what `list_request` says, and answers
+`{"items": [{"id", "title", "price", "score"}, ...], "source": "model" | "popularity"}`.
 Import path: `serving.recommender.app:Recommender`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -21,12 +19,8 @@ from pydantic import JsonValue
 from serving.errors import InvalidInput
 from serving.model import ModelRequest, Result
 from serving.recommender import artefact
+from serving.recommender.list_request import MAX_K, ListRequest, parse
 
-ROUTE = "/recommend"
-DEFAULT_K, MAX_K = 10, 100
-MAX_HISTORY = 1_000
-BODY_FIELDS = frozenset({"user_id", "history", "k", "exclude_bought"})
-QUERY_FIELDS = frozenset({"user_id", "k"})
 DEFAULT_CONFIG: dict[str, JsonValue] = {"dim": 64, "history": 128}
 
 
@@ -123,34 +117,13 @@ class Recommender:
         }
 
     def _parse(self, request: ModelRequest) -> _Ask | Result:
-        if request["path"] != ROUTE:
-            return {"status": 404, "error": f"no such path; POST to {ROUTE}"}
-        try:
-            body = request["body"]
-            return self._ask(_from_query(request["query"]) if body is None else body)
-        except InvalidInput as error:
-            return error
+        asked = parse(request)
+        if not isinstance(asked, ListRequest):
+            return asked
+        bought = self._bought_by(asked.who) if isinstance(asked.who, str) else self._known_items(asked.who)
+        return _Ask(bought=bought, k=asked.k, exclude_bought=asked.exclude_bought)
 
-    def _ask(self, body: JsonValue) -> _Ask:
-        if not isinstance(body, dict):
-            raise InvalidInput('the body is not an object with "user_id" or "history"')
-        if unknown := sorted(body.keys() - BODY_FIELDS):
-            raise InvalidInput(
-                "unknown field", where=unknown[0][:64], next_step=f"use {', '.join(sorted(BODY_FIELDS))}"
-            )
-        if ("user_id" in body) == ("history" in body):
-            raise InvalidInput('give either "user_id" or "history"')
-        k, exclude = body.get("k", DEFAULT_K), body.get("exclude_bought", False)
-        if type(k) is not int or not 1 <= k <= MAX_K:
-            raise InvalidInput(f"not a whole number from 1 to {MAX_K}", where="k")
-        if type(exclude) is not bool:
-            raise InvalidInput("not true or false", where="exclude_bought")
-        bought = self._bought_by(body["user_id"]) if "user_id" in body else self._known_items(body["history"])
-        return _Ask(bought=bought, k=k, exclude_bought=exclude)
-
-    def _bought_by(self, user_id: JsonValue) -> list[int]:
-        if not isinstance(user_id, str):
-            raise InvalidInput("not a string", where="user_id")
+    def _bought_by(self, user_id: str) -> list[int]:
         user = self._user_index.get(user_id)
         if user is None:
             return []
@@ -158,28 +131,6 @@ class Recommender:
         items: list[int] = self._shop.history_items[start:end].tolist()
         return items
 
-    def _known_items(self, history: JsonValue) -> list[int]:
+    def _known_items(self, history: Sequence[str]) -> list[int]:
         """Indices of the history's items; one that left the catalogue says nothing and is passed over."""
-        if not isinstance(history, list) or len(history) > MAX_HISTORY:
-            raise InvalidInput(f"not a list of at most {MAX_HISTORY} item ids", where="history")
-        indices = []
-        for item_id in history:
-            if not isinstance(item_id, str):
-                raise InvalidInput("an item id is not a string", where="history")
-            if (index := self._item_index.get(item_id)) is not None:
-                indices.append(index)
-        return indices
-
-
-def _from_query(query: Mapping[str, str]) -> JsonValue:
-    """`?user_id=17850&k=5` as the body it stands for."""
-    if unknown := sorted(query.keys() - QUERY_FIELDS):
-        raise InvalidInput(
-            "unknown parameter", where=unknown[0][:64], next_step=f"use {', '.join(sorted(QUERY_FIELDS))}"
-        )
-    fields: dict[str, JsonValue] = dict(query)
-    if "k" in query:
-        if not (query["k"].isascii() and query["k"].isdigit() and len(query["k"]) <= 4):
-            raise InvalidInput(f"not a whole number from 1 to {MAX_K}", where="k")
-        fields["k"] = int(query["k"])
-    return fields
+        return [self._item_index[item_id] for item_id in history if item_id in self._item_index]

@@ -7,16 +7,19 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from serving.recommender.als import Als
 from serving.recommender.ease import Ease
 from serving.recommender.method import Arrays, Scorer, Settings, scaled
+from serving.recommender.nearest import Nearest
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.parts import learn_parts, part_scorers
 from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Histories, Matrix, Purchases
+from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
-
-SingleMethod = Annotated[
-    Popularity | OwnFrequency | TifuKnn | UserPopularity | ItemKnn | Ease, Field(discriminator="kind")
-]
+from serving.recommender.sasrec import Sasrec
+from serving.recommender.single import SingleMethod
+from serving.recommender.towers import Towers
 
 
 class Part(Settings):
@@ -36,20 +39,10 @@ class Ensemble(Settings):
     parts: tuple[Part, ...] = Field(min_length=1, max_length=32)
 
     def learn(self, past: Purchases) -> Arrays:
-        return {
-            f"{place}.{name}": array
-            for place, part in enumerate(self.parts)
-            for name, array in part.method.learn(past).items()
-        }
+        return learn_parts([part.method for part in self.parts], past)
 
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
-        shares: list[dict[str, np.ndarray]] = [{} for _ in self.parts]
-        for label, array in learned.items():
-            place, _, name = label.partition(".")
-            if not place.isdecimal() or int(place) >= len(shares):
-                raise ValueError(f"array {label[:80]} belongs to no part")
-            shares[int(place)][name] = array
-        scorers = [part.method.scorer(past, share) for part, share in zip(self.parts, shares, strict=True)]
+        scorers = part_scorers([part.method for part in self.parts], past, learned)
 
         def score(asked: Histories) -> Matrix:
             total = np.zeros(asked.shape)
@@ -62,5 +55,17 @@ class Ensemble(Settings):
 
 
 AnyMethod = Annotated[
-    Popularity | OwnFrequency | TifuKnn | UserPopularity | ItemKnn | Ease | Ensemble, Field(discriminator="kind")
+    Popularity
+    | OwnFrequency
+    | TifuKnn
+    | UserPopularity
+    | ItemKnn
+    | Ease
+    | Als
+    | Towers
+    | Sasrec
+    | Nearest
+    | Ensemble
+    | Ranked,
+    Field(discriminator="kind"),
 ]

@@ -32,6 +32,8 @@ class Evaluation:
     """`ndcg@10` and so on, in the order of the track's users; NaN where it is not defined."""
     coverage: dict[int, float]
     """By cutoff: share of the candidate items that is in anybody's list."""
+    lists: Index
+    """[users, largest cutoff]: the items, best first."""
 
     def mean(self, metric: str) -> float:
         """Over the users for whom it is defined; NaN if for none."""
@@ -86,7 +88,7 @@ def evaluate(score: Score, track: Track, cutoffs: tuple[int, ...] = CUTOFFS) -> 
             f"diversity@{k}": metrics.diversity(items, vectors),
             f"novelty@{k}": metrics.novelty(items, buyers, active),
         }
-    return Evaluation(track, per_user, {k: metrics.coverage(listed[:, :k], candidates) for k in cutoffs})
+    return Evaluation(track, per_user, {k: metrics.coverage(listed[:, :k], candidates) for k in cutoffs}, listed)
 
 
 def candidate_scores(score: Score, track: Track, rows: slice) -> Matrix:

@@ -64,7 +64,8 @@ class Model(Protocol[SettingsT_contra]):
     def score(self, users: Sequence[User]) -> Matrix:
         """[users, items], higher is better; equals are told apart by popularity.
 
-        Minus infinity for an item that was never bought. Somebody without a history gets the popular items.
+        Minus infinity for an item that was never bought, unless the model knows it by its content. Somebody without a
+        history gets the popular items.
         """
 
     def recommend(self, user: User, k: int = 10, *, exclude_bought: bool = False) -> list[Offer]:

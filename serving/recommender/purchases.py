@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from serving.errors import InvalidInput
 from serving.recommender.data import Orders
@@ -66,6 +65,11 @@ class Purchases:
         rows = slice(low, max(low, high))
         return type(self)(self.user[rows], self.item[rows], self.day[rows], self.user_ids, self.item_ids)
 
+    def from_day(self, first: int, before: int) -> Self:
+        """Those from day `first` on and before day `before`, with the same ids."""
+        low, high = np.searchsorted(self.day, (first, max(first, before)))
+        return replace(self, user=self.user[low:high], item=self.item[low:high], day=self.day[low:high])
+
     def joined(self, other: Self) -> Self:
         """These and `other`, once each; ids that only `other` has are appended."""
         user_ids, to_user = _merged(self.user_ids, other.user_ids)
@@ -110,6 +114,8 @@ class Histories:
 
     def table(self, weight: Vector) -> Any:
         """Sparse [rows, items]: the sum of the weights of the entries of each row and item."""
+        from scipy import sparse  # an extra, which the demo's model does without
+
         return sparse.csr_matrix((weight, (self.row, self.item)), shape=self.shape)
 
     def bought(self) -> Any:
@@ -122,6 +128,29 @@ class Histories:
             return np.ones(len(self.row))
         age_days = np.maximum(self.as_of_day - self.day, 0)
         return np.asarray(0.5 ** (age_days / half_life_days))
+
+    def of(self, rows: Index) -> Histories:
+        """The histories of some rows, in their order."""
+        first, last = np.searchsorted(self.row, rows), np.searchsorted(self.row, rows, side="right")
+        lengths = last - first
+        entry = np.repeat(first - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        return replace(
+            self,
+            row=np.repeat(np.arange(len(rows)), lengths),
+            item=self.item[entry],
+            day=self.day[entry],
+            user=self.user[rows],
+        )
+
+    def windows(self, length: int) -> tuple[Index, Index]:
+        """The last `length` items of each row and their days, oldest first, padded in front with `items` and day 0."""
+        ends = np.searchsorted(self.row, np.arange(len(self.user) + 1))
+        entry = ends[1:, None] + np.arange(-length, 0)
+        inside = entry >= ends[:-1, None]
+        entry = np.where(inside, entry, 0)
+        if not len(self.row):
+            return np.full(entry.shape, self.items), np.zeros_like(entry)
+        return np.where(inside, self.item[entry], self.items), np.where(inside, self.day[entry], 0)
 
     def is_last(self) -> NDArray[np.bool_]:
         """Which entries are the last of their row and item."""

@@ -8,51 +8,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from safetensors import numpy as safetensors_numpy
 
-from serving.artefact import check_weights, first_problem
-from serving.errors import CorruptArtefact
-from serving.files import disk_errors, open_plain, write_atomic
-from serving.manifest import ArtefactFile
+from serving.recommender import bundle
+from serving.recommender.bundle import Strict, corrupt
 from serving.recommender.ensemble import AnyMethod
 from serving.recommender.method import Arrays
 from serving.recommender.purchases import Purchases
-from serving.weights import BrokenWeights
 
 MODEL, IDS, PURCHASES, LEARNED = "model.json", "ids.json", "purchases.safetensors", "learned.safetensors"
-MODEL_LIMIT_BYTES = 1 << 20
 COLUMNS = ("user", "item", "day")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Stored(_Strict):
+class _Stored(bundle.Head):
     """`model.json`."""
 
     format: Literal[1] = 1
     method: AnyMethod
-    files: tuple[ArtefactFile, ...]
 
 
-class _Ids(_Strict):
+class _Ids(Strict):
     """`ids.json`."""
 
     users: tuple[str, ...]
     items: tuple[str, ...] = Field(min_length=1)
-
-
-Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def save(directory: Path, method: AnyMethod, past: Purchases, learned: Arrays) -> None:
@@ -61,20 +47,9 @@ def save(directory: Path, method: AnyMethod, past: Purchases, learned: Arrays) -
     Raises:
         HcctlError: the disk is full, read-only or failing.
     """
-    columns = {name: np.ascontiguousarray(getattr(past, name), dtype=np.int64) for name in COLUMNS}
-    arrays = {name: np.ascontiguousarray(array) for name, array in learned.items()}
-    ids = {"users": past.user_ids, "items": past.item_ids}
-    contents = {
-        IDS: json.dumps(ids, ensure_ascii=False, separators=(",", ":")).encode(),
-        LEARNED: safetensors_numpy.save(arrays),
-        PURCHASES: safetensors_numpy.save(columns),
-    }
-    files = []
-    for name, data in contents.items():
-        write_atomic(directory / name, data)
-        files.append(ArtefactFile(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)))
-    stored = _Stored(method=method, files=tuple(files))
-    write_atomic(directory / MODEL, stored.model_dump_json(indent=2).encode() + b"\n")
+    arrays = {name: np.require(array, requirements="C") for name, array in learned.items()}
+    contents = {**past_files(past), LEARNED: safetensors_numpy.save(arrays)}
+    bundle.write(directory, MODEL, lambda files: _Stored(method=method, files=files), contents)
 
 
 def load(directory: Path) -> tuple[AnyMethod, Purchases, Arrays]:
@@ -83,62 +58,28 @@ def load(directory: Path) -> tuple[AnyMethod, Purchases, Arrays]:
     Raises:
         CorruptArtefact: a file is missing, damaged or does not fit the others; `where` is its name.
     """
-    stored = _parsed(MODEL, _Stored, _read(directory, MODEL, MODEL_LIMIT_BYTES))
-    sizes = {file.name: file for file in stored.files}
-    if sizes.keys() != {IDS, PURCHASES, LEARNED}:
-        raise corrupt(MODEL, f"its files are not {IDS}, {PURCHASES} and {LEARNED}")
-    contents = {name: _checked(directory, file) for name, file in sizes.items()}
-    ids = _parsed(IDS, _Ids, contents[IDS])
-    return stored.method, _purchases(ids, _tensors(PURCHASES, contents)), _tensors(LEARNED, contents)
+    stored, contents = bundle.read(directory, MODEL, _Stored, {IDS, PURCHASES, LEARNED})
+    return stored.method, past_of(contents), bundle.tensors(LEARNED, contents[LEARNED])
 
 
-def corrupt(name: str, why: str) -> CorruptArtefact:
-    """The error for file `name`."""
-    return CorruptArtefact("the model cannot be loaded", where=name, why=why[:200], next_step="train and save it again")
+def past_files(past: Purchases) -> dict[str, bytes]:
+    """Purchases as the contents of `IDS` and `PURCHASES`."""
+    columns = {name: np.ascontiguousarray(getattr(past, name), dtype=np.int64) for name in COLUMNS}
+    ids = {"users": past.user_ids, "items": past.item_ids}
+    return {
+        IDS: json.dumps(ids, ensure_ascii=False, separators=(",", ":")).encode(),
+        PURCHASES: safetensors_numpy.save(columns),
+    }
 
 
-def _checked(directory: Path, expected: ArtefactFile) -> bytes:
-    data = _read(directory, expected.name, expected.size_bytes)
-    if len(data) != expected.size_bytes:
-        raise corrupt(expected.name, f"it has {len(data)} bytes, not {expected.size_bytes}")
-    if hashlib.sha256(data).hexdigest() != expected.sha256:
-        raise corrupt(expected.name, f"its content does not have the hash in {MODEL}")
-    return data
+def past_of(contents: Mapping[str, bytes]) -> Purchases:
+    """What `past_files` made.
 
-
-def _read(directory: Path, name: str, limit_bytes: int) -> bytes:
-    with disk_errors("the model cannot be read", directory / name):
-        file = open_plain(directory / name)
-        if file is None:
-            raise corrupt(name, "it is missing, or no plain file")
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit_bytes:
-                raise corrupt(name, f"it has {size} bytes, not {limit_bytes}")
-            try:
-                check_weights(name, file)
-            except BrokenWeights as problem:
-                raise corrupt(name, str(problem)) from problem
-            file.seek(0)
-            return file.read()
-
-
-def _parsed(name: str, kind: type[Parsed], data: bytes) -> Parsed:
-    try:
-        return kind.model_validate_json(data)
-    except ValidationError as problem:
-        raise corrupt(name, ": ".join(filter(None, first_problem(problem)))) from problem
-
-
-def _tensors(name: str, contents: dict[str, bytes]) -> dict[str, NDArray[Any]]:
-    try:
-        found: dict[str, NDArray[Any]] = safetensors_numpy.load(contents[name])
-    except Exception as problem:  # safetensors raises its own type, KeyError for a dtype that numpy lacks, and others
-        raise corrupt(name, str(problem)) from problem
-    return found
-
-
-def _purchases(ids: _Ids, columns: dict[str, NDArray[Any]]) -> Purchases:
+    Raises:
+        CorruptArtefact: a file is damaged or does not fit the other.
+    """
+    ids = bundle.parsed(IDS, _Ids, contents[IDS])
+    columns = bundle.tensors(PURCHASES, contents[PURCHASES])
     if columns.keys() != set(COLUMNS):
         raise corrupt(PURCHASES, f"its tensors are not {', '.join(COLUMNS)}")
     user, item, day = (columns[name] for name in COLUMNS)

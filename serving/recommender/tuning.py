@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,17 +69,14 @@ def score_of(model: FittedModel) -> Score:
     return lambda users: model.score([model.past.user_ids[user] for user in users])
 
 
-def choose(methods: Sequence[AnyMethod], split: Split, track_name: str) -> AnyMethod:
-    """The method that does best on a track of the split by NDCG@10; the first among equals.
+def worth_in(method: AnyMethod, split: Split, track_name: str) -> float:
+    """NDCG@10 of a method, fitted before the split, in a track of it.
 
     Raises:
         InvalidInput: the split has nobody to judge by.
     """
     track = next(track for track in tracks(split) if track.name == track_name)
-    worth = [
-        _Board(track, (_scores(FittedModel.fit(method, split.past), track),)).ndcg(np.ones(1)) for method in methods
-    ]
-    return methods[int(np.argmax(worth))]
+    return _Board(track, (_scores(FittedModel.fit(method, split.past), track),)).ndcg(np.ones(1))
 
 
 def _scores(model: FittedModel, track: Track) -> Matrix:

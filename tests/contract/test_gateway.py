@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -10,8 +12,12 @@ from typing import Protocol
 import pytest
 
 from serving.errors import GatewayUnreachable
+from serving.gateway.fleet import GatewayFleet
 from serving.gateway.gateway import Gateway, ServerObservation
+from serving.gateway.remote import NAME, Certificates, RemoteGateway
 from serving.sites.site import Endpoint
+from tests.support.agents import agent_of
+from tests.support.certificates import Authority
 from tests.support.fake_gateway import FakeGateway
 from tests.support.gateway_routes import routes, service, track
 from tests.support.running_gateway import RunningGateway
@@ -42,9 +48,53 @@ class Fake:
     close = stop
 
 
-@pytest.fixture(params=["haproxy", "fake"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    started: Subject = RunningGateway(tmp_path) if request.param == "haproxy" else Fake()
+class Remote:
+    """HAProxys behind agents: one by itself, or two as one."""
+
+    def __init__(self, folder: Path, authority: Authority, *, together: bool) -> None:
+        self._stack = ExitStack()
+        own = authority.folder / NAME
+        certificates = Certificates(own if own.exists() else authority.certificate(NAME))
+        folders = [folder / name for name in ("a", "b")[: 1 + together]]
+        for each in folders:
+            each.mkdir()
+        self._running = [RunningGateway(each) for each in folders]
+        ports = [self._stack.enter_context(agent_of(at, certificates)) for at in self._running]
+        remotes = {str(port): RemoteGateway("127.0.0.1", port, certificates) for port in ports}
+        clock = itertools.count(1_000_000, 30)  # pauses after an attempt that failed pass at once
+        self.gateway: Gateway = next(iter(remotes.values()))
+        if together:
+            self.gateway = GatewayFleet(lambda: remotes, remotes.__getitem__, lambda: float(next(clock)))
+
+    def start(self) -> None:
+        for at in self._running:
+            at.start()
+        self.gateway.observe()
+
+    def stop(self) -> None:
+        for at in self._running:
+            at.stop()
+
+    def close(self) -> None:
+        for at in self._running:
+            at.close()
+        self._stack.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority") / "ca")
+
+
+@pytest.fixture(params=["haproxy", "fake", "remote", "fleet"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[Subject]:
+    makers: dict[str, Callable[[], Subject]] = {
+        "haproxy": lambda: RunningGateway(tmp_path),
+        "fake": Fake,
+        "remote": lambda: Remote(tmp_path, authority, together=False),
+        "fleet": lambda: Remote(tmp_path, authority, together=True),
+    }
+    started = makers[request.param]()
     try:
         started.start()
         yield started
@@ -88,7 +138,7 @@ def test_asserting_twice_changes_nothing(subject: Subject) -> None:
 def test_limits_change(subject: Subject) -> None:
     """A later assertion's limits replace the former ones, up and down and to nothing."""
     subject.gateway.assert_routes((SHOP,))
-    for private, cloud in ((9, 1), (0, 3), (5, 0), (0, 0), (2, 2)):
+    for private, cloud in ((9, 3), (0, 3), (5, 0), (0, 0), (2, 2)):
         changed = replace(SHOP, stable=track("/shop-1", private=(HERE, private), cloud=(HERE, cloud)))
         subject.gateway.assert_routes((changed,))
         assert [limit for *_, limit in seen(subject)][:2] == [private, cloud]
@@ -120,8 +170,8 @@ def test_what_is_asserted_while_it_is_away_is_kept(subject: Subject) -> None:
     subject.stop()
     with pytest.raises(GatewayUnreachable):
         subject.gateway.observe()
-    changed = replace(SHOP, stable=track("/shop-1", private=(HERE, 7), cloud=(HERE, 1)))
+    changed = replace(SHOP, stable=track("/shop-1", private=(HERE, 7), cloud=(HERE, 3)))
     with pytest.raises(GatewayUnreachable):
         subject.gateway.assert_routes((changed,))
     subject.start()
-    assert [limit for *_, limit in seen(subject)] == [7, 1, 0, 0]
+    assert [limit for *_, limit in seen(subject)] == [7, 3, 0, 0]

@@ -11,16 +11,22 @@ import numpy as np
 import pytest
 
 from serving.errors import CorruptArtefact, InvalidInput
+from serving.recommender.als import Als
 from serving.recommender.ease import Ease
 from serving.recommender.ensemble import AnyMethod, Ensemble, Part
 from serving.recommender.fitted import FittedModel
 from serving.recommender.generate import generate_orders
 from serving.recommender.interface import Bought, Model
+from serving.recommender.nearest import Nearest
 from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Purchases
+from serving.recommender.ranking import Ranked
 from serving.recommender.repeats import OwnFrequency
+from serving.recommender.sasrec import Sasrec
 from serving.recommender.storage import IDS, LEARNED, MODEL, PURCHASES
+from serving.recommender.towers import Towers
+from serving.recommender.training.plan import Plan
 
 METHODS: dict[str, AnyMethod] = {
     "popularity": Popularity(window_days=14, half_life_days=7.0, damped=True),
@@ -31,7 +37,17 @@ METHODS: dict[str, AnyMethod] = {
     "item-knn": ItemKnn(neighbours=10),
     "ease": Ease(l2=10.0),
     "fading ease": Ease(l2=10.0, half_life_days=30.0),
+    "als": Als(factors=8, iterations=3),
+    "two towers": Towers(dim=8, history=16, plan=Plan(epochs=2, learning_rate=0.02)),
+    "sasrec": Sasrec(dim=8, length=16, baskets=4, trend_days=(7,), plan=Plan(epochs=2, learning_rate=0.02)),
+    "nearest": Nearest(model=Als(factors=8, iterations=3), count=30),
+    "nearest by a graph": Nearest(
+        model=Towers(dim=8, history=16, plan=Plan(epochs=2, learning_rate=0.02)), count=30, exact_below=0
+    ),
     "ensemble": Ensemble(parts=(Part(method=OwnFrequency()), Part(method=Ease(l2=10.0), weight=0.5))),
+    "ranked": Ranked(
+        parts=(Ease(l2=10.0), OwnFrequency()), each=20, months=2, span_days=7, networks=2, plan=Plan(epochs=1)
+    ),
 }
 PERSONAL = [name for name in METHODS if name != "popularity"]
 STORED = (MODEL, IDS, PURCHASES, LEARNED)

@@ -67,10 +67,10 @@ class Pair:
         return found is not None and found.body["version"] == version * 64 and found.body["release"] is None
 
     def writes(self, process: subprocess.Popen[bytes], since: int) -> list[tuple[str, str, str]]:
-        """What a process asked to change since then, but for renewals of the lease."""
+        """What a process has changed since then, but for renewals of the lease; what was refused changes nothing."""
         return [
             (verb, plural, name)
-            for agent, verb, plural, name in self.double.agents[since:]
+            for agent, verb, plural, name in self.double.changes[since:]
             if agent == f"hcctl/{process.pid}" and plural != "leases"
         ]
 
@@ -115,7 +115,7 @@ def test_a_stopped_leader_is_replaced_and_does_nothing_when_it_wakes(pair: Pair)
     took_s = wait(lambda: pair.leads(next_one), TAKEOVER_S, "takeover")
     wait(lambda: pair.serving("a"), 30.0, "the release by the new leader")
     assert took_s < TAKEOVER_S
-    since = len(pair.double.agents)
+    since = len(pair.double.changes)
     former.send_signal(signal.SIGCONT)
     assert former.wait(timeout=30.0) != 0, "a leader that was replaced ends with an error"
     assert pair.writes(former, since) == [], pair.log("one")

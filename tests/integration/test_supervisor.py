@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.logs import MAX_BYTES
@@ -196,3 +198,36 @@ def test_child_lives_only_while_its_file_is_there(supervised: Supervised) -> Non
     until(lambda: not is_alive(second) and not supervised.child.record.exists())
     wanted.touch()
     assert supervised.record() != second
+
+
+def test_it_tells_of_itself_where_the_plan_says(supervised: Supervised) -> None:
+    """Metrics of its children on the address of the plan; a changed plan moves them, one without ends them."""
+    first, second = free_port(), free_port()
+    write_plan(supervised.plan, Plan(children=[supervised.child], metrics=f"127.0.0.1:{first}"))
+    process = supervised.start()
+    supervised.record()
+    until(lambda: 'hcctl_supervisor_child_up{child="child"} 1.0' in told(first))
+    assert 'hcctl_supervisor_child_starts_total{child="child"} 1.0' in told(first)
+    write_plan(supervised.plan, Plan(children=[supervised.child], metrics=f"127.0.0.1:{second}"))
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "hcctl_supervisor_child_up" in told(second))
+    assert told(first) == ""
+    write_plan(supervised.plan, Plan(children=[supervised.child]))
+    process.send_signal(signal.SIGHUP)
+    until(lambda: told(second) == "")
+    assert process.poll() is None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def told(port: int) -> str:
+    """What it exports; empty while nobody listens."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    except httpx.TransportError:
+        return ""

@@ -8,10 +8,12 @@ from typing import Any
 from autoscaler.capacity.hands import Rented
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
+from autoscaler.history import History
 from autoscaler.plan import ProbeApplication
 from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from autoscaler.step import Step
+from autoscaler.telemetry import Telemetry
 from serving.gateway.gateway import RequestRecord
 from serving.project import HybridProject
 from serving.spec import HybridService
@@ -39,6 +41,9 @@ class DaemonRig:
         self.rented: dict[str, Rented] = {}
         """Machines of sites, for the next daemon."""
         self.last: Step | None = None
+        self.telemetry: Telemetry | None = None
+        """Of the next daemon; its own if unset."""
+        self.past: History | None = None
         self.restart()
 
     def restart(self, *, shadow: bool = False) -> None:
@@ -55,6 +60,8 @@ class DaemonRig:
             clock=self.clock,
             shadow=shadow,
             rented=self.rented,
+            telemetry=self.telemetry,
+            past=self.past,
         )
         self.daemon.resume()
 

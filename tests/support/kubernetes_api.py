@@ -104,6 +104,8 @@ class KubernetesDouble:
     """Verb and resource of all that was asked."""
     agents: list[tuple[str, str, str, str]] = field(default_factory=list)
     """User agent, verb, resource and name of all that was asked and may change something."""
+    changes: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Those of them that were not refused."""
     _past: dict[tuple[str, str], list[Object]] | None = None
     _connections: set[socket.socket] = field(default_factory=set)
 
@@ -318,34 +320,40 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(min(length, BODY_LIMIT_BYTES))
         try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise Refused(401, "Unauthorized", "Unauthorized")
-            request = self._request(body)
-            if request is None:
-                self._send(404, b"404 page not found\n", "text/plain")
-                return
-            self.api.requests.append((request.verb, request.kind.plural))
-            if request.method != "GET":
-                agent = (request.headers.get("user-agent", ""), request.verb, request.kind.plural, request.name)
-                self.api.agents.append(agent)
-            injected = self.api.injected(request)
-            if injected == 0:
-                self.api.hang()
-                self.close_connection = True
-                return
-            if injected is not None:
-                raise Refused(injected, "Injected", f"the server is told to answer {injected}")
-            if request.subresource == "proxy":
-                self._send(*self.api.proxied(request))
-            elif request.verb == "watch":
-                self._stream(self.api.watch(request))
-            else:
-                status, answer = self.api.answer(request)
-                self._send(status, json.dumps(answer).encode())
-        except Refused as refusal:
-            self._send(refusal.code, json.dumps(_status(refusal)).encode())
-        except (BrokenPipeError, ConnectionResetError):
+            try:
+                self._answer(body)
+            except Refused as refusal:
+                self._send(refusal.code, json.dumps(_status(refusal)).encode())
+        except (BrokenPipeError, ConnectionResetError):  # whom the answer is for may have been killed
             self.close_connection = True
+
+    def _answer(self, body: bytes) -> None:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise Refused(401, "Unauthorized", "Unauthorized")
+        request = self._request(body)
+        if request is None:
+            self._send(404, b"404 page not found\n", "text/plain")
+            return
+        self.api.requests.append((request.verb, request.kind.plural))
+        agent = (request.headers.get("user-agent", ""), request.verb, request.kind.plural, request.name)
+        if request.method != "GET":
+            self.api.agents.append(agent)
+        injected = self.api.injected(request)
+        if injected == 0:
+            self.api.hang()
+            self.close_connection = True
+            return
+        if injected is not None:
+            raise Refused(injected, "Injected", f"the server is told to answer {injected}")
+        if request.subresource == "proxy":
+            self._send(*self.api.proxied(request))
+        elif request.verb == "watch":
+            self._stream(self.api.watch(request))
+        else:
+            status, answer = self.api.answer(request)
+            if request.method != "GET":
+                self.api.changes.append(agent)
+            self._send(status, json.dumps(answer).encode())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_any  # noqa: N815
 

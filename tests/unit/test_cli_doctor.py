@@ -243,7 +243,7 @@ def test_declared_gateway_port_is_looked_at(project: ProjectPaths) -> None:
     """A declared port counts before the first start; while another program has it, that is a fault."""
     assert look("ports", project).state == "none"
     port = free_block()
-    project.project_file.write_text(project.project_file.read_text().replace("port: 0", f"port: {port}"))
+    project.project_file.write_text(project.project_file.read_text().replace("  port: 0", f"  port: {port}"))
     assert look("ports", project) == Finding("ok", f"gateway {port}")
     with socket.create_server(("127.0.0.1", port)):
         assert look("ports", project).state == "failed"

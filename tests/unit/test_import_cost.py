@@ -1,11 +1,14 @@
 """`hcctl --help` stays fast: what its start imports is bounded by name, not by a stopwatch."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from cli.main import HELP, module_of
 
@@ -55,3 +58,28 @@ def test_help_imports_nothing_heavy() -> None:
 def test_every_verb_is_there(verb: str) -> None:
     """Each verb of the table has its module, found without importing it."""
     assert importlib.util.find_spec(module_of(verb)) is not None
+
+
+def added_modules() -> set[str]:
+    """Top-level modules of the packages that only the checks, the other extras or training need."""
+    locked = [
+        name
+        for layer in ("checks-", "train-")
+        for lock in (ROOT / "requirements").glob(f"{layer}py3.*.txt")
+        for name in re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE)
+    ]
+    wanted = {canonicalize_name(name) for name in locked}
+    return {
+        module
+        for module, packages in packages_distributions().items()
+        if wanted.issuperset(canonicalize_name(package) for package in packages)
+    }
+
+
+def test_the_demo_needs_no_extra() -> None:
+    """What the demo generates, trains and serves with can be imported where only the product's own packages are."""
+    absent = f"sys.modules.update(dict.fromkeys({sorted(added_modules())}))\n"
+    found = imported_by(
+        absent + "import serving.recommender.__main__, serving.recommender.app, cli.commands.demo, serving.sites.local"
+    )
+    assert "torch" in found

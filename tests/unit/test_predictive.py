@@ -103,14 +103,30 @@ def test_a_step_is_counted_once():
 
 def test_the_price_of_a_late_request_follows_what_was_late():
     """Below the promised share it falls, above it rises steeply, and stays within bounds."""
-    snapshot = moment(asked(SPEC))
-    supply = supply_of(SPEC, snapshot, 0.1, OFFERS)
-    day = Promise(requests=1e6, late=0.0, seconds=86_400.0)
-    prices = [late_price_usd(SPEC, supply, replace(day, late=late)) for late in (0.0, 650.0, 1_200.0, 1e6)]
+    supply = supply_of(SPEC, moment(asked(SPEC)), 0.1, OFFERS)
+    day = Promise(requests=864_000.0, seconds=86_400.0)
+    prices = [late_price_usd(SPEC, supply, replace(day, late=late), 10.0) for late in (0.0, 561.6, 1_000.0, 1e6)]
     assert prices == sorted(prices)
     assert prices[0] < prices[1] < prices[2]
     assert prices[3] == pytest.approx(3.0 * prices[1])
-    assert late_price_usd(SPEC, supply, Promise()) == pytest.approx(prices[1])
+    assert late_price_usd(SPEC, supply, Promise(), 10.0) == pytest.approx(prices[1])
+
+
+@pytest.mark.parametrize("rate_rps", [0.1, 10.0, 10_000.0])
+@pytest.mark.parametrize("late_share", [0.001, 0.01])
+def test_what_is_promised_to_be_late_is_worth_one_replica(rate_rps: float, late_share: float):
+    """Whatever the rate and the promised share, as many late requests as are promised cost what a replica does."""
+    spec = service(burst={"policy": "predictive", "late_share": late_share})
+    supply = supply_of(spec, moment(asked(spec)), 0.1, OFFERS)
+    kept = Promise(3_600.0 * rate_rps, 0.65 * late_share * 3_600.0 * rate_rps, 3_600.0)
+    hour_usd = 3_600.0 * rate_rps * late_share * late_price_usd(spec, supply, kept, rate_rps)
+    assert hour_usd == pytest.approx(max(usd for _, usd in supply.prices_usd_per_hour))
+
+
+def test_a_service_that_nobody_asks_has_a_price_for_late_requests():
+    """No request in a day and none expected: the price is finite, so nothing is rented for nobody."""
+    story = play(np.zeros(720))
+    assert story[-1][0].replicas == 1
 
 
 def test_every_pool_counts_with_its_price():

@@ -15,7 +15,10 @@ from serving.recommender.popularity import Popularity
 from serving.recommender.purchases import Matrix, Purchases
 from serving.recommender.repeats import OwnFrequency
 from serving.recommender.splits import Split
-from serving.recommender.tuning import choose, fit_weights
+from serving.recommender.towers import Towers
+from serving.recommender.training.plan import Plan
+from serving.recommender.trials import Space, Span, Tried, search
+from serving.recommender.tuning import fit_weights, worth_in
 from tests.support.shop_purchases import purchases
 
 
@@ -146,8 +149,30 @@ def test_weights_are_fitted_to_what_came_later(habits: Split) -> None:
     assert fit_weights(blend, habits) == fitted
 
 
-def test_the_best_setting_is_chosen(habits: Split) -> None:
-    """Of popularity and own purchases the latter finds what is bought again; among equals the first is taken."""
-    own = OwnFrequency()
-    assert choose([Popularity(), own], habits, "a") == own
-    assert choose([OwnFrequency(half_life_days=100.0), own], habits, "a") == OwnFrequency(half_life_days=100.0)
+@pytest.mark.parametrize("trials", [2, 20])
+def test_the_best_setting_is_searched(trials: int, habits: Split) -> None:
+    """All points of a small space, some of a large one: what is found is worth the most of what was tried."""
+    tried: list[Tried] = []
+    space = {"own_share": (0.0, 0.5, 1.0), "within_decay": (0.5, 1.0)}
+    found = search(TifuKnn(neighbours=1), space, habits, "a", trials=trials, tell=tried.append)
+    assert len(tried) == min(trials, 6)
+    assert worth_in(found, habits, "a") == max(trial.worth for trial in tried)
+    assert found == search(TifuKnn(neighbours=1), space, habits, "a", trials=trials)
+
+
+def test_numbers_are_searched_between_their_bounds(habits: Split) -> None:
+    """Spans give numbers within them, whole ones where both ends are, and settings of settings have a dotted name."""
+    tried: list[Tried] = []
+    space = {"dim": Span(2, 4), "plan.learning_rate": Span(1e-3, 1e-2, log=True)}
+    base = Towers(history=4, plan=Plan(epochs=1))
+    found = search(base, space, habits, "a", trials=3, tell=tried.append)
+    assert all(trial.settings["dim"] in {2, 3, 4} for trial in tried)
+    assert 1e-3 <= found.plan.learning_rate <= 1e-2
+    assert found.plan.epochs == 1
+
+
+@pytest.mark.parametrize("space", [{"no_such": (1, 2)}, {"own_share": (7.0,)}, {"plan.epochs": (1,)}])
+def test_a_space_of_other_settings_is_refused(space: Space, habits: Split) -> None:
+    """The error names the setting."""
+    with pytest.raises(InvalidInput, match=next(iter(space)).split(".", maxsplit=1)[0]):
+        search(TifuKnn(), space, habits, "a")

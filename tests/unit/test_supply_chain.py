@@ -14,8 +14,8 @@ import pytest
 from cyclonedx.output.json import JsonV1Dot6
 
 ROOT = Path(__file__).parents[2]
-LOCKS = sorted((ROOT / "requirements").glob("py3.*.txt"))
-ADDED = sorted((ROOT / "requirements").glob("train-py3.*.txt"))
+LAYERS = ("", "checks-", "train-")
+LOCKS = {minor: [ROOT / f"requirements/{layer}py{minor}.txt" for layer in LAYERS] for minor in ("3.11", "3.12", "3.13")}
 PIN = re.compile(r"([a-z0-9-]+)==[0-9][0-9A-Za-z.]* --hash=sha256:[0-9a-f]{64}")
 
 
@@ -30,13 +30,18 @@ def sbom() -> ModuleType:
     return module
 
 
-def test_there_is_a_lock_for_each_python() -> None:
-    """Every Python that the project allows has a lock."""
-    assert [lock.stem for lock in LOCKS] == ["py3.11", "py3.12", "py3.13"]
-    assert [lock.stem for lock in ADDED] == [f"train-{lock.stem}" for lock in LOCKS]
+def names_of(lock: Path) -> set[str]:
+    """The packages that a lock pins."""
+    return set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, *ADDED], ids=lambda lock: lock.stem)
+def test_there_are_locks_for_each_python() -> None:
+    """Every Python that the project allows has its locks, and there are no others."""
+    files = {*(ROOT / "requirements").glob("*py3*.txt")}
+    assert files == {lock for locks in LOCKS.values() for lock in locks}
+
+
+@pytest.mark.parametrize("lock", [lock for locks in LOCKS.values() for lock in locks], ids=lambda lock: lock.stem)
 def test_every_line_pins_a_version_and_a_hash(lock: Path) -> None:
     """A lock has a version and a SHA-256 for each package, each once, and names no address."""
     lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
@@ -48,31 +53,37 @@ def test_every_line_pins_a_version_and_a_hash(lock: Path) -> None:
     assert "://" not in lock.read_text()
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
-def test_what_the_project_declares_is_locked(lock: Path) -> None:
-    """Each dependency of the product, its extras and the checks is in the lock, but for torch, which brings its own."""
+@pytest.mark.parametrize("minor", LOCKS)
+def test_what_the_project_declares_is_locked(minor: str) -> None:
+    """The product's dependencies are in the first lock, but for torch, which brings its own; the rest in the others."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
-    declared = [*project["project"]["dependencies"], *extras, *project["dependency-groups"]["dev"]]
-    names = {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in declared}
-    assert names - set(re.findall(r"^([a-z0-9-]+)==", lock.read_text(), re.MULTILINE)) == {"torch"}
+
+    def declared(lines: list[str]) -> set[str]:
+        return {re.split(r"[^A-Za-z0-9_-]", line)[0].lower().replace("_", "-") for line in lines}
+
+    product, checks, training = map(names_of, LOCKS[minor])
+    assert declared(project["project"]["dependencies"]) - product == {"torch"}
+    assert declared([*extras, *project["dependency-groups"]["dev"]]) <= product | checks | training
 
 
-@pytest.mark.parametrize(("lock", "added"), zip(LOCKS, ADDED, strict=True), ids=lambda lock: lock.stem)
-def test_what_serve_would_import_for_nothing_stands_apart(lock: Path, added: Path) -> None:
-    """pandas and pyarrow are locked for the extra `train` alone, and nothing is in both locks."""
-    first, second = (set(re.findall(r"^([a-z0-9-]+)==", file.read_text(), re.MULTILINE)) for file in (lock, added))
-    assert {"pandas", "pyarrow"} <= second
-    assert not first & second
+@pytest.mark.parametrize("minor", LOCKS)
+def test_what_serve_would_import_for_nothing_stands_apart(minor: str) -> None:
+    """pandas and pyarrow are locked for the extra `train` alone, and nothing is in two locks."""
+    product, checks, training = map(names_of, LOCKS[minor])
+    assert {"pandas", "pyarrow"} <= training
+    assert not product & checks
+    assert not (product | checks) & training
 
 
 def test_the_install_demands_hashes() -> None:
-    """The Makefile installs the locks with --require-hashes and takes no source archive."""
-    lines = re.findall(r"\$\(PIP\) .*--requirement (?:\$\(LOCK\)|requirements/train)", (ROOT / "Makefile").read_text())
-    assert len(lines) == 2
-    for line in lines:
-        assert "--require-hashes" in line
-        assert "--only-binary :all:" in line
+    """The Makefile installs each lock with --require-hashes and takes no source archive."""
+    text = (ROOT / "Makefile").read_text()
+    (how,) = re.findall(r"^LOCKED := (.*)$", text, re.MULTILINE)
+    assert "--require-hashes" in how
+    assert "--only-binary :all:" in how
+    installs = re.findall(r"^\t\$\((\w+)\) .*--requirement (?!requirements/torch)", text, re.MULTILINE)
+    assert installs == ["LOCKED"] * 3
 
 
 def test_what_the_lock_does_not_name_is_a_stray(sbom: ModuleType) -> None:

@@ -1,0 +1,214 @@
+"""`hcctl model`: from a shop's files to a trained model, and the verdict on it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli import output
+from cli.options import Number
+from serving.errors import HcctlError, InvalidInput
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import ModuleType
+
+MODELS, DATA = "serving.recommender.commands", "serving.recommender.ingest.commands"
+"""The workload enters by its import path alone: nothing of hcctl needs it."""
+
+FOLDER = click.Path(path_type=Path)
+DAY = click.DateTime(["%Y-%m-%d"])
+_data_option = click.option(
+    "--data", type=FOLDER, required=True, metavar="DIR", help="Clean data, as `hcctl model ingest` writes it."
+)
+
+
+@click.group("model")
+def command() -> None:
+    """Train and judge the recommender's models. Needs the extra `hcctl[recommender]`.
+
+    What is trained is a folder; `hcctl version push` makes a version of it, and
+    `serving.recommender.lists:Lists` serves it.
+    """
+
+
+@command.command("generate")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--users", type=click.IntRange(1, 100_000_000), default=2_000, show_default=True)
+@click.option("--items", type=click.IntRange(1, 2_000_000), default=1_200, show_default=True)
+@click.option("--days", type=click.IntRange(1, 3_650), default=120, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--format", "file_format", type=click.Choice(["parquet", "csv"]), default="parquet", show_default=True)
+@click.option("--images/--no-images", default=True, show_default=True, help="A small picture of each item.")
+@output.output_option
+def generate(folder: Path, file_format: str, images: bool, output_format: output.Output, **size: int) -> None:
+    """Write a generated shop into DIR, with the truth beside it.
+
+    Its schema is DIR/data.yaml. What is measured on it is labelled as generated.
+    """
+    found = _recommender(DATA).generate_shop(folder, file_format=file_format, images=images, **size)
+    output.emit(found, output_format)
+
+
+@command.command("ingest")
+@click.argument("schema", metavar="SCHEMA", type=FOLDER)
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--ray", "on_ray", is_flag=True, help="As tasks of Ray Data; needs the extra `hcctl[train]`.")
+@output.output_option
+def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Output) -> None:
+    """Clean the data that the file SCHEMA declares into DIR.
+
+    Every row that breaks a rule is in DIR/rejected.csv with its reason, and counted. Nothing is
+    written if a file cannot be used, or if so many rows are bad that the schema must be wrong.
+    """
+    found = _recommender(DATA).ingest_shop(schema, folder, on_ray=on_ray)
+    if output_format == "table":
+        _tell_ingested(found)
+    else:
+        output.emit(found, output_format)
+
+
+@command.command("train")
+@_data_option
+@click.option("--model", "name", default="ensemble", show_default=True, help="By name; `hcctl model list` has them.")
+@click.option("--out", type=FOLDER, required=True, metavar="DIR", help="A new folder for the model.")
+@click.option("--before", type=DAY, metavar="DAY", help="Learn from what came before this UTC day.  [default: all]")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A setting of the model; may be repeated.")
+@output.output_option
+def train(
+    data: Path, name: str, out: Path, before: datetime | None, settings: tuple[str, ...], output_format: output.Output
+) -> None:
+    """Train a model, ready for `hcctl version push`."""
+    chosen = dict(map(_setting, settings))
+    found = _recommender(MODELS).train(data, name, out, settings=chosen, before=before and before.date())
+    output.emit(found, output_format)
+
+
+@command.command("list")
+@output.output_option
+def show(output_format: output.Output) -> None:
+    """List the models that can be trained."""
+    rows = [{"model": name, "what": what} for name, what in _recommender(MODELS).model_names().items()]
+    output.emit(rows, output_format)
+
+
+@command.command("evaluate")
+@click.argument("version", metavar="VERSION")
+@click.option("--against", metavar="VERSION", help="Give a verdict: may VERSION replace this one?")
+@_data_option
+@click.option("--from", "start", type=DAY, metavar="DAY", help="Judge by this UTC day and later ones.")
+@click.option("--metric", default="ndcg@10", show_default=True, help="What the verdict goes by.")
+@click.option(
+    "--tolerance", type=Number(0, 1), default=0.02, show_default=True, help="Share of the metric that may be lost."
+)
+@click.option(
+    "--min-purchases", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Of users judged by."
+)
+@click.option("--plot", type=FOLDER, metavar="FILE.png", help="Draw the figures.")
+@output.output_option
+def evaluate(
+    version: str,
+    against: str | None,
+    data: Path,
+    start: datetime | None,
+    metric: str,
+    tolerance: float,
+    min_purchases: int,
+    plot: Path | None,
+    output_format: output.Output,
+) -> int:
+    """Judge VERSION by what people bought after it was trained.
+
+    A version is an id of the registry, the beginning of one, `latest`, or the folder of a trained
+    model. Users, their purchases and the items are those of the data; both versions are asked the
+    same. With --against the exit code is 0 if VERSION is better or as good in each track, and 1 if
+    it is worse or it cannot be said.
+    """
+    if plot is not None and plot.suffix != ".png":
+        raise InvalidInput("the picture is a PNG", where=f"--plot {plot}", next_step="name a file that ends in .png")
+    folders = [_folder(version), None if against is None else _folder(against)]
+    found = _recommender(MODELS).judge(
+        data, *folders, start=start and start.date(), metric=metric, tolerance=tolerance, min_rows=min_purchases
+    )
+    if plot is not None:
+        from cli import model_chart
+
+        model_chart.write(plot, found, metric)
+    if output_format == "table":
+        _tell_judged(found)
+    else:
+        output.emit(found, output_format)
+    return 0 if found["verdict"] is None or found["verdict"]["passes"] else 1
+
+
+def _recommender(module: str) -> ModuleType:
+    """The recommender's commands.
+
+    Raises:
+        HcctlError: a package that it needs is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        raise HcctlError(
+            "the recommender is not installed",
+            why=f"there is no package {problem.name}",
+            next_step="install hcctl with its extra: hcctl[recommender]",
+        ) from problem
+
+
+def _folder(ref: str) -> Path:
+    """The folder of a trained model, or of a version's files."""
+    path = Path(ref)
+    if path.is_dir():
+        return path
+    from cli import wiring
+    from cli.context import load_service, open_project
+    from serving.registry import LATEST
+
+    project = open_project()
+    registry = wiring.registry(project.paths)
+    name = load_service(None, project).name if ref == LATEST else ""
+    return registry.directory(registry.resolve(ref, name).version)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise InvalidInput("the setting is not KEY=VALUE", where=f"--set {text[:80]}", next_step="as in --set l2=300")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value  # a text needs no quotes
+
+
+def _tell_ingested(found: Mapping[str, Any]) -> None:
+    rows = []
+    for table in ("events", "items"):
+        counts = found[table]
+        if counts is not None:
+            rows.append({"table": table, "what": "rows", "count": counts["rows"]})
+            rows.append({"table": table, "what": "kept", "count": counts["kept"]})
+            kinds = {**counts["rejected"], **counts["mended"]}
+            rows += [{"table": table, "what": f"rejected: {reason}", "count": count} for reason, count in kinds.items()]
+    rows += [{"table": "events", "what": kind, "count": count} for kind, count in found["by_type"].items()]
+    output.emit(rows, "table", columns=["table", "what", output.Column("count", render=output.number, right=True)])
+    label = " (a generated shop)" if found["generated"] else ""
+    output.success(f"{found['users']:,} users in {found['folder']}{label}; rejected rows are in its rejected.csv")
+
+
+def _tell_judged(found: Mapping[str, Any]) -> None:
+    wanted = ["value", "against", "difference", "low", "high"] if found["verdict"] else ["value"]
+    figures = [output.Column(name, render=lambda value: f"{value:.4f}", right=True) for name in wanted]
+    label = ", on a generated shop" if found["generated"] else ""
+    users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
+    output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
+    output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
+    if found["verdict"]:
+        tell = output.success if found["verdict"]["passes"] else output.warning
+        tell(f"{'passes' if found['verdict']['passes'] else 'does not pass'}: {found['verdict']['reason']}")

@@ -1,0 +1,228 @@
+"""The click-through ranker: how likely an item that is shown is clicked on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import numpy as safetensors_numpy
+
+from serving.recommender import bundle
+from serving.recommender.clicks.impressions import Impressions, Items
+from serving.recommender.clicks.seen import SEEN, Numbers, Seen, centred, sigmoid
+from serving.recommender.method import Arrays, Settings
+from serving.recommender.purchases import index_of
+from serving.recommender.training.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from serving.recommender.clicks.network import ClickNetwork
+    from serving.recommender.training.loop import Progress
+
+MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
+WORDS_PER_ITEM = 24
+SCORED_AT_ONCE = 8_192
+STRANGER = 0
+"""Index of a user or item that was not there at the fit."""
+
+
+class ClickSettings(Settings):
+    """Of the network and its training."""
+
+    kinds: int = Field(default=12, ge=1, le=256, description="Tastes of which every user is a mixture.")
+    dim: int = Field(default=12, ge=1, le=1_024)
+    hidden: int = Field(default=32, ge=1, le=4_096)
+    word_buckets: int = Field(default=4_096, ge=2, le=1 << 22, description="Words of titles share so many vectors.")
+    own_share: float = Field(
+        default=0.03, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
+    )
+    hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
+    users_per_step: int = Field(default=32, ge=1, le=65_536)
+    rows_per_user: int = Field(
+        default=400,
+        ge=1,
+        description="Read in one step: of many more the first guess of a user's kind would be the last.",
+    )
+    plan: Plan = Plan(epochs=10, learning_rate=1e-2, weight_decay=0.01)
+
+
+class ClickRanker:
+    """A fitted ranker. Immutable: `update` gives another one. Made by `fit` or `load`."""
+
+    def __init__(self, settings: ClickSettings, items: Items, learned: Arrays, seen: Seen) -> None:
+        """Make ready to score.
+
+        Raises:
+            ValueError: `learned` or `seen` is not of this shop.
+        """
+        from serving.recommender.training.weights import load_weights
+
+        seen.check(settings.kinds)
+        self._settings, self._items, self._learned, self._seen = settings, items, learned, seen
+        self._features = Features(settings, items)
+        self._network = self._features.network()
+        load_weights(self._network, learned)
+
+    @classmethod
+    def fit(
+        cls,
+        settings: ClickSettings,
+        past: Impressions,
+        items: Items,
+        *,
+        folder: Path | None = None,
+        tell: Callable[[Progress], None] | None = None,
+    ) -> Self:
+        """Learn from what was shown; the same data, the same ranker. `folder` is for checkpoints.
+
+        Raises:
+            InvalidInput: the folder holds another training.
+        """
+        from serving.recommender.training.clicks import train_clicks
+        from serving.recommender.training.loop import unheard
+
+        learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
+        return cls(settings, items, learned, Seen.nobody(settings.kinds)).update(past)
+
+    def update(self, later: Impressions) -> Self:
+        """The ranker that also knows what these users did, without another training."""
+        seen, user = self._seen.with_users(later.user)
+        batches = [(rows, logits.numpy().astype(np.float64)) for rows, logits in self._logits(later)]
+        for rows, logits in batches:
+            seen.add_evidence(user[rows], logits, later.clicked[rows])
+        weight = seen.kinds_of(self._prior)
+        for rows, logits in batches:
+            seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
+        return type(self)(self._settings, self._items, self._learned, seen)
+
+    def chances(self, shown: Impressions) -> Numbers:
+        """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
+        seen, user = self._seen.with_users(shown.user)
+        weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
+        found = np.zeros(len(shown))
+        for rows, tensor in self._logits(shown):
+            logits = tensor.numpy().astype(np.float64)
+            deviation = (centred(logits) * own[user[rows]]).sum(axis=1, keepdims=True)
+            found[rows] = (sigmoid(logits + deviation) * weight[user[rows]]).sum(axis=1)
+        return found
+
+    @property
+    def _prior(self) -> Numbers:
+        return self._learned["prior"].astype(np.float64)
+
+    def save(self, directory: Path) -> None:
+        """Write into `directory`, which exists: safetensors and JSON.
+
+        Raises:
+            HcctlError: the disk is full, read-only or failing.
+        """
+        arrays = {
+            name: np.require(array, requirements="C")
+            for name, array in {**self._learned, **self._seen.arrays()}.items()
+        }
+        shop = _Shop(items=self._items, users=self._seen.user_ids)
+        contents = {SHOP: shop.model_dump_json().encode(), LEARNED: safetensors_numpy.save(arrays)}
+        bundle.write(directory, MODEL, lambda files: _Head(settings=self._settings, files=files), contents)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            CorruptArtefact: a file is missing, damaged or does not fit the other; `where` is its name.
+        """
+        head, contents = bundle.read(directory, MODEL, _Head, {SHOP, LEARNED})
+        shop = bundle.parsed(SHOP, _Shop, contents[SHOP])
+        arrays = bundle.tensors(LEARNED, contents[LEARNED])
+        try:
+            seen = Seen.of_arrays(shop.users, arrays)
+            return cls(head.settings, shop.items, {name: arrays[name] for name in arrays.keys() - SEEN}, seen)
+        except ValueError as problem:
+            raise bundle.corrupt(LEARNED, str(problem)) from problem
+
+    def _logits(self, shown: Impressions) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """A batch of rows after the other, with their logits."""
+        import torch
+
+        for first in range(0, len(shown), SCORED_AT_ONCE):
+            rows = np.arange(first, min(first + SCORED_AT_ONCE, len(shown)))
+            item, context = self._features.of(shown.where(rows))
+            with torch.inference_mode():
+                yield rows, self._network(item, item, context)
+
+
+class _Head(bundle.Head):
+    """`model.json`."""
+
+    format: Literal[1] = 1
+    settings: ClickSettings
+
+
+class _Shop(Settings):
+    """`shop.json`."""
+
+    items: Items
+    users: tuple[str, ...]
+
+
+class Features:
+    """Items and places as the network reads them."""
+
+    def __init__(self, settings: ClickSettings, items: Items) -> None:
+        self._settings = settings
+        self._items = {name: place + 1 for name, place in index_of(items.item_ids).items()}
+        names = sorted(set(items.categories))
+        self._categories = len(names) + 1
+        place = {name: 1 + at for at, name in enumerate(names)}
+        self._category = np.array([0, *(place[name] for name in items.categories)])
+        prices = np.log(np.array(items.prices, dtype=np.float64))
+        centre = _means(prices, self._category[1:], self._categories)
+        self._price = np.concatenate([[0.0], prices - centre[self._category[1:]]]).astype(np.float32)
+        texts = zip(items.titles, items.brands, strict=True)
+        self._words = np.array(
+            [[0] * WORDS_PER_ITEM, *(self._hashed(f"{title} brand:{brand}") for title, brand in texts)]
+        )
+
+    def network(self) -> ClickNetwork:
+        """Of random weights, for this shop."""
+        import torch
+
+        from serving.recommender.clicks.network import ClickNetwork, Content
+
+        return ClickNetwork(
+            Content(*(torch.from_numpy(array) for array in (self._category, self._words, self._price))),
+            categories=self._categories,
+            words=self._settings.word_buckets,
+            kinds=self._settings.kinds,
+            dim=self._settings.dim,
+            hidden=self._settings.hidden,
+        )
+
+    def of(self, shown: Impressions) -> tuple[Tensor, Tensor]:
+        """Item and context of each row."""
+        import torch
+
+        context = np.column_stack([np.log1p(shown.position), shown.searched, shown.season]).astype(np.float32)
+        return torch.from_numpy(_places(shown.item, self._items)), torch.from_numpy(context)
+
+    def _hashed(self, text: str) -> list[int]:
+        buckets = self._settings.word_buckets - 1
+        found = [1 + zlib.crc32(word.encode()) % buckets for word in text.lower().split()][:WORDS_PER_ITEM]
+        return found + [0] * (WORDS_PER_ITEM - len(found))
+
+
+def _places(names: NDArray[np.str_], place: Mapping[str, int]) -> NDArray[np.int64]:
+    unique, inverse = np.unique(names, return_inverse=True)
+    found = np.array([place.get(name, STRANGER) for name in unique.tolist()], dtype=np.int64)
+    return np.asarray(found[inverse])
+
+
+def _means(values: NDArray[np.float64], group: NDArray[Any], groups: int) -> NDArray[np.float64]:
+    count = np.bincount(group, minlength=groups)
+    return np.asarray(np.bincount(group, weights=values, minlength=groups) / np.maximum(count, 1))

@@ -1,0 +1,138 @@
+"""Clean data of a shop on disk: what ingestion writes and models are fitted on.
+
+`dataset.json`       what it was made from, and how many rows broke which rule
+`events-*.parquet`   clean events, sorted by time within each file; a user is in one file
+`items.parquet`      clean items
+`rejected.csv`       every row that broke a rule: table, file, row, reason, content
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.artefact import first_problem
+from serving.errors import InvalidInput
+from serving.recommender.purchases import DAY_S, Purchases
+
+DATASET, ITEMS, REJECTED, EVENTS = "dataset.json", "items.parquet", "rejected.csv", "events-*.parquet"
+PURCHASE = "purchase"
+
+
+class Counts(BaseModel):
+    """What became of the rows of a table."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    rows: int
+    kept: int
+    rejected: dict[str, int]
+    """By the rule that was broken."""
+    mended: dict[str, int] = {}
+    """Rows that were kept without a value, by what was wrong with it; they are among the rejected ones on disk too."""
+
+
+class Report(BaseModel):
+    """`dataset.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    format: Literal[1] = 1
+    generated: bool
+    """Whether the shop was made up; what is measured on it says so."""
+    events: Counts
+    items: Counts | None
+    """None where items are what events name."""
+    by_type: dict[str, int]
+    """Events of each type."""
+    users: int
+    first_s: int | None
+    last_s: int | None
+    """When the first and the last event happened; None without any."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of clean data."""
+
+    folder: Path
+    report: Report
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The data in a folder.
+
+        Raises:
+            InvalidInput: there is none, or its report is damaged.
+        """
+        path = folder / DATASET
+        try:
+            report = Report.model_validate_json(path.read_bytes())
+        except OSError as problem:
+            raise InvalidInput(
+                "there is no clean data",
+                where=str(path),
+                why=problem.strerror or str(problem),
+                next_step="make it with `hcctl model ingest`",
+            ) from problem
+        except ValidationError as problem:
+            why = ": ".join(filter(None, first_problem(problem)))
+            raise InvalidInput(
+                "the clean data is damaged",
+                where=str(path),
+                why=why,
+                next_step="make it again with `hcctl model ingest`",
+            ) from problem
+        return cls(folder, report)
+
+    def events(self) -> pl.LazyFrame:
+        """The events, in no order beyond that of each file."""
+        return pl.scan_parquet(self.folder / EVENTS)
+
+    def items(self) -> pl.DataFrame:
+        """The items.
+
+        Raises:
+            InvalidInput: the file is damaged.
+        """
+        with self._damage():
+            return pl.read_parquet(self.folder / ITEMS)
+
+    def purchases(self) -> Purchases:
+        """Each user's purchases by item and UTC day; users in the order of their ids, items in that of the items.
+
+        Raises:
+            InvalidInput: a file is damaged.
+        """
+        with self._damage():
+            day = (pl.col("timestamp_s") // DAY_S).alias("day")
+            bought = self.events().filter(pl.col("type") == PURCHASE).select("user_id", "item_id", day)
+            rows = bought.unique().collect(engine="streaming")
+            items = pl.read_parquet(self.folder / ITEMS, columns=["item_id"])["item_id"]
+        users = rows["user_id"].unique().sort()
+        placed = rows.select(
+            pl.col("user_id").replace_strict(users, pl.int_range(len(users), eager=True), return_dtype=pl.Int64),
+            pl.col("item_id").replace_strict(items, pl.int_range(len(items), eager=True), return_dtype=pl.Int64),
+            "day",
+        ).sort("day", "user_id", "item_id")
+        user, item, days = (placed[name].to_numpy() for name in ("user_id", "item_id", "day"))
+        return Purchases(user, item, days, tuple(users), tuple(items))
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        """What polars says about a broken file, as one error."""
+        try:
+            yield
+        except (pl.exceptions.PolarsError, OSError) as problem:
+            raise InvalidInput(
+                "the clean data is damaged",
+                where=str(self.folder),
+                why=" ".join(str(problem).split())[:200],
+                next_step="make it again with `hcctl model ingest`",
+            ) from problem

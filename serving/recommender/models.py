@@ -1,0 +1,241 @@
+"""The models that `hcctl model train --model NAME` knows: one line each in `MODELS`, which is all there is to add.
+
+What is trained is a folder, which `hcctl version push` takes as it is: the model's own files, `trained.json` that says
+what it is, and `catalogue.json` with what is shown of each item.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.artefact import first_problem
+from serving.errors import CorruptArtefact, InvalidInput
+from serving.files import disk_errors, open_plain, write_atomic
+from serving.recommender.als import Als
+from serving.recommender.ease import Ease
+from serving.recommender.ensemble import Ensemble, Part
+from serving.recommender.fitted import FittedModel
+from serving.recommender.ingest.dataset import Dataset
+from serving.recommender.interface import Model
+from serving.recommender.method import Settings
+from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.popularity import Popularity
+from serving.recommender.purchases import Purchases
+from serving.recommender.ranking import Ranked
+from serving.recommender.repeats import OwnFrequency
+from serving.recommender.sasrec import Sasrec
+from serving.recommender.splits import Split
+from serving.recommender.towers import Towers
+from serving.recommender.tuning import fit_weights
+
+TRAINED, CATALOGUE = "trained.json", "catalogue.json"
+FILE_LIMIT_BYTES = 1 << 30
+TUNE_DAYS = 28
+"""The last days of the fit, by which the weights of an ensemble are chosen."""
+EPOCH = date(1970, 1, 1)
+"""Day 0."""
+
+AnyModel = Model[Any]
+
+
+class Fit(Protocol):
+    """Fits a model on the purchases up to some day; `data` has the items and all events, also later ones."""
+
+    def __call__(self, settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+        """Raises InvalidInput if a setting is wrong or there is too little to learn from."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by name."""
+
+    what: str
+    """In a few words, for the help."""
+    fit: Fit
+    load: Callable[[Path], AnyModel] = FittedModel.load
+
+
+class Trained(BaseModel):
+    """`trained.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    format: Literal[1] = 1
+    model: str
+    settings: dict[str, Any]
+    generated: bool
+    """Whether the shop was made up."""
+    purchases: int = Field(ge=0)
+    users: int = Field(ge=0)
+    items: int = Field(ge=0)
+    until_day: int
+    """The first UTC day since the epoch that it does not know."""
+
+    @property
+    def until(self) -> date:
+        """`until_day` as a date."""
+        return day(self.until_day)
+
+
+class Catalogue(BaseModel):
+    """`catalogue.json`: equally long lists."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    ids: list[str]
+    titles: list[str | None]
+    prices: list[float | None]
+
+
+def method(kind: type[Settings], **usual: Any) -> Fit:
+    """The fit of a method with one set of settings; `usual` are those that differ from the method's own defaults."""
+
+    def fit(settings: Mapping[str, Any], past: Purchases, _: Dataset, /) -> AnyModel:
+        return FittedModel.fit(checked(kind, {**usual, **settings}), past)  # type: ignore[arg-type]  # is one of them
+
+    return fit
+
+
+def checked(kind: type[Settings], settings: Mapping[str, Any]) -> Settings:
+    """The settings.
+
+    Raises:
+        InvalidInput: one is unknown or out of its range; names it.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(dict(settings)))
+    except ValidationError as problem:
+        field, why = first_problem(problem)
+        known = ", ".join(name for name in kind.model_fields if name != "kind")
+        raise InvalidInput(
+            "the model has no such setting", where=f"--set {field}", why=why, next_step=f"settings are {known}"
+        ) from None
+
+
+def _ensemble(settings: Mapping[str, Any], past: Purchases, _: Dataset, /) -> AnyModel:
+    """Parts with their usual settings, blended by weights that do best in the last days."""
+    if settings:
+        raise InvalidInput(
+            "the ensemble has no settings", where=f"--set {next(iter(settings))}", next_step="leave it out"
+        )
+    tune_from = day(past.as_of_day - TUNE_DAYS)
+    split = Split(past.between(None, tune_from), past.between(tune_from, None))
+    return FittedModel.fit(fit_weights(BLEND, split), past)
+
+
+def day(number: int) -> date:
+    """The date of a UTC day since the epoch."""
+    return EPOCH + timedelta(days=number)
+
+
+def named(name: str) -> Entry:
+    """The model of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    entry = MODELS.get(name)
+    if entry is None:
+        raise InvalidInput("no such model", where=f"--model {name[:80]}", next_step=f"use one of {', '.join(MODELS)}")
+    return entry
+
+
+def save(folder: Path, trained: Trained, model: AnyModel, items: Catalogue) -> None:
+    """Write a trained model into `folder`, which exists; `trained.json` last.
+
+    Raises:
+        HcctlError: the disk is full, read-only or failing.
+    """
+    model.save(folder)
+    write_atomic(folder / CATALOGUE, items.model_dump_json().encode())
+    write_atomic(folder / TRAINED, trained.model_dump_json(indent=2).encode() + b"\n")
+
+
+def load(folder: Path) -> tuple[Trained, AnyModel, Catalogue]:
+    """What `save` wrote.
+
+    Raises:
+        CorruptArtefact: a file is missing, damaged or does not fit the others; `where` is its name.
+    """
+    trained = _read(folder, TRAINED, Trained)
+    if trained.model not in MODELS:
+        raise _corrupt(TRAINED, f"there is no model {trained.model[:80]!r} in this version of hcctl")
+    items = _read(folder, CATALOGUE, Catalogue)
+    if not len(items.ids) == len(items.titles) == len(items.prices):
+        raise _corrupt(CATALOGUE, "its lists differ in length")
+    return trained, MODELS[trained.model].load(folder), items
+
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def _read(folder: Path, name: str, kind: type[_Kind]) -> _Kind:
+    with disk_errors("the model cannot be read", folder / name):
+        file = open_plain(folder / name)
+        if file is None:
+            raise _corrupt(name, "it is missing, or no plain file")
+        with file:
+            content = file.read(FILE_LIMIT_BYTES)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as problem:
+        raise _corrupt(name, ": ".join(filter(None, first_problem(problem)))) from problem
+
+
+def _corrupt(name: str, why: str) -> CorruptArtefact:
+    return CorruptArtefact("the model cannot be loaded", where=name, why=why[:200], next_step="train and push it again")
+
+
+FADING = Ease(l2=100.0, half_life_days=45.0)
+REPEATS = OwnFrequency(half_life_days=None, basket_decay=0.95, stock_power=0.25)
+BLEND = Ensemble(
+    parts=(
+        Part(method=FADING),
+        Part(method=REPEATS, weight=0.0),
+        Part(method=UserPopularity(recent_baskets=10, locality=4.0), weight=0.0),
+        Part(method=ItemKnn(neighbours=20, k1=0.6), weight=0.0),
+        Part(method=Popularity(window_days=14, damped=True), weight=0.0),
+        Part(method=Popularity(window_days=14), weight=0.0),
+    )
+)
+RANKED = (
+    FADING,
+    REPEATS,
+    UserPopularity(recent_baskets=10, locality=4.0),
+    ItemKnn(neighbours=20, k1=0.6),
+    TifuKnn(group_size=100, within_decay=0.95, group_decay=1.0, similarity="cosine"),
+    Popularity(window_days=14, damped=True),
+)
+
+MODELS: dict[str, Entry] = {
+    "popularity": Entry("what everybody bought lately", method(Popularity)),
+    "repeats": Entry(
+        "what the user bought often, while the shop still sells it",
+        method(OwnFrequency, **REPEATS.model_dump(exclude={"kind"})),
+    ),
+    "tifu": Entry("next basket by own habits and those of alike users (TIFU-KNN)", method(TifuKnn)),
+    "user-neighbours": Entry(
+        "what alike users bought lately (UP-CF)", method(UserPopularity, recent_baskets=10, locality=4.0)
+    ),
+    "item-neighbours": Entry(
+        "what is bought by those who bought the same (BM25 item-kNN)", method(ItemKnn, neighbours=20, k1=0.6)
+    ),
+    "ease": Entry(
+        "which items belong together, old purchases fading (EASE)", method(Ease, **FADING.model_dump(exclude={"kind"}))
+    ),
+    "als": Entry("factors of users and items by alternating least squares", method(Als)),
+    "towers": Entry("two towers of a neural network", method(Towers)),
+    "sasrec": Entry("a Transformer over the sequence of purchases", method(Sasrec)),
+    "ranked": Entry(
+        "candidates of the closed-form ones, in the order of a trained ranker", method(Ranked, parts=RANKED)
+    ),
+    "ensemble": Entry("the closed-form ones, blended by what does best in the last four weeks", _ensemble),
+}
+"""Every model by name. A new one needs a line here, and nothing else: `Entry.load` where it is no `FittedModel`."""

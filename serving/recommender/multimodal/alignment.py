@@ -1,0 +1,132 @@
+"""An image encoder that learns from a shop's own pictures and texts, without labels.
+
+Two losses of one kind, each of which tells a pair from all other pairs of the batch (InfoNCE: van den Oord et al.,
+2018): the picture and the text of an item, so that both lie in one space (Radford et al., "CLIP", ICML 2021); and two
+altered views of the picture (Chen et al., "SimCLR", ICML 2020), as the first alone would forget what only it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from serving.errors import InvalidInput
+from serving.recommender.method import Settings
+from serving.recommender.multimodal.pictures import Pictures
+from serving.recommender.search.encoder import Vectors
+
+AT_ONCE = 512
+"""Pictures encoded at once."""
+
+
+class Alignment(Settings):
+    """How the encoder is made and trained."""
+
+    kind: Literal["alignment"] = "alignment"
+    width: int = Field(default=64, ge=2, le=1_024, description="Of the common space.")
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    batch: int = Field(default=128, ge=2, description="Pairs that are told apart at once.")
+    learning_rate: float = Field(default=2e-3, gt=0)
+    temperature: float = Field(default=0.1, gt=0)
+    text_weight: float = Field(
+        default=0.5, ge=0, le=1, description="Of the loss between picture and text; 0: views alone."
+    )
+    seed: int = Field(default=0, ge=0)
+
+
+class Towers(nn.Module):
+    """Pictures, and vectors of texts, to unit vectors of one space."""
+
+    def __init__(self, text_width: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inside, outside in ((3, 16), (16, 32), (32, 64)):
+            layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.GroupNorm(8, outside), nn.GELU()]
+        self.seeing = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 16, width))
+        self.reading = nn.Linear(text_width, width)
+
+    def see(self, pictures: Tensor) -> Tensor:
+        """[pictures, width] of [pictures, 3, side, side], 0 to 1."""
+        return functional.normalize(self.seeing(pictures), dim=-1)
+
+    def read(self, texts: Tensor) -> Tensor:
+        """[texts, width] of [texts, text width]."""
+        return functional.normalize(self.reading(texts), dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A trained pair of towers."""
+
+    towers: Towers
+
+    def see(self, pictures: Pictures) -> Vectors:
+        """Vectors of length 1, [pictures, width]."""
+        return self._all(self.towers.see, _tensor(pictures))
+
+    def read(self, texts: Vectors) -> Vectors:
+        """Vectors of length 1, [texts, width], of the text encoder's vectors."""
+        return self._all(self.towers.read, torch.from_numpy(texts))
+
+    def _all(self, tower: Callable[[Tensor], Tensor], given: Tensor) -> Vectors:
+        with torch.inference_mode():
+            parts = [tower(part) for part in torch.split(given, AT_ONCE)]
+        return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+
+def align(settings: Alignment, pictures: Pictures, texts: Vectors) -> Aligned:
+    """Train on the pictures and the texts of the same items; the same data and seed, the same towers.
+
+    Raises:
+        InvalidInput: there are not as many texts as pictures, or fewer than two.
+    """
+    if len(pictures) != len(texts) or len(pictures) < 2:
+        why = f"{len(pictures)} pictures and {len(texts)} texts"
+        raise InvalidInput("nothing to align", where="pictures, texts", why=why, next_step="give at least two pairs")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        towers = Towers(texts.shape[1], settings.width)
+        optimizer = torch.optim.Adam(towers.parameters(), lr=settings.learning_rate)
+        seen, read = _tensor(pictures), torch.from_numpy(texts)
+        for _ in range(settings.epochs):
+            for rows in torch.split(torch.randperm(len(seen)), settings.batch):
+                if len(rows) < 2:  # nothing to tell it from
+                    continue
+                optimizer.zero_grad()
+                loss = _loss(towers, settings, seen[rows], read[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    return Aligned(towers.eval())
+
+
+def telling_apart(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
+    """InfoNCE both ways: the mean cross-entropy of finding the partner of each among all."""
+    logits = ours @ theirs.T / temperature
+    partner = torch.arange(len(ours))
+    return (functional.cross_entropy(logits, partner) + functional.cross_entropy(logits.T, partner)) / 2
+
+
+def _loss(towers: Towers, settings: Alignment, pictures: Tensor, texts: Tensor) -> Tensor:
+    one, other = (towers.see(_altered(pictures)) for _ in range(2))
+    views = telling_apart(one, other, settings.temperature)
+    pairs = telling_apart(one, towers.read(texts), settings.temperature)
+    return (1 - settings.text_weight) * views + settings.text_weight * pairs
+
+
+def _altered(pictures: Tensor) -> Tensor:
+    """As the same thing would look in another photograph: moved a little, mirrored, grainy. Colour and size stay."""
+    down, right = (int(torch.randint(-3, 4, ())) for _ in range(2))
+    moved = torch.roll(pictures, (down, right), dims=(2, 3))
+    mirrored = torch.where(torch.rand(len(moved), 1, 1, 1) < 0.5, moved.flip(3), moved)
+    return mirrored + 0.05 * torch.randn_like(mirrored)
+
+
+def _tensor(pictures: Pictures) -> Tensor:
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

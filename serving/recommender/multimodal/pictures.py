@@ -1,0 +1,55 @@
+"""Pictures of items as small arrays, from files of unknown origin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import InvalidInput
+from serving.files import disk_errors, open_plain
+
+SIDE = 32
+"""Pixels: enough for shape and colour, and small enough to learn from on one core."""
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_FILE_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+
+Pictures = NDArray[np.uint8]
+"""[pictures, side, side, 3]."""
+
+
+def read_pictures(paths: Sequence[Path]) -> Pictures:
+    """The pictures of `paths`, each scaled to `SIDE` by `SIDE`.
+
+    Raises:
+        InvalidInput: one is missing, too large, damaged or no PNG, JPEG or WebP; `where` is its path.
+    """
+    return np.stack([_read(path) for path in paths]) if paths else np.empty((0, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def _read(path: Path) -> Pictures:
+    from PIL import Image
+
+    with disk_errors("the picture cannot be read", path):
+        file = open_plain(path)
+    if file is None:
+        raise _refused(path, "it is missing, or no plain file")
+    with file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+            raise _refused(path, f"it has more than {MAX_FILE_BYTES} bytes")
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise _refused(path, f"it has more than {MAX_PIXELS} pixels")
+                small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as problem:
+            raise _refused(path, f"it is damaged, or none of {', '.join(FORMATS)}") from problem
+    return np.asarray(small, dtype=np.uint8)
+
+
+def _refused(path: Path, why: str) -> InvalidInput:
+    return InvalidInput("cannot read the picture", where=str(path), why=why, next_step="replace it, or list none")

@@ -1,0 +1,76 @@
+"""What the click-through network learns: clicks, by the cross-entropy of whole users under a mixture of tastes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from serving.recommender.clicks.impressions import Impressions, Items
+from serving.recommender.clicks.network import ClickNetwork, evidence
+from serving.recommender.clicks.ranker import ClickSettings, Features
+from serving.recommender.method import Arrays
+from serving.recommender.training.loop import Progress, run, unheard
+from serving.recommender.training.weights import weights_of
+
+
+def train_clicks(
+    settings: ClickSettings,
+    past: Impressions,
+    items: Items,
+    *,
+    folder: Path | None = None,
+    tell: Callable[[Progress], None] = unheard,
+) -> Arrays:
+    """The weights.
+
+    Raises:
+        InvalidInput: the folder holds another training.
+    """
+    features = Features(settings, items)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(settings.plan.seed)
+        network = features.network()
+    digest = hashlib.sha256(settings.model_dump_json().encode() + repr(items).encode())
+    for name in past.__dataclass_fields__:
+        digest.update(getattr(past, name).tobytes())
+    task = ClickTask(settings, network, features, past)
+    run(task, settings.plan, folder=folder, subject=digest.hexdigest(), tell=tell)
+    return weights_of(network)
+
+
+class ClickTask:
+    """Implements `loop.Task`. A step reads a stretch of the impressions of some users."""
+
+    def __init__(self, settings: ClickSettings, network: ClickNetwork, features: Features, past: Impressions) -> None:
+        self.network = network
+        self._settings = settings
+        _, user = np.unique(past.user, return_inverse=True)
+        by_user = np.argsort(user, kind="stable")
+        self._item, self._context = (column[torch.from_numpy(by_user)] for column in features.of(past))
+        self._clicked = torch.from_numpy(past.clicked[by_user].astype(np.float32))
+        self._first = np.searchsorted(user[by_user], np.arange(user.max() + 2))
+        self.steps = max(1, (len(self._first) - 1) // settings.users_per_step)
+
+    def loss(self, rng: Generator) -> Tensor:
+        users = rng.integers(len(self._first) - 1, size=self._settings.users_per_step)
+        first, count = self._first[users], self._first[users + 1] - self._first[users]
+        start = first + np.floor(rng.random(len(users)) * np.maximum(count - self._settings.rows_per_user + 1, 1))
+        count = np.minimum(count, self._settings.rows_per_user)
+        rows = torch.from_numpy(
+            np.repeat(start.astype(np.int64) - np.cumsum(count) + count, count) + np.arange(count.sum())
+        )
+        user = torch.from_numpy(np.repeat(np.arange(len(users)), count))
+        item = self._item[rows]
+        shown = torch.from_numpy((rng.random(len(rows)) >= self._settings.hide).astype(np.int64))
+        logits = self.network(item, item * shown, self._context[rows])
+        told = evidence(logits, self._clicked[rows], user, len(users))
+        return -(told + self.network.prior.log_softmax(dim=0)).logsumexp(dim=1).sum() / len(rows)
+
+    def worth(self) -> float | None:
+        return None

@@ -1,0 +1,132 @@
+"""Train the networks of a method: here or by several workers, from the start, a checkpoint or another model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from serving.errors import InvalidInput
+from serving.recommender.method import Arrays, Scorer
+from serving.recommender.purchases import Purchases
+from serving.recommender.splits import Split
+from serving.recommender.training import loop
+from serving.recommender.training.checkpoint import Course
+from serving.recommender.training.judge import Judge
+from serving.recommender.training.loop import Progress, unheard
+from serving.recommender.training.plan import Plan
+from serving.recommender.training.team import ALONE, Team
+from serving.recommender.training.weights import warm_start, weights_of
+
+
+class Trained(Protocol):
+    """A method whose network is trained by gradient."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def plan(self) -> Plan: ...
+
+    def network(self, items: int) -> Any:
+        """Of random weights."""
+
+    def task(self, network: Any, past: Purchases, team: Team, judge: Judge | None) -> loop.Task:
+        """What it learns."""
+
+    def scores(self, network: Any, past: Purchases) -> Scorer:
+        """Scores by the network as it is."""
+
+    def model_copy(self, *, update: dict[str, Any]) -> Any: ...
+
+    def model_dump_json(self) -> str: ...
+
+
+Method = TypeVar("Method", bound=Trained)
+
+
+@dataclass(frozen=True)
+class How:
+    """The circumstances of a training; none of them is a setting of the model."""
+
+    folder: Path | None = None
+    """For checkpoints, from which a killed training goes on; None: none are kept."""
+    workers: int = 1
+    """1: this process. More: so many of Ray Train, each with a share of every batch."""
+    start: tuple[Arrays, tuple[str, ...]] | None = None
+    """What another model learned, and its item ids: training begins there."""
+    tell: Callable[[Progress], None] = unheard
+
+
+def train(method: Trained, past: Purchases, how: How = How()) -> Arrays:
+    """The weights that `method` learns from `past`. The same circumstances, the same weights.
+
+    Raises:
+        InvalidInput: there is nothing to learn from, or the checkpoint is of another training.
+        CorruptArtefact: the checkpoint is damaged.
+        HcctlError: a worker or the disk failed.
+    """
+    if how.workers > 1:
+        from serving.recommender.training.workers import train_by_ray
+
+        return train_by_ray(method, past, how)
+    return weights_of(trained(method, past, how, ALONE)[0])
+
+
+def stopped_early(method: Method, split: Split, patience: int, how: How = How()) -> tuple[Method, Course]:
+    """The method with as many epochs as do best on what came after the split, and the course of the search.
+
+    The learning rate falls as it does over all of the method's epochs, so training on everything afterwards goes the
+    same way as far as it goes.
+
+    Raises:
+        InvalidInput: the split has nobody to judge by.
+    """
+    watched = method.model_copy(update={"plan": method.plan.model_copy(update={"patience": patience})})
+    _, course = trained(watched, split.past, how, ALONE, Judge(split))
+    plan = method.plan.model_copy(update={"stop_after": course.best_epoch})
+    return method.model_copy(update={"plan": plan}), course
+
+
+def last_days(past: Purchases, days: int) -> Split:
+    """The last days held out.
+
+    Raises:
+        InvalidInput: nothing is left before them.
+    """
+    cut = past.as_of_day - days
+    split = Split(past.from_day(0, cut), past.from_day(cut, past.as_of_day))
+    if not len(split.past):
+        raise InvalidInput("cannot hold out", where="days", why=f"there is nothing before the last {days} days")
+    return split
+
+
+def trained(
+    method: Trained, past: Purchases, how: How, team: Team, judge: Judge | None = None
+) -> tuple[nn.Module, Course]:
+    """The trained network and how it went; by one worker of a team."""
+    items = len(past.item_ids)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(method.plan.seed)
+        network: nn.Module = method.network(items)
+    if how.start is not None:
+        warm_start(network, how.start[0], past.item_ids, how.start[1])
+    task = method.task(network, past, team, judge)
+    subject = subject_of(method, past, how, team)
+    return network, loop.run(task, method.plan, folder=how.folder, subject=subject, team=team, tell=how.tell)
+
+
+def subject_of(method: Trained, past: Purchases, how: How, team: Team) -> str:
+    """A hash of all that a training depends on."""
+    digest = hashlib.sha256(method.model_dump_json().encode())
+    digest.update(f"{team.size} {past.user_ids} {past.item_ids}".encode())
+    for array in (past.user, past.item, past.day):
+        digest.update(array.tobytes())
+    for name, weights in sorted((how.start[0] if how.start else {}).items()):
+        digest.update(name.encode() + weights.tobytes())
+    return digest.hexdigest()
