@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from autoscaler.backfill import Backfill
 from autoscaler.bids import PolicyState
+from autoscaler.capacity.hands import CapacityHands, Machines, Rented
 from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
 from autoscaler.earlier import NOTHING
@@ -85,6 +86,8 @@ class Daemon:
         telemetry: Telemetry | None = None,
         past: History | None = None,
         fence: Callable[[], None] = lambda: None,
+        rented: Mapping[str, Rented] | None = None,
+        chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._project = project
         self._store = store
@@ -96,6 +99,10 @@ class Daemon:
         self._fence = fence
         self._hands = {name: SiteHands(sites[name], executor, news, fence) for name in project.site_order}
         self._probes = ProbeHands(prober, executor, news)
+        machines = {} if shadow else rented or {}
+        self._machines = Machines(
+            {n: CapacityHands(n, each, executor, news, fence, clock, chance) for n, each in machines.items()}
+        )
         self._gateway_seen: GatewayObservation | None = None
         self._gateway_error = ""
         self._intents = Intents(store, project, self._note)
@@ -160,11 +167,13 @@ class Daemon:
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
             hands.look()
+        self._unsettled += self._machines.collect(now_s)
         self._observe_gateway(now_s)
         snapshot = self._snapshot(now_s)
         result = step(snapshot, self._state)
         self._begin_samples(result.state)
         actions = [(self._key(action, now_s), action) for action in result.plan.site_actions]
+        orders = self._machines.orders(result.state, now_s)
         with self._store.atomic():  # all of a tick is on disk, or nothing of it
             self._settle(now_s)
             self._record(snapshot, result, now_s)
@@ -176,6 +185,8 @@ class Daemon:
                     "decision": self._decisions.cause(action),
                 }
                 self._store.begin_action(key, body, at_s=now_s)
+            for key, order in orders:
+                self._store.begin_action(key, order.body, at_s=now_s)
         self._decisions.say()
         self._unsettled = []
         self._state = result.state
@@ -183,6 +194,7 @@ class Daemon:
         self._require_lead(actions)
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
+        self._machines.act(orders, now_s)
         ended_s = self._clock()
         self.telemetry.ticked(snapshot, result, ended_s=ended_s, took_s=ended_s - now_s)
         return result
@@ -243,6 +255,7 @@ class Daemon:
             return SiteSnapshot(self._project.sites[name], unknown, busy=True)
         if now_s - seen.at_s > self._project.daemon.stale_after_s:
             seen = replace(seen, applications=None, message=f"not seen for {now_s - seen.at_s:.0f} s")
+        seen = replace(seen, notices=(*seen.notices, *self._machines.notices(name, self._state)))
         return SiteSnapshot(self._project.sites[name], seen, busy=hands.busy)
 
     def _service(self, document: Document, now_s: float) -> ServiceSnapshot | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import sys
 import time
 import zlib
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import gateways, observing, stores
+from cli import gateways, machines, observing, stores
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
@@ -32,6 +33,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """Where the packages lie: child processes must import the same hcctl."""
 
 store = stores.store
+rented = machines.rented
 
 
 def registry(paths: ProjectPaths) -> Registry:
@@ -208,10 +210,13 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
             return
         executor = ThreadExecutor(4 * len(project.spec.sites))
         tls = gateways.sites_tls(project)
+        found = sites(project, guard=leading.require)
         daemon = Daemon(
             project.spec,
             store=leading.store,
-            sites=sites(project, guard=leading.require),
+            sites=found,
+            rented=rented(project, found),
+            chance=random.random,
             gateway=gateways.fleet(project, fleet) if fleet else gateway(project),
             requests=requests,
             prober=partial(send_probes, tls=tls) if tls else send_probes,

@@ -88,6 +88,7 @@ class Identity(pulumi.ComponentResource):
         return json.dumps(
             policies.document(
                 *policies.resize_pools(self._args.place, self._args.node_groups),
+                policies.sweep_orphans(self._args.place, self._args.node_groups),
                 policies.see_machines(self._args.place.region),
                 policies.reclaim_notices(queue_arn),
                 *policies.read_models(bucket_arn, key_arn),

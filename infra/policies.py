@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from infra.tagging import POOL_TAG, STACK_TAG
+
 Statement = dict[str, Any]
 Document = dict[str, Any]
 
@@ -120,12 +122,28 @@ def see_machines(region: str) -> Statement:
             "autoscaling:DescribeScalingActivities",
             "ec2:DescribeInstances",
             "ec2:DescribeInstanceTypeOfferings",
+            "ec2:DescribeInstanceTypes",
             "ec2:DescribeSpotPriceHistory",
             "pricing:GetProducts",
             "servicequotas:GetServiceQuota",
         ],
         "Resource": "*",
         "Condition": {"StringEquals": {"aws:RequestedRegion": sorted({region, "us-east-1"})}},
+    }
+
+
+def sweep_orphans(place: Place, node_groups: Sequence[str]) -> Statement:
+    """End machines of these pools that no group counts any more: only those with the tags of stack and pool."""
+    return {
+        "Sid": "SweepOrphans",
+        "Action": "ec2:TerminateInstances",
+        "Resource": f"arn:aws:ec2:{place.region}:{place.account_id}:instance/*",
+        "Condition": {
+            "StringEquals": {
+                f"aws:ResourceTag/{STACK_TAG}": place.cluster,
+                f"aws:ResourceTag/{POOL_TAG}": list(node_groups),
+            }
+        },
     }
 
 

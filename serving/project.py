@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from serving.declared import ClockTime, Model, Name, Seconds
 from serving.spec import HybridService
+from serving.spec_capacity import CapacitySpec
 from serving.spec_kubernetes import KubernetesSpec, StateSpec, WorkerSpec
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
@@ -118,6 +119,11 @@ class SiteSpec(Model):
     kubernetes: KubernetesSpec | None = Field(
         default=None, description="Of a site of kind kubernetes, and needed there."
     )
+    capacity: CapacitySpec | None = Field(
+        default=None,
+        description="Machines of AWS that hcctl launches for a cloud site of kind kubernetes. Unset: others add nodes "
+        "(Karpenter, the cluster autoscaler), or their number is fixed.",
+    )
     pools: list[Pool] = Field(min_length=1, max_length=16)
 
     @model_validator(mode="after")
@@ -156,6 +162,20 @@ class SiteSpec(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _capacity_fits(self) -> Self:
+        if self.capacity is None:
+            return self
+        if self.kind != "kubernetes" or self.role != "cloud":
+            raise ValueError("capacity is for cloud sites of kind kubernetes; leave it out")
+        unknown = sorted(set(self.capacity.groups) - {pool.name for pool in self.pools})
+        if unknown:
+            raise ValueError(f"capacity.groups names {unknown[0]!r}, which is no pool of the site; correct the name")
+        names = [self.capacity.groups.get(pool.name, pool.name) for pool in self.pools]
+        if len(set(names)) != len(names):
+            raise ValueError("two pools have the same group; give each its own in capacity.groups")
+        return self
+
     @property
     def max_nodes(self) -> int:
         """Nodes over all pools."""
@@ -164,7 +184,7 @@ class SiteSpec(Model):
 
 LONGEST_FORECAST_TICK_S = 5.0
 """A step of arrivals that nobody looked at is unknown, so the daemon has to look in each."""
-FIXED_OF_SITE = ("role", "kind", "ingress", "cores", "kubernetes")
+FIXED_OF_SITE = ("role", "kind", "ingress", "cores", "kubernetes", "capacity")
 """What a site is started with."""
 
 

@@ -14,6 +14,7 @@ from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.declared import ClockTime, ImportPath, Name, UrlPath
+from serving.spec_capacity import AwsName, QueueUrl, RegionName
 from serving.spec_events import Moment, ZoneName
 from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder
 
@@ -38,6 +39,9 @@ _PATTERN_WORDS = {
     _pattern(LabelValue): "the value of a label, of letters, digits and . _ -, at most 63",
     _pattern(ImageName): "an image such as registry.example.org/shop:1.4.0",
     _pattern(MountFolder): "a folder such as /var/lib/hcctl/versions",
+    _pattern(AwsName): "a name of letters, digits, _ and -, at most 100, starting with a letter or digit",
+    _pattern(RegionName): "a region such as us-east-1",
+    _pattern(QueueUrl): "a URL such as https://sqs.us-east-1.amazonaws.com/123456789012/reclaims",
 }
 _TYPE_WORDS = {
     "boolean": "true or false",

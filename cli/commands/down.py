@@ -34,6 +34,7 @@ def stop(project: Project) -> None:
     import time
     from concurrent.futures import ThreadPoolExecutor
 
+    from autoscaler.capacity.hands import give_back
     from cli import wiring
     from serving.sites.processes import is_alive, read_record, terminate
     from serving.supervisor import stop_child
@@ -54,6 +55,9 @@ def stop(project: Project) -> None:
     with ThreadPoolExecutor(len(sites)) as pool:
         for done in [pool.submit(site.close) for site in sites.values()]:
             done.result()
+    for name, machines in wiring.rented(project, sites).items():
+        output.progress(f"giving back the machines of {name}")
+        give_back(name, machines)
     shutil.rmtree(paths.run_dir, ignore_errors=True)
 
 

@@ -124,6 +124,42 @@ def destroy(stack: str, folder: Path, yes: bool) -> None:
     output.success(f"stack {stack} is gone")
 
 
+@command.command("prices")
+@click.option("--region", required=True, metavar="REGION", help="Of the machines.")
+@_prices_option
+def prices_of(region: str, prices: Path | None) -> None:
+    """Write the price book with AWS's list prices of today for its machines. Put it into a file for `--prices`.
+
+    Needs hcctl[aws] and the right to pricing:GetProducts. Prices other than machine hours stay as they are.
+    """
+    from datetime import UTC, datetime
+
+    from autoscaler.capacity.aws_calls import asking
+    from infra.costs import UnknownPrice, load_prices
+    from infra.price_list import read_hours, refreshed
+
+    today = datetime.now(UTC).date().isoformat()
+    try:
+        former = load_prices(prices)
+        refreshed(former, region, {}, on=today)  # refuses a region that the book lacks before anything is asked
+        with asking("the price list cannot be read", region):
+            hours = read_hours(_price_list(), region, former.regions[region].instance_hours)
+        book = refreshed(former, region, hours, on=today)
+    except (UnknownPrice, OSError) as error:
+        raise InvalidInput(
+            "the prices cannot be read", where=region, why=str(error), next_step="correct --region or --prices"
+        ) from None
+    output.emit(book.model_dump(), "yaml")
+
+
+def _price_list() -> Any:
+    """A client of the Price List API."""
+    from autoscaler.capacity.aws_calls import client
+    from infra.price_list import API_REGION
+
+    return client("pricing", API_REGION)
+
+
 def _engine(stack: str, call: Callable[[], Any]) -> Any:
     """Let the engine work.
 

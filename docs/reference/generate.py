@@ -56,6 +56,8 @@ def _value(
     if "properties" in form:
         return f"see `{here}`", [(here, form)]
     named = next(iter(form.get("patternProperties", {}).values()), None)
+    if named is not None and "properties" not in resolve(named, schema):
+        return f"by name, {expected(named, schema)}", []
     if named is not None:
         return f"by name, see `{here}.NAME`", [(f"{here}.NAME", resolve(named, schema))]
     item = resolve(form.get("items", {}), schema)

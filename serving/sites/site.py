@@ -82,6 +82,15 @@ class SiteObservation:
     """In any order, also those that are over; one that was given once is remembered by who reads it."""
 
 
+@dataclass(frozen=True)
+class NodesInUse:
+    """Names of the Kubernetes nodes on which pods of the site are."""
+
+    workers: frozenset[str] = frozenset()
+    """Those with replicas: each of them is a machine of ours, or it is not known which machine is in use."""
+    others: frozenset[str] = frozenset()
+
+
 class Site(Protocol):
     """A site. All methods are idempotent and safe to repeat after a crash.
 

@@ -80,6 +80,18 @@ def test_no_other_machine_is_taken_out(applied: Applied, cluster: str, pool: str
     assert not allowed(document, action, f"{AUTO_SCALING}/eks-a10g-6c2f")
 
 
+def test_only_machines_with_our_tags_are_swept(applied: Applied) -> None:
+    """An orphan has the tags of this stack and of a GPU pool of it; whoever lacks one of them is not ended."""
+    document, action = policy_of(applied, "daemon"), "ec2:TerminateInstances"
+    machine = "arn:aws:ec2:us-east-1:123456789012:instance/i-0abc"
+    mine = {"aws:ResourceTag/hcctl:stack": "hcctl-prod", "aws:ResourceTag/hcctl:pool": "a10g-spot"}
+    assert allowed(document, action, machine, mine)
+    assert not allowed(document, action, machine, mine | {"aws:ResourceTag/hcctl:stack": "another"})
+    assert not allowed(document, action, machine, mine | {"aws:ResourceTag/hcctl:pool": "system"})
+    assert not allowed(document, action, machine, {"aws:ResourceTag/hcctl:pool": "a10g"})
+    assert not allowed(document, action, machine.replace("us-east-1", "eu-west-1"), mine)
+
+
 @pytest.mark.parametrize(
     "action",
     [

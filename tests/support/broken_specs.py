@@ -60,6 +60,14 @@ KUBERNETES_SITE: dict[str, Any] = {
         "head": {"cpus": 2, "memory_gib": 8, "labels": {"tier": "system"}, "taints": [], "zones": ["a"]},
         "upgrade": "new_cluster",
     },
+    "capacity": {
+        "kind": "eks",
+        "region": "us-east-1",
+        "cluster": "hcctl-prod",
+        "stack": "hcctl-prod",
+        "groups": {"a10g": "a10g-group"},
+        "reclaim_queue_url": "https://sqs.us-east-1.amazonaws.com/123456789012/reclaims",
+    },
     "pools": [
         {
             "name": "a10g",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from autoscaler.capacity.hands import Rented
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
 from autoscaler.history import History
@@ -37,6 +38,8 @@ class DaemonRig:
         self.requests = RequestLog()
         self.failing_probes: set[str] = set()
         """Versions' applications whose probes fail."""
+        self.rented: dict[str, Rented] = {}
+        """Machines of sites, for the next daemon."""
         self.last: Step | None = None
         self.telemetry: Telemetry | None = None
         """Of the next daemon; its own if unset."""
@@ -56,6 +59,7 @@ class DaemonRig:
             executor=InlineExecutor(),
             clock=self.clock,
             shadow=shadow,
+            rented=self.rented,
             telemetry=self.telemetry,
             past=self.past,
         )

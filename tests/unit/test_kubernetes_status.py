@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from serving.sites.kubernetes.status import (
     RayClusterRef,
     bounds_patch,
+    nodes_in_use,
     present_workers,
     read_ray_service,
     replicas_of,
     what_blocks,
     with_replicas,
 )
-from serving.sites.site import Endpoint
+from serving.sites.site import Endpoint, NodesInUse
 from tests.support.json_fields import json_patched
 
 JSON = st.recursive(
@@ -139,3 +140,23 @@ def test_what_is_said_is_one_short_line() -> None:
     assert said.startswith("pod p finds no node: ")
     assert len(said) < 400
     assert said.isprintable()
+
+
+def test_pods_say_which_nodes_are_in_use() -> None:
+    """Workers and the rest apart; a pod without a node, or one that has ended, is on none."""
+
+    def pod(node: str | None, kind: str, phase: str = "Running") -> dict[str, object]:
+        spec = {} if node is None else {"nodeName": node}
+        return {"metadata": {"labels": {"ray.io/node-type": kind}}, "spec": spec, "status": {"phase": phase}}
+
+    found = nodes_in_use(
+        [
+            pod("a", "worker"),
+            pod("b", "worker", "Pending"),
+            pod("c", "head"),
+            pod(None, "worker", "Pending"),
+            pod("d", "worker", "Succeeded"),
+            pod("e", "worker", "Failed"),
+        ]
+    )
+    assert found == NodesInUse(workers=frozenset("ab"), others=frozenset("c"))

@@ -41,6 +41,7 @@ from serving.sites.kubernetes.status import (
     RayClusterRef,
     RayServiceState,
     bounds_patch,
+    nodes_in_use,
     present_workers,
     read_ray_service,
     replicas_of,
@@ -48,7 +49,7 @@ from serving.sites.kubernetes.status import (
     with_replicas,
 )
 from serving.sites.serve_api import ServeApi
-from serving.sites.site import Application, ApplicationStatus, Endpoint, Phase, SiteObservation
+from serving.sites.site import Application, ApplicationStatus, Endpoint, NodesInUse, Phase, SiteObservation
 from serving.spec_kubernetes import KubernetesSpec
 
 OBSERVE_TIMEOUT_S = 0.9
@@ -154,6 +155,14 @@ class KubernetesSite:
             raise HcctlError("the site refused the change", where=application, why="it runs no such application")
         self._assert(state, document)
         self._serve(current).scale(application, replicas, timeout_s=SCALE_TIMEOUT_S)
+
+    def nodes_in_use(self) -> NodesInUse:
+        """On which nodes pods of the site are.
+
+        Raises:
+            HcctlError: the cluster does not tell.
+        """
+        return nodes_in_use(self._pods(CALL_TIMEOUT_S))
 
     def _ensure_token(self) -> None:
         """Make the Secret with Ray's token; one that is there stays. Without it no pod would ever start."""

@@ -15,7 +15,7 @@ from typing import Any
 from serving.sites.kubernetes.answers import Object
 from serving.sites.kubernetes.manifest import DASHBOARD_PORT, SERVE_PORT
 from serving.sites.serve_api import short_reason
-from serving.sites.site import Endpoint, Phase
+from serving.sites.site import Endpoint, NodesInUse, Phase
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,19 @@ def bounds_patch(cluster: Object, wanted: Sequence[Object]) -> list[Object]:
         if changes:
             operations += [{"op": "test", "path": f"{here}/groupName", "value": group.get("groupName")}, *changes]
     return operations
+
+
+def nodes_in_use(pods: Iterable[Object]) -> NodesInUse:
+    """On which nodes these pods are; those that have ended are on none."""
+    workers: set[str] = set()
+    others: set[str] = set()
+    for pod in pods:
+        node = _mapping(pod, "spec").get("nodeName")
+        if not isinstance(node, str) or _mapping(pod, "status").get("phase") in ("Succeeded", "Failed"):
+            continue
+        kind = _mapping(_mapping(pod, "metadata"), "labels").get("ray.io/node-type")
+        (workers if kind == "worker" else others).add(node)
+    return NodesInUse(frozenset(workers), frozenset(others))
 
 
 def what_blocks(pods: Iterable[Object], events: Iterable[Object]) -> str:
