@@ -6,10 +6,10 @@ FROM ${PYTHON_IMAGE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 COPY requirements/ requirements/
-# The lock, by hash; torch by itself, as in the Makefile.
+# The locks of the product and of clusters, by hash; torch by itself, as in the Makefile.
 RUN python -m venv /opt/hcctl \
     && /opt/hcctl/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
-        --requirement requirements/py3.11.txt \
+        --requirement requirements/py3.11.txt --requirement requirements/clusters-py3.11.txt \
     && /opt/hcctl/bin/pip install --no-cache-dir --only-binary :all: --requirement requirements/torch.txt
 COPY pyproject.toml README.md ./
 COPY autoscaler/ autoscaler/

@@ -7,7 +7,7 @@ MINOR  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 LOCK   := requirements/py$(MINOR).txt
 READY  := $(VENV)/.ready-$(MINOR)
 # What the checks need besides, and the extra `train`, in a folder that only its tests see: requirements/lock.py.
-CHECKS := requirements/checks-py$(MINOR).txt requirements/train-py$(MINOR).txt
+CHECKS := $(foreach layer,clusters checks train,requirements/$(layer)-py$(MINOR).txt)
 TESTED := $(VENV)/.checks-$(MINOR)
 TRAIN  := $(VENV)/train
 # Where a CPU build of torch comes from, if not from the usual index: make demo TORCH_INDEX=<address>
@@ -44,7 +44,7 @@ $(READY): $(LOCK) requirements/torch.txt pyproject.toml
 
 $(TESTED): $(READY) $(CHECKS)
 	@echo "adding $$(cat $(CHECKS) | grep -c ==) packages of the checks"
-	$(LOCKED) --requirement requirements/checks-py$(MINOR).txt
+	$(LOCKED) --requirement requirements/clusters-py$(MINOR).txt --requirement requirements/checks-py$(MINOR).txt
 	$(LOCKED) --target $(TRAIN) --upgrade --requirement requirements/train-py$(MINOR).txt
 	@touch $@
 

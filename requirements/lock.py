@@ -6,9 +6,10 @@ only: building a source archive runs its code. torch stands apart: the same pin 
 build depending on where it comes from, so it is installed with whatever dependencies its build names,
 and those are left out here.
 
-Three locks, each with what it adds to the one before: the product; the checks, with all extras that stay in the same
-environment; and the extra `train`, which is installed in a folder of its own, because Serve imports pandas in each of
-its processes where it finds it, which makes the start of a site a fifth longer.
+Four locks, each with what it adds to the one before: the product; what a container needs besides on clusters; the
+checks, with all extras that stay in the same environment; and the extra `train`, which is installed in a folder of its
+own, because Serve imports pandas in each of its processes where it finds it, which makes the start of a site a fifth
+longer.
 """
 
 from __future__ import annotations
@@ -28,21 +29,25 @@ TORCHS_OWN = re.compile(r"(nvidia|cuda|triton)")
 
 APART = "train"
 """The extra that does not stay in the same environment."""
+CLUSTERS = ("aws", "kubernetes", "prometheus")
+"""The extras that the container image has: see the Dockerfile."""
 
 
 def main() -> None:
-    """Resolve everything together, so that all fits, and write the three locks of this Python."""
+    """Resolve everything together, so that all fits, and write the four locks of this Python."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     torch = [line for line in (ROOT / "requirements/torch.txt").read_text().splitlines() if line.startswith("torch")]
     extras = project["project"]["optional-dependencies"]
     apart = extras.pop(APART)
     product = [*project["project"]["dependencies"], *torch]
+    clusters = [*product, *(line for name in CLUSTERS for line in extras[name])]
     checks = [*product, *project["dependency-groups"]["dev"], *(line for extra in extras.values() for line in extra)]
     pins = resolved([*checks, *apart])
-    of_product, of_checks = resolved(product, pins).keys(), resolved(checks, pins).keys()
+    of_product, of_clusters, of_checks = (resolved(part, pins).keys() for part in (product, clusters, checks))
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     write(f"py{minor}.txt", {name: pins[name] for name in of_product}, "Every package of the product but torch")
-    write(f"checks-py{minor}.txt", {name: pins[name] for name in of_checks - of_product}, "What the checks add")
+    write(f"clusters-py{minor}.txt", {name: pins[name] for name in of_clusters - of_product}, "What clusters add")
+    write(f"checks-py{minor}.txt", {name: pins[name] for name in of_checks - of_clusters}, "What the checks add")
     write(f"{APART}-py{minor}.txt", {name: pins[name] for name in pins.keys() - of_checks}, "What training adds")
 
 

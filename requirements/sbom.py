@@ -35,7 +35,7 @@ def main() -> int:
     """Check, write and tell; 1 if something is installed that the lock does not name."""
     target = Path(sys.argv[1])
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    locks = [ROOT / f"requirements/{name}py{minor}.txt" for name in ("", "checks-")]
+    locks = [ROOT / f"requirements/{name}py{minor}.txt" for name in ("", "clusters-", "checks-")]
     lock = read_lock("".join(file.read_text() for file in locks))
     installed = {canonicalize_name(found.metadata["Name"]): found for found in distributions()}
     if strays := unlocked({name: found.version for name, found in installed.items()}, lock):

@@ -43,12 +43,13 @@ def test_the_image_runs_as_the_user_of_the_chart() -> None:
 
 
 def test_the_image_is_installed_from_the_lock() -> None:
-    """Hashes are demanded, source archives refused, and the Python of image and lock is one."""
+    """Product and clusters, hashes demanded, source archives refused, and the Python of image and locks is one."""
     (install,) = [argument for word, argument in STEPS if word == "RUN" and "--require-hashes" in argument]
     assert "--only-binary :all:" in install
-    (lock,) = re.findall(r"requirements/py(3\.\d+)\.txt", install)
+    locks = re.findall(r"requirements/(\w+-)?py(3\.\d+)\.txt", install)
     (image,) = [argument for word, argument in STEPS if word == "ARG"]
-    assert image.startswith(f"PYTHON_IMAGE=python:{lock}-")
+    assert [layer for layer, _ in locks] == ["", "clusters-"]
+    assert all(image.startswith(f"PYTHON_IMAGE=python:{minor}-") for _, minor in locks)
 
 
 def test_nothing_is_fetched_but_by_pip() -> None:

@@ -202,6 +202,7 @@ def test_killed_private_site_fails_over_to_the_cloud(shop: RunningProject) -> No
     """
     with OpenLoad(shop.url, 5.0):
         shop.kill_site("private")
+        shop.wait("the loss", lambda s: s["sites"]["private"]["limit"] == 0, 30)
         shop.wait("failover", lambda s: s["sites"]["cloud"]["target"] > 0, 30)
         shop.wait("an answer", lambda s: s["sites"]["cloud"]["limit"] > 0 or s["sites"]["private"]["limit"] > 0, 120)
         shop.wait("the private site", lambda s: s["sites"]["private"]["limit"] > 0, 120)
