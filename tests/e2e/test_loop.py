@@ -37,11 +37,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProject]:
 
 
 def calm(shop: RunningProject) -> None:
-    """Wait until the private site serves and the cloud is closed."""
+    """Wait until the private site serves and the cloud is closed and not wanted."""
     shop.wait(
         "calm",
         lambda s: (
             s["sites"]["cloud"]["phase"] == "closed"
+            and s["sites"]["cloud"]["target"] == 0
             and s["sites"]["private"]["phase"] == "open"
             and sum(s["sites"]["private"]["ready"].values()) >= 1
             and s["release"] is None
