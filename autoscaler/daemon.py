@@ -13,12 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import TypeAdapter
-
 from autoscaler.backfill import Backfill
-from autoscaler.bids import PolicyState
 from autoscaler.capacity.hands import CapacityHands, Machines, Rented
-from autoscaler.cost import spend
 from autoscaler.decisions import DecisionLog
 from autoscaler.earlier import NOTHING
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
@@ -27,18 +23,11 @@ from autoscaler.intents import Intents
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
 from autoscaler.receiver import RequestLog
 from autoscaler.reconcile import takes_away
-from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot, Spend
+from autoscaler.records import Records
+from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import (
-    STATE,
     DaemonState,
-    Release,
-    ServiceState,
-    state_name,
-    stored_form,
-    stored_service,
-    stored_state,
 )
-from autoscaler.status import service_status
 from autoscaler.step import Step, step
 from autoscaler.telemetry import Telemetry
 from autoscaler.traffic import RECORD_STEP_S, TrafficLog
@@ -47,24 +36,13 @@ from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation
 from serving.project import HybridProject
 from serving.sites.site import Site, SiteObservation
-from serving.state import Document, LedgerEntry, Store
+from serving.state import Document, Store
 
 log = logging.getLogger(__name__)
 
-LEDGER_EVERY_S = 5.0
 LONGEST_RETRY_S = 60.0
-LONGEST_MONTH_S = 32 * 86_400.0
-LEDGER_KEPT = 100_000
-"""Spans in the ledger, one for each node from rent to return. By number and not by age, as the other bounds:
-a clock that is wrong for a moment must not cost what was recorded."""
-RELEASES_KEPT = 500
-"""Releases in `hcctl history`; the oldest beyond are forgotten."""
-SWEEP_EVERY_S = 3_600.0
 
 HELD_BACK = "held back: the gateway has not taken the routes that go with it"
-
-# Made once: building one takes longer than the rest of a tick.
-_RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
 
 
 class Daemon:
@@ -111,17 +89,12 @@ class Daemon:
         self._judging: dict[str, str] = {}
         self._traffic = TrafficLog(store)
         self._backfill = Backfill(past, executor) if past is not None else None
-        self._ledger_every_s = max(LEDGER_EVERY_S, store.pace_s)
-        self._persisted_s = self._ledger_s = self._swept_s = self._counted_s = 0.0
-        self._ledger: dict[tuple[str, str, str, float], LedgerEntry] = {}
+        self._records = Records(store, project)
+        self._counted_s = 0.0
         self._unsettled: list[Outcome] = []
         """Actions that ended and are still open in the journal."""
         self._decisions = DecisionLog(store, self.telemetry, keep=project.daemon.decisions_kept)
         self._state = DaemonState()
-        self._stored: Mapping[str, ServiceState] = {}
-        """What is on disk of the services."""
-        self._storing: Mapping[str, ServiceState] = {}
-        """What will be, once this tick is on disk."""
 
     @property
     def state(self) -> DaemonState:
@@ -132,37 +105,18 @@ class Daemon:
         """Take up the stored state; actions that a former daemon left open are decided again."""
         now_s = self._clock()
         self.telemetry.begin(now_s)
-        document = self._store.observation("daemon", STATE)
-        if document is not None:
-            self._state = stored_state(self._store.observations("daemon"))
-            down = self._store.intent("control", "down")
-            if down is not None and down.at_s > document.at_s:
-                self._state = self._given_back(self._state)
-        self._ledger = self._spans(now_s)
+        self._state = self._records.resume(now_s)
         self._decisions.resume()
         for hands in self._hands.values():
             hands.look_now()  # what runs must be known before routes are asserted
         for action in self._store.open_actions():
             self._store.complete_action(action.key, {"error": "interrupted by a restart of the daemon"}, at_s=now_s)
 
-    def _given_back(self, state: DaemonState) -> DaemonState:
-        """After `hcctl down` nothing is rented any more: capacity is asked for anew, by need."""
-        rented = {name for name, site in self._project.sites.items() if site.role == "cloud"}
-        services = {
-            name: replace(
-                mine,
-                targets={site: 0 if site in rented else n for site, n in mine.targets.items()},
-                policy=PolicyState(),
-            )
-            for name, mine in state.services.items()
-        }
-        return replace(state, services=services, nodes={})
-
     def tick(self) -> Step:
         """One round. Never raises for what a site, the gateway or a user did."""
         now_s = self._clock()
         self._decisions.discard()  # of a tick that failed
-        self._storing = self._stored
+        self._records.discard()
         for hands in self._hands.values():
             self._take(hands.collect(), now_s)
         for hands in self._hands.values():
@@ -190,7 +144,7 @@ class Daemon:
         self._decisions.say()
         self._unsettled = []
         self._state = result.state
-        self._stored = self._storing
+        self._records.stored()
         self._require_lead(actions)
         asserted = self._assert_routes(result.plan)
         self._dispatch(actions, result.plan.probes, asserted=asserted)
@@ -234,18 +188,11 @@ class Daemon:
             sites={name: self._site(name, hands, now_s) for name, hands in self._hands.items()},
             gateway=self._gateway_seen,
             stale_after_s=self._project.daemon.stale_after_s,
-            spend=self._spend([service.spec.name for service in present], now_s),
+            spend=self._records.spend([service.spec.name for service in present], now_s),
             probes=self._probes.collect(),
             probing=self._probes.running,
             scaling=scaling,
         )
-
-    def _spend(self, services: Sequence[str], now_s: float) -> dict[str, Spend]:
-        spans: dict[str, list[LedgerEntry]] = {name: [] for name in services}
-        for entry in self._ledger.values():
-            if entry.service in spans:
-                spans[entry.service].append(entry)
-        return {name: spend(mine, now_s) for name, mine in spans.items()}
 
     def _site(self, name: str, hands: SiteHands, now_s: float) -> SiteSnapshot:
         """The latest look; one that is too old no longer says what runs there."""
@@ -294,18 +241,11 @@ class Daemon:
 
     def _record(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
         """Put on disk what was decided, before it is acted on."""
-        plan, decisions = result.plan, result.plan.decisions
-        for entry in result.ledger:
-            self._ledger[(entry.site, entry.pool, entry.service, entry.start_s)] = entry
-        changed = bool(decisions or plan.site_actions or plan.probes or result.finished or result.removed)
-        if result.state.nodes != self._state.nodes or now_s - self._ledger_s >= self._ledger_every_s:
-            self._ledger_s = now_s
-            for entry in result.ledger:
-                self._store.append_ledger(entry)
-        if decisions:
-            self._decisions.append(decisions, at_s=now_s)
-        if changed or not 0 <= now_s - self._persisted_s < self._store.pace_s:
-            self._persist(snapshot, result, now_s)
+        if result.plan.decisions:
+            self._decisions.append(result.plan.decisions, at_s=now_s)
+        self._records.record(snapshot, result, now_s, rented=self._state.nodes, gateway_error=self._gateway_error)
+        for name in result.removed:
+            self._forget(name)
         if not 0 <= now_s - self._counted_s < RECORD_STEP_S:
             self._counted_s = now_s
             names = [s.spec.name for s in snapshot.services]
@@ -313,45 +253,6 @@ class Daemon:
             if self._backfill is not None:
                 self._backfill.go_on(self._traffic, names, now_s)
             self._traffic.store(now_s)
-        if not 0 <= now_s - self._swept_s < SWEEP_EVERY_S:
-            self._sweep(now_s)
-
-    def _persist(self, snapshot: Snapshot, result: Step, now_s: float) -> None:
-        """Put the state on disk, and what commands show of it."""
-        self._persisted_s = now_s
-        self._store.put_observation("daemon", STATE, stored_form(result.state), at_s=now_s)
-        for name, mine in result.state.services.items():
-            if mine != self._stored.get(name):
-                self._store.put_observation("daemon", state_name(name), stored_service(mine), at_s=now_s)
-        self._storing = result.state.services
-        for service in snapshot.services:
-            if service.spec.name in result.removed:
-                continue
-            mine = result.state.services[service.spec.name]
-            body = service_status(
-                service, mine, snapshot, result.plan, result.state.nodes, gateway_error=self._gateway_error
-            )
-            self._store.put_observation("service", service.spec.name, body, at_s=now_s)
-            if mine.release is not None:
-                self._put_release(service.spec.name, mine.release, now_s)
-        for name, release in result.finished:
-            self._put_release(name, release, now_s)
-        for name in result.removed:
-            self._forget(name)
-
-    def _sweep(self, now_s: float) -> None:
-        """Forget the oldest of what is recorded: what is kept is bounded, however long the daemon runs."""
-        self._swept_s = now_s
-        self._store.trim_ledger(keep=LEDGER_KEPT)
-        self._ledger = self._spans(now_s)
-        releases = sorted(self._store.observations("release"), key=lambda document: document.at_s)
-        for document in releases[:-RELEASES_KEPT]:
-            self._store.delete_observation("release", document.name)
-
-    def _spans(self, now_s: float) -> dict[tuple[str, str, str, float], LedgerEntry]:
-        """The recorded spend that a cap may still ask for."""
-        found = self._store.ledger(since_s=now_s - LONGEST_MONTH_S)
-        return {(entry.site, entry.pool, entry.service, entry.start_s): entry for entry in found}
 
     def _forget(self, service: str) -> None:
         """Nothing of a service is left: its declaration goes, unless it was deployed again this moment."""
@@ -360,14 +261,10 @@ class Daemon:
             self._store.delete_intent("hold", service)
             self._store.delete_intent("abort", service)
             self._store.delete_observation("service", service)
-        self._store.delete_observation("daemon", state_name(service))
+        self._records.forget(service)
         self._traffic.forget(service)
         self._intents.forget(service)
         self._requests.unfollow(service)
-
-    def _put_release(self, service: str, release: Release, now_s: float) -> None:
-        body = {"service": service, **_RELEASE.dump_python(release, mode="json")}
-        self._store.put_observation("release", release.deployment, body, at_s=now_s)
 
     def _assert_routes(self, plan: Plan) -> bool:
         try:

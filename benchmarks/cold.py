@@ -14,18 +14,18 @@ import torch
 
 from benchmarks.figures import Figure, Goal, Section
 from benchmarks.recommender import told as as_text
-from serving.recommender.evaluation import bootstrap
+from serving.recommender.evaluation.tracks import bootstrap
 from serving.recommender.generated import words
 from serving.recommender.generated.events import CLICK, IMPRESSION, World
 from serving.recommender.generated.frames import item_id, user_id
 from serving.recommender.generated.images import picture
 from serving.recommender.generated.shop import DAY_S, FIRST_DAY_S, Shop
+from serving.recommender.methods.popularity import Popularity
 from serving.recommender.metrics import NO_ITEM, ndcg, top
 from serving.recommender.multimodal.alignment import Alignment, align
 from serving.recommender.multimodal.features import joined, main_directions
 from serving.recommender.multimodal.taste import Lesson, Shown, Taste, TasteModel, Told
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Matrix, Purchases, Vector
+from serving.recommender.orders.purchases import Matrix, Purchases, Vector
 from serving.recommender.search.encoder import MiniLM
 
 TEXT, IMAGE, BOTH, POPULAR = "taste by text", "taste by picture", "taste by both", "popularity, 30 days"

@@ -12,13 +12,13 @@ import numpy as np
 
 from benchmarks.figures import Figure, Goal, Section, quantile
 from benchmarks.recommender import SASREC, TEST_FROM, TOWERS, TUNE_FROM, data_folder
-from serving.recommender.data import load_orders
+from serving.recommender.methods.retrieval import ExactIndex, GraphIndex, VectorTable
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.methods.towers import Towers
 from serving.recommender.metrics import NO_ITEM
-from serving.recommender.purchases import Purchases
-from serving.recommender.retrieval import ExactIndex, GraphIndex, VectorTable
-from serving.recommender.sasrec import Sasrec
-from serving.recommender.splits import Split, splits_by_date
-from serving.recommender.towers import Towers
+from serving.recommender.orders.data import load_orders
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import Split, splits_by_date
 from serving.recommender.training.augment import Augmentation
 from serving.recommender.training.fit import How, stopped_early, train
 from serving.recommender.training.judge import Judge

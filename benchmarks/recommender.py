@@ -14,24 +14,24 @@ from pathlib import Path
 
 from benchmarks.child import ROOT
 from benchmarks.figures import Figure, Goal, Section, quantile
-from serving.recommender.als import Als
-from serving.recommender.data import load_orders
-from serving.recommender.ease import Ease
-from serving.recommender.ensemble import AnyMethod, Ensemble, Part
-from serving.recommender.evaluation import Evaluation, Interval, compare, evaluate
+from serving.recommender.evaluation.tracks import Evaluation, Interval, compare, evaluate
+from serving.recommender.evaluation.trials import Space, Span, search
+from serving.recommender.evaluation.tuning import fit_weights, score_of
 from serving.recommender.fitted import FittedModel
-from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.ranking import Ranked
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.sasrec import Sasrec
-from serving.recommender.splits import Split, splits_by_date, tracks
-from serving.recommender.towers import Towers
+from serving.recommender.methods.als import Als
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.ranking import Ranked
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.data import load_orders
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import Split, splits_by_date, tracks
 from serving.recommender.training.fit import stopped_early
 from serving.recommender.training.plan import Plan
-from serving.recommender.trials import Space, Span, search
-from serving.recommender.tuning import fit_weights, score_of
 
 RETRIEVERS = ("UP-CF", "item-kNN (BM25)")
 TRIALS, PATIENCE = 24, 3

@@ -19,11 +19,11 @@ import torch
 from benchmarks.figures import Figure, Goal, Section, quantile
 from benchmarks.recommender import data_folder, told
 from benchmarks.search_queries import Question, known_items
-from serving.recommender.data import load_orders
-from serving.recommender.ease import Ease
-from serving.recommender.evaluation import Interval, bootstrap
+from serving.recommender.evaluation.tracks import Interval, bootstrap
 from serving.recommender.fitted import FittedModel
-from serving.recommender.purchases import Purchases
+from serving.recommender.methods.ease import Ease
+from serving.recommender.orders.data import load_orders
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.search.catalogue import Item
 from serving.recommender.search.encoder import Encoder, MiniLM, Vectors
 from serving.recommender.search.index import SearchIndex

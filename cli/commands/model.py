@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import ModuleType
 
-MODELS, DATA = "serving.recommender.commands", "serving.recommender.ingest.commands"
+MODELS, DATA = "serving.recommender.model_commands", "serving.recommender.data_commands"
 """The workload enters by its import path alone: nothing of hcctl needs it."""
 
 FOLDER = click.Path(path_type=Path)

@@ -75,7 +75,7 @@ class Training:
         self._artefact = project.paths.root / "artefact"
         shutil.rmtree(self._artefact, ignore_errors=True)
         self._artefact.mkdir()
-        command = [sys.executable, "-m", "serving.recommender", "--out", str(self._artefact), "--seed", str(seed)]
+        command = [sys.executable, "-m", "serving.recommender.demo", "--out", str(self._artefact), "--seed", str(seed)]
         self._process = subprocess.Popen(
             [*command, *(["--data", str(data)] if data else [])],
             env=wiring.child_environment(),

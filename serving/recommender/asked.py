@@ -9,7 +9,7 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.recommender.interface import Bought, Offer, User
 from serving.recommender.metrics import NO_ITEM, top
-from serving.recommender.purchases import NOBODY, Histories, Matrix, Purchases, index_of
+from serving.recommender.orders.purchases import NOBODY, Histories, Matrix, Purchases, index_of
 
 
 class Asked:

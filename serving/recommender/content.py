@@ -22,8 +22,8 @@ from serving.recommender.asked import Asked
 from serving.recommender.bundle import Strict, corrupt
 from serving.recommender.interface import Offer, User
 from serving.recommender.method import scaled
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Matrix, Purchases, index_of
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.orders.purchases import Matrix, Purchases, index_of
 
 MODEL, ATTRIBUTES = "model.json", "attributes.json"
 AT_ONCE = 256

@@ -12,11 +12,11 @@ from serving.errors import InvalidInput
 from serving.recommender import storage
 from serving.recommender.asked import Asked
 from serving.recommender.bundle import corrupt
-from serving.recommender.ensemble import AnyMethod
 from serving.recommender.interface import Offer, User
 from serving.recommender.method import Arrays, scaled
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Matrix, Purchases
+from serving.recommender.methods.ensemble import AnyMethod
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.orders.purchases import Matrix, Purchases
 
 TIE_BREAK = 1e-9
 """Share of an item's popularity that is added to its score: it orders equals, and nothing else."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from serving.recommender.purchases import Matrix, Purchases
+from serving.recommender.orders.purchases import Matrix, Purchases
 
 
 @dataclass(frozen=True)

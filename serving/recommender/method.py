@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from serving.recommender.purchases import Histories, Matrix, Purchases
+from serving.recommender.orders.purchases import Histories, Matrix, Purchases
 
 Arrays = Mapping[str, NDArray[Any]]
 Scorer = Callable[[Histories], Matrix]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.recommender.lines import Index
-from serving.recommender.purchases import Matrix, Vector
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Matrix, Vector
 
 NO_ITEM = -1
 """Fills up a list that has fewer than k items."""

@@ -18,22 +18,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.artefact import first_problem
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.files import disk_errors, open_plain, write_atomic
-from serving.recommender.als import Als
-from serving.recommender.ease import Ease
-from serving.recommender.ensemble import Ensemble, Part
+from serving.recommender.evaluation.tuning import fit_weights
 from serving.recommender.fitted import FittedModel
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.interface import Model
 from serving.recommender.method import Settings
-from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.ranking import Ranked
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.sasrec import Sasrec
-from serving.recommender.splits import Split
-from serving.recommender.towers import Towers
-from serving.recommender.tuning import fit_weights
+from serving.recommender.methods.als import Als
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.ensemble import Ensemble, Part
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.ranking import Ranked
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import Split
 
 TRAINED, CATALOGUE = "trained.json", "catalogue.json"
 FILE_LIMIT_BYTES = 1 << 30

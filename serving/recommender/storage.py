@@ -19,9 +19,9 @@ from safetensors import numpy as safetensors_numpy
 
 from serving.recommender import bundle
 from serving.recommender.bundle import Strict, corrupt
-from serving.recommender.ensemble import AnyMethod
 from serving.recommender.method import Arrays
-from serving.recommender.purchases import Purchases
+from serving.recommender.methods.ensemble import AnyMethod
+from serving.recommender.orders.purchases import Purchases
 
 MODEL, IDS, PURCHASES, LEARNED = "model.json", "ids.json", "purchases.safetensors", "learned.safetensors"
 COLUMNS = ("user", "item", "day")

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from serving.errors import CorruptArtefact, InvalidInput
-from serving.recommender.als import Als
-from serving.recommender.ease import Ease
-from serving.recommender.ensemble import AnyMethod, Ensemble, Part
 from serving.recommender.fitted import FittedModel
-from serving.recommender.generate import generate_orders
+from serving.recommender.generated.orders import generate_orders
 from serving.recommender.interface import Bought, Model
-from serving.recommender.nearest import Nearest
-from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.ranking import Ranked
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.sasrec import Sasrec
+from serving.recommender.methods.als import Als
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.methods.nearest import Nearest
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.ranking import Ranked
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.storage import IDS, LEARNED, MODEL, PURCHASES
-from serving.recommender.towers import Towers
 from serving.recommender.training.plan import Plan
 
 METHODS: dict[str, AnyMethod] = {

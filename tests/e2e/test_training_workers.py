@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import ray
 
-from serving.recommender.generate import generate_orders
-from serving.recommender.purchases import Purchases
-from serving.recommender.sasrec import Sasrec
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.fit import How, train
 from serving.recommender.training.plan import Plan
 

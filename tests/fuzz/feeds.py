@@ -33,7 +33,7 @@ from serving.gateway.logstream import LogStream
 from serving.loading import load_project, load_service, parse_service
 from serving.manifest import MANIFEST_FILE, ArtefactFile, Manifest
 from serving.project import HybridProject
-from serving.recommender.data import INTERACTIONS, ITEMS, load_orders
+from serving.recommender.orders.data import INTERACTIONS, ITEMS, load_orders
 from serving.registry import _declare
 from serving.relief.settings import ReliefServices, read_services
 from serving.sites import notices

@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.model import ModelRequest, Predictor, Result, predict
-from serving.recommender.artefact import load, save
-from serving.recommender.generate import generate_orders
-from serving.recommender.train import train
+from serving.recommender.demo.artefact import load, save
+from serving.recommender.demo.train import train
+from serving.recommender.generated.orders import generate_orders
 from serving.registry import Registry
 from serving.replica import Replica
 from tests.fuzz.target import json_object
 from tests.support.artefacts import push
 from tests.support.daemon_rig import DaemonRig
 
-MODEL = {"import_path": "serving.recommender.app:Recommender"}
+MODEL = {"import_path": "serving.recommender.demo.app:Recommender"}
 
 
 def stored_intents(data: bytes, _: Path) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from click import BadParameter
 
 from serving.errors import CorruptArtefact, GatewayUnreachable, HcctlError, InvalidInput, SiteUnreachable
-from serving.recommender.data import INTERACTIONS, ITEMS
+from serving.recommender.orders.data import INTERACTIONS, ITEMS
 from serving.weights import BrokenWeights
 from tests.fuzz import feeds, processes
 from tests.fuzz.target import Target

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler import daemon
+from autoscaler import records
 from serving import sqlite_store
 from serving.gateway.gateway import RequestRecord
 from serving.logs import JsonLines
@@ -143,8 +143,8 @@ def stored_bytes(store: SqliteStore) -> int:
 
 def live(first_s: int, last_s: int, folder: str) -> None:
     """The whole of a test, with bounds so small that half an hour reaches them."""
-    sqlite_store.COMPLETED_ACTIONS_KEPT, daemon.LEDGER_KEPT, daemon.RELEASES_KEPT = 30, 6, 3
-    daemon.SWEEP_EVERY_S = 600.0
+    sqlite_store.COMPLETED_ACTIONS_KEPT, records.LEDGER_KEPT, records.RELEASES_KEPT = 30, 6, 3
+    records.SWEEP_EVERY_S = 600.0
     tracemalloc.start()
     run = LongRun(Path(folder))
     check_flat(run, first_s, last_s)

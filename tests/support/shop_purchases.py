@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serving.recommender.purchases import Purchases
+from serving.recommender.orders.purchases import Purchases
 
 
 def purchases(rows: Sequence[tuple[int, int, int]], users: int = 0, items: int = 0) -> Purchases:

@@ -23,18 +23,18 @@ from benchmarks.recommender import (
     section,
     settings,
 )
-from serving.recommender.data import load_orders
-from serving.recommender.ease import Ease
-from serving.recommender.ensemble import AnyMethod, Ensemble, Part
-from serving.recommender.evaluation import compare, evaluate
+from serving.recommender.evaluation.tracks import compare, evaluate
+from serving.recommender.evaluation.tuning import score_of
 from serving.recommender.fitted import FittedModel
-from serving.recommender.generate import generate_orders
-from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.splits import splits_by_date, tracks
-from serving.recommender.tuning import score_of
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.orders.data import load_orders
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import splits_by_date, tracks
 
 
 def test_the_table_is_what_was_measured() -> None:

@@ -80,6 +80,7 @@ def test_the_demo_needs_no_extra() -> None:
     """What the demo generates, trains and serves with can be imported where only the product's own packages are."""
     absent = f"sys.modules.update(dict.fromkeys({sorted(added_modules())}))\n"
     found = imported_by(
-        absent + "import serving.recommender.__main__, serving.recommender.app, cli.commands.demo, serving.sites.local"
+        absent + "import serving.recommender.demo.__main__, serving.recommender.demo.app, cli.commands.demo, "
+        "serving.sites.local"
     )
     assert "torch" in found

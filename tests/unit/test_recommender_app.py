@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from serving.artefact import check_weights
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.model import predict, to_answer
-from serving.recommender.app import Recommender
-from serving.recommender.artefact import ArtefactDescription, load, save
-from serving.recommender.generate import generate_orders
-from serving.recommender.train import train
+from serving.recommender.demo.app import Recommender
+from serving.recommender.demo.artefact import ArtefactDescription, load, save
+from serving.recommender.demo.train import train
+from serving.recommender.generated.orders import generate_orders
 from serving.registry import Registry
 
 

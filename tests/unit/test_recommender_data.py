@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidInput
-from serving.recommender import data
-from serving.recommender.data import Orders, load_orders
-from serving.recommender.generate import generate_orders
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.orders import data
+from serving.recommender.orders.data import Orders, load_orders
 
 ITEMS = "item_id,title,median_price,n\nA,RED MUG,2.5,3\nB,OWL CLOCK,4,1\n"
 HEAD = "user_id,item_id,timestamp,quantity,unit_price,order_id\n"
@@ -179,7 +179,8 @@ def test_a_generated_shop_is_sound(seed: int, users: int, items: int, days: int)
 
 def test_generated_orders_need_no_extra() -> None:
     """A shop is drawn with numpy alone, without the packages of hcctl[recommender]."""
-    code = "import sys; import serving.recommender.generate; print({'polars', 'PIL', 'scipy'} & sys.modules.keys())"
+    heavy = {"polars", "PIL", "scipy"}
+    code = f"import sys; import serving.recommender.generated.orders; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
 
 

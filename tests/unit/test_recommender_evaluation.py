@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from serving.errors import InvalidInput
-from serving.recommender.data import Orders
-from serving.recommender.evaluation import bootstrap, compare, evaluate
-from serving.recommender.purchases import Purchases, epoch_day
-from serving.recommender.splits import Split, Track, splits_by_date, tracks
+from serving.recommender.evaluation.tracks import bootstrap, compare, evaluate
+from serving.recommender.orders.data import Orders
+from serving.recommender.orders.purchases import Purchases, epoch_day
+from serving.recommender.orders.splits import Split, Track, splits_by_date, tracks
 from tests.support.shop_purchases import purchases
 
 OLD = [(0, item, day) for day, item in enumerate(range(5))] + [(1, 0, 0), (1, 5, 1)]

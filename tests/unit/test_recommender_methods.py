@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from serving.errors import InvalidInput
-from serving.recommender import neighbours
-from serving.recommender.ease import Ease
-from serving.recommender.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.evaluation.trials import Space, Span, Tried, search
+from serving.recommender.evaluation.tuning import fit_weights, worth_in
 from serving.recommender.fitted import FittedModel
-from serving.recommender.neighbours import ItemKnn, TifuKnn, UserPopularity
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Matrix, Purchases
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.splits import Split
-from serving.recommender.towers import Towers
+from serving.recommender.methods import neighbours
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.purchases import Matrix, Purchases
+from serving.recommender.orders.splits import Split
 from serving.recommender.training.plan import Plan
-from serving.recommender.trials import Space, Span, Tried, search
-from serving.recommender.tuning import fit_weights, worth_in
 from tests.support.shop_purchases import purchases
 
 
@@ -122,7 +122,7 @@ def test_a_blend_is_the_weighted_sum_on_one_scale() -> None:
 
 def test_too_many_items_for_a_square_matrix_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says how many there are and how many can be."""
-    monkeypatch.setattr("serving.recommender.ease.MAX_ITEMS", 3)
+    monkeypatch.setattr("serving.recommender.methods.ease.MAX_ITEMS", 3)
     monkeypatch.setattr(neighbours, "MAX_ITEMS", 3)
     for method in (Ease(), ItemKnn()):
         with pytest.raises(InvalidInput, match="items: 4"):

@@ -18,7 +18,7 @@ from serving.recommender.multimodal.alignment import Alignment, align, telling_a
 from serving.recommender.multimodal.features import joined, main_directions
 from serving.recommender.multimodal.pictures import SIDE, read_pictures
 from serving.recommender.multimodal.taste import ARRAYS, MODEL, PEOPLE, Lesson, Shown, Taste, TasteModel, Told
-from serving.recommender.purchases import Purchases
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.storage import IDS, PURCHASES
 from tests.support.shop_purchases import purchases
 

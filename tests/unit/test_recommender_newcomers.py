@@ -2,12 +2,12 @@
 
 import polars as pl
 
+from serving.recommender.evaluation.newcomers import Question, new_items, new_users
 from serving.recommender.generated.events import World
 from serving.recommender.generated.frames import event_frames, item_frame
 from serving.recommender.generated.shop import DAY_S, FIRST_DAY_S, Shop
 from serving.recommender.ingest.cleaning import EVENTS, ITEMS
 from serving.recommender.interface import Bought
-from serving.recommender.newcomers import Question, new_items, new_users
 
 
 def events(*rows: tuple[str, str, str, int]) -> pl.LazyFrame:

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from benchmarks.recommender import data_folder
-from serving.recommender.data import load_orders
 from serving.recommender.ingest.pipeline import ingest
-from serving.recommender.purchases import Purchases
+from serving.recommender.orders.data import load_orders
+from serving.recommender.orders.purchases import Purchases
 
 pytestmark = pytest.mark.shared
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from serving.errors import InvalidInput
-from serving.recommender.als import Als
-from serving.recommender.candidates import OF_PART, OTHERS, Catalogue, candidates
-from serving.recommender.ease import Ease
 from serving.recommender.fitted import FittedModel
-from serving.recommender.generate import generate_orders
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.methods.als import Als
+from serving.recommender.methods.candidates import OF_PART, OTHERS, Catalogue, candidates
+from serving.recommender.methods.ease import Ease
+from serving.recommender.methods.nearest import Nearest
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.ranking import Ranked
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.methods.retrieval import ExactIndex, GraphIndex, index
 from serving.recommender.metrics import NO_ITEM
-from serving.recommender.nearest import Nearest
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.ranking import Ranked
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.retrieval import ExactIndex, GraphIndex, index
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.plan import Plan
 from serving.recommender.training.ranks import listwise_loss
 from tests.support.shop_purchases import purchases

@@ -30,10 +30,10 @@ from benchmarks.search import (
 )
 from benchmarks.search_queries import known_items
 from serving.errors import CorruptArtefact, InvalidInput
-from serving.recommender.data import load_orders
-from serving.recommender.evaluation import Interval
+from serving.recommender.evaluation.tracks import Interval
 from serving.recommender.fitted import FittedModel
-from serving.recommender.popularity import Popularity
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.orders.data import load_orders
 from serving.recommender.search.catalogue import Filter, Item
 from serving.recommender.search.encoder import MiniLM
 from serving.recommender.search.fusion import SILENCED, fused

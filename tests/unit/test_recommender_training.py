@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from serving.errors import InvalidInput
-from serving.recommender import quality
-from serving.recommender.data import Orders, load_orders
-from serving.recommender.generate import generate_orders
-from serving.recommender.lines import Baskets, UserLines
-from serving.recommender.model import TwoTower
-from serving.recommender.quality import measure, split_by_time
-from serving.recommender.train import TrainedRecommender, train
+from serving.recommender.demo import quality
+from serving.recommender.demo.quality import measure, split_by_time
+from serving.recommender.demo.train import TrainedRecommender, train
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.networks.two_tower import TwoTower
+from serving.recommender.orders.data import Orders, load_orders
+from serving.recommender.orders.lines import Baskets, UserLines
 from serving.recommender.training.baskets import Batches, sampled_softmax_loss
 
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.failpoints import VARIABLE
-from serving.recommender.generate import generate_orders
+from serving.recommender.generated.orders import generate_orders
 from serving.recommender.method import Arrays
-from serving.recommender.purchases import Purchases
-from serving.recommender.sasrec import Sasrec
-from serving.recommender.towers import Towers
+from serving.recommender.methods.sasrec import Sasrec
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.augment import Augmentation, augmented
 from serving.recommender.training.checkpoint import POINTER
 from serving.recommender.training.fit import How, last_days, stopped_early, train

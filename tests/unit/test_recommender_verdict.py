@@ -10,18 +10,18 @@ import pytest
 from scipy import sparse
 
 from serving.errors import InvalidInput
-from serving.recommender.evaluation import Evaluation, evaluate
+from serving.recommender.evaluation.report import as_json, chart, table
+from serving.recommender.evaluation.rolling import cross_validate, rolling_origins, spread
+from serving.recommender.evaluation.segments import by_history, by_label, by_popularity, by_segment, item_bands
+from serving.recommender.evaluation.tracks import Evaluation, evaluate
+from serving.recommender.evaluation.tuning import score_of
+from serving.recommender.evaluation.verdict import verdict
 from serving.recommender.fitted import FittedModel
-from serving.recommender.generate import generate_orders
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Purchases
-from serving.recommender.repeats import OwnFrequency
-from serving.recommender.report import as_json, chart, table
-from serving.recommender.rolling import cross_validate, rolling_origins, spread
-from serving.recommender.segments import by_history, by_label, by_popularity, by_segment, item_bands
-from serving.recommender.splits import Split, Track, tracks
-from serving.recommender.tuning import score_of
-from serving.recommender.verdict import verdict
+from serving.recommender.generated.orders import generate_orders
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.methods.repeats import OwnFrequency
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import Split, Track, tracks
 from tests.support.shop_purchases import purchases
 
 USERS = 400

@@ -16,7 +16,7 @@ from serving.recommender import bundle
 from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.seen import SEEN, Numbers, Seen, centred, sigmoid
 from serving.recommender.method import Arrays, Settings
-from serving.recommender.purchases import index_of
+from serving.recommender.orders.purchases import index_of
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:

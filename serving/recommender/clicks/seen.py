@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.recommender.purchases import index_of
+from serving.recommender.orders.purchases import index_of
 
 TOLD, SLOPE, CURVE = "seen.told", "seen.slope", "seen.curve"
 SEEN = {TOLD, SLOPE, CURVE}

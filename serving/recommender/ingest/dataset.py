@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.artefact import first_problem
 from serving.errors import InvalidInput
-from serving.recommender.purchases import DAY_S, Purchases
+from serving.recommender.orders.purchases import DAY_S, Purchases
 
 DATASET, ITEMS, REJECTED, EVENTS = "dataset.json", "items.parquet", "rejected.csv", "events-*.parquet"
 PURCHASE = "purchase"

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from serving.errors import InvalidInput
-from serving.recommender.lines import Index
 from serving.recommender.multimodal.taste import Lesson, profile, traits
-from serving.recommender.purchases import Matrix, index_of
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Matrix, index_of
 
 ITEM_L2 = 3e-5
 """On how much an item is clicked on by everybody."""

@@ -22,10 +22,10 @@ from serving.recommender import bundle, storage
 from serving.recommender.asked import Asked
 from serving.recommender.bundle import Strict, corrupt
 from serving.recommender.interface import Offer, User
-from serving.recommender.lines import Index
 from serving.recommender.method import Settings
-from serving.recommender.popularity import Popularity
-from serving.recommender.purchases import Histories, Matrix, Purchases, Vector, index_of
+from serving.recommender.methods.popularity import Popularity
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Histories, Matrix, Purchases, Vector, index_of
 
 MODEL, PEOPLE, ARRAYS = "model.json", "people.json", "taste.safetensors"
 FEATURES, WEIGHTS = "features", "weights"

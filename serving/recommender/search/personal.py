@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.recommender.interface import Model, User
-from serving.recommender.purchases import Vector, index_of
+from serving.recommender.orders.purchases import Vector, index_of
 
 if TYPE_CHECKING:
     from serving.recommender.search.index import Hit

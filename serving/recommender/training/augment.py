@@ -10,8 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from serving.recommender.lines import Index
 from serving.recommender.method import Settings
+from serving.recommender.orders.lines import Index
 
 
 class Augmentation(Settings):

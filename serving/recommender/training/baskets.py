@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from serving.errors import InvalidInput
-from serving.recommender.lines import Baskets, Index, UserLines
-from serving.recommender.model import TwoTower
-from serving.recommender.purchases import DAY_S, Purchases
+from serving.recommender.networks.two_tower import TwoTower
+from serving.recommender.orders.lines import Baskets, Index, UserLines
+from serving.recommender.orders.purchases import DAY_S, Purchases
 from serving.recommender.training.augment import Augmentation, augmented
 from serving.recommender.training.judge import Judge
 from serving.recommender.training.team import Team
 
 if TYPE_CHECKING:
-    from serving.recommender.towers import Towers
+    from serving.recommender.methods.towers import Towers
 
 BASKETS_PER_STEP = 256
 TARGETS_PER_BASKET = 8

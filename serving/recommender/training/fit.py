@@ -13,8 +13,8 @@ from torch import nn
 
 from serving.errors import InvalidInput
 from serving.recommender.method import Arrays, Scorer
-from serving.recommender.purchases import Purchases
-from serving.recommender.splits import Split
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import Split
 from serving.recommender.training import loop
 from serving.recommender.training.checkpoint import Course
 from serving.recommender.training.judge import Judge

@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.recommender import metrics
 from serving.recommender.method import Scorer
-from serving.recommender.splits import Split, tracks
+from serving.recommender.orders.splits import Split, tracks
 
 K = 10
 

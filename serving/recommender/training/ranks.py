@@ -13,12 +13,12 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from serving.errors import InvalidInput
-from serving.recommender.candidates import Candidates, Catalogue, candidates
-from serving.recommender.lines import Index
 from serving.recommender.method import Arrays
-from serving.recommender.parts import as_float32, learn_parts, part_scorers
-from serving.recommender.purchases import Purchases
-from serving.recommender.ranking import DEVIATION, MEAN, NETWORK, PART, SCORED_AT_ONCE, Ranked, standardised
+from serving.recommender.methods.candidates import Candidates, Catalogue, candidates
+from serving.recommender.methods.parts import as_float32, learn_parts, part_scorers
+from serving.recommender.methods.ranking import DEVIATION, MEAN, NETWORK, PART, SCORED_AT_ONCE, Ranked, standardised
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.loop import run
 from serving.recommender.training.team import ALONE, Team
 from serving.recommender.training.weights import weights_of

@@ -10,16 +10,16 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from serving.recommender.lines import Index
-from serving.recommender.purchases import Purchases
-from serving.recommender.sasrec import Sasrec, sales_before
+from serving.recommender.methods.sasrec import Sasrec, sales_before
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.augment import augmented
 from serving.recommender.training.baskets import nobody_came_back
 from serving.recommender.training.judge import Judge
 from serving.recommender.training.team import Team
 
 if TYPE_CHECKING:
-    from serving.recommender.transformer import SequenceNetwork
+    from serving.recommender.networks.transformer import SequenceNetwork
 
 
 class SequenceTask:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from serving.errors import HcctlError
 from serving.files import write_atomic
 from serving.recommender.method import Arrays
-from serving.recommender.purchases import Purchases
+from serving.recommender.orders.purchases import Purchases
 
 if TYPE_CHECKING:
     from serving.recommender.training.fit import How, Trained

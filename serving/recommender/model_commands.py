@@ -1,0 +1,176 @@
+"""What `hcctl model train`, `list` and `evaluate` do: folders in, plain figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidInput
+from serving.files import disk_errors
+from serving.recommender import models
+from serving.recommender.evaluation.segments import by_history, by_segment
+from serving.recommender.evaluation.tracks import Evaluation, Score, compare, evaluate
+from serving.recommender.evaluation.verdict import verdict
+from serving.recommender.ingest.dataset import Dataset
+from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Matrix, Purchases
+from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
+
+Rows = list[dict[str, Any]]
+
+
+def model_names() -> dict[str, str]:
+    """The models that can be trained, and what each is."""
+    return {name: entry.what for name, entry in models.MODELS.items()}
+
+
+def train(
+    data_folder: Path, name: str, folder: Path, *, settings: Mapping[str, Any], before: date | None
+) -> dict[str, Any]:
+    """Fit a model on what was bought before a day, and write it into `folder`, which is made.
+
+    Raises:
+        InvalidInput: the data, the name, a setting or the folder cannot be used, or there is too little to learn from.
+        HcctlError: the disk is full, read-only or failing.
+    """
+    entry, data = models.named(name), Dataset.open(data_folder)
+    with disk_errors("the model cannot be written", folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InvalidInput("the folder is not empty", where=str(folder), next_step="name a new one")
+    past = data.purchases().between(None, before)
+    model = entry.fit(settings, past, data)
+    trained = Trained(
+        model=name,
+        settings=dict(settings),
+        generated=data.report.generated,
+        purchases=len(past),
+        users=len(np.unique(past.user)),
+        items=len(np.unique(past.item)),
+        until_day=past.as_of_day,
+    )
+    items = data.items()
+    shown = Catalogue(ids=items["item_id"].to_list(), titles=items["title"].to_list(), prices=items["price"].to_list())
+    with disk_errors("the model cannot be written", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        models.save(folder, trained, model, shown)
+    return {"folder": str(folder), **trained.model_dump(exclude={"format", "until_day"}), "until": trained.until}
+
+
+def judge(
+    data_folder: Path,
+    version: Path,
+    against: Path | None,
+    *,
+    start: date | None,
+    metric: str,
+    tolerance: float,
+    min_rows: int = MIN_ROWS,
+) -> dict[str, Any]:
+    """How good a trained model is on what was bought from `start` on, and whether it may replace another one.
+
+    Args:
+        data_folder: clean data that reaches beyond what the models know.
+        version: folder of the model.
+        against: folder of the one to compare with; None for figures alone.
+        start: the first day to judge by; the first one that neither model knows, if unset.
+        metric: what the verdict goes by.
+        tolerance: share of the other's mean that may be lost.
+        min_rows: users with fewer purchases before `start` are not judged by.
+
+    Raises:
+        InvalidInput: the data or a model cannot be used for this, or a model knows what it would be judged by.
+        CorruptArtefact: a file of a model is damaged.
+    """
+    known = [_Known(*models.load(folder)[:2]) for folder in (version, against) if folder is not None]
+    data = Dataset.open(data_folder)
+    until = max(one.trained.until for one in known)
+    if start is not None and start < until:
+        raise InvalidInput(
+            "a model knows what it would be judged by",
+            where=f"--from {start}",
+            why=f"it was fitted on purchases until {until}",
+            next_step=f"choose {until} or later, or train with --before {start}",
+        )
+    start = start or until
+    purchases = data.purchases()
+    split = Split(purchases.between(None, start), purchases.between(start, None))
+    if not len(split.later):
+        last = EPOCH if not len(purchases) else models.day(int(purchases.day[-1]))
+        raise InvalidInput(
+            "there is nothing to judge by",
+            where=f"--from {start}",
+            why=f"the last purchase is of {last}",
+            next_step="train with an earlier --before, or ingest later data",
+        )
+    asked = tracks(split, min_rows)
+    judged = [[evaluate(one.score_on(split.past), track) for track in asked] for one in known]
+    if metric not in judged[0][0].per_user:
+        raise InvalidInput(
+            "no such metric",
+            where=f"--metric {metric[:80]}",
+            next_step=f"use one of {', '.join(judged[0][0].per_user)}",
+        )
+    found: dict[str, Any] = {
+        "generated": data.report.generated,
+        "from": start,
+        "model": known[0].trained.model,
+        "against": known[1].trained.model if against else None,
+        "users": {track.name: len(track.users) for track in asked},
+        "metrics": _table(judged),
+        "segments": [row for one in judged[0] for row in _segments(one, metric)],
+        "verdict": None,
+    }
+    if against:
+        found["verdict"] = asdict(verdict(judged[0], judged[1], metric=metric, tolerance=tolerance))
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A loaded model."""
+
+    trained: Trained
+    model: AnyModel
+
+    def score_on(self, past: Purchases) -> Score:
+        """Its scores for users and items by their places in `past`; minus infinity for items it does not know."""
+        place = {item: index for index, item in enumerate(self.model.item_ids)}
+        column = np.array([place.get(item, -1) for item in past.item_ids])
+
+        def score(users: Index) -> Matrix:
+            own = self.model.score([past.user_ids[user] for user in users])
+            found = np.full((len(users), len(column)), -np.inf)
+            found[:, column >= 0] = own[:, column[column >= 0]]
+            return found
+
+        return score
+
+
+def _table(judged: list[list[Evaluation]]) -> Rows:
+    """A row for each track and metric; with the difference and its interval if two were judged."""
+    rows: Rows = []
+    for place, ours in enumerate(judged[0]):
+        theirs = judged[1][place] if len(judged) > 1 else None
+        summary = ours.summary()
+        for metric, value in summary.items():
+            row = {"track": ours.track.name, "metric": metric, "value": value}
+            if theirs is not None:
+                row |= {"against": theirs.summary()[metric], "difference": value - theirs.summary()[metric]}
+                gain = compare(ours, theirs, metric) if metric in ours.per_user else None
+                row |= {"low": gain.low if gain else None, "high": gain.high if gain else None}
+            rows.append(row)
+    return rows
+
+
+def _segments(one: Evaluation, metric: str) -> Rows:
+    track: Track = one.track
+    rows = by_segment(one, by_history(track), [metric])
+    return [
+        {"track": track.name, "segment": row.segment, "users": row.users, metric: row.metrics[metric]} for row in rows
+    ]
