@@ -7,8 +7,9 @@ The program runs in this process, so it runs with the versions that hcctl was in
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from serving.errors import HcctlError, InvalidInput
 from serving.loading import read, short_path
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from pulumi.automation import Stack
     from pulumi.automation.errors import CommandError
 
-    from infra.costs import Estimate
+    from infra.costs import Estimate, Prices
+    from infra.outputs import StackOutputs
     from infra.stack_config import StackConfig
+
+T = TypeVar("T")
 
 PROJECT = "hcctl"
 KEY = "hcctl:stack"
@@ -51,23 +55,41 @@ def load_config(folder: Path, name: str) -> StackConfig:
         raise InvalidInput("the stack is not valid", where=where, why=error.why, next_step=error.fix) from None
 
 
+def price_book(file: Path | None) -> Prices:
+    """The prices of a file; those that come with hcctl if none is named.
+
+    Raises:
+        InvalidInput: the file is missing or of another form.
+    """
+    from infra.costs import UnknownPrice, load_prices
+
+    try:
+        return load_prices(file)
+    except (UnknownPrice, OSError) as error:
+        raise _unpriced("the prices cannot be read", file, error) from None
+
+
 def estimate_of(config: StackConfig, prices: Path | None) -> Estimate:
     """What the stack costs in a month.
 
     Raises:
         InvalidInput: the price file is missing or of another form, or lacks a price that the stack needs.
     """
-    from infra.costs import UnknownPrice, estimate, load_prices
+    from infra.costs import UnknownPrice, estimate
 
     try:
-        return estimate(config, load_prices(prices))
-    except (UnknownPrice, OSError) as error:
-        raise InvalidInput(
-            "the cost of the stack is unknown",
-            where=short_path(prices) if prices else "the prices that come with hcctl",
-            why=str(error),
-            next_step="write a file in the form of infra/prices.yaml and name it with --prices",
-        ) from None
+        return estimate(config, price_book(prices))
+    except UnknownPrice as error:
+        raise _unpriced("the cost of the stack is unknown", prices, error) from None
+
+
+def _unpriced(what: str, file: Path | None, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        what,
+        where=short_path(file) if file else "the prices that come with hcctl",
+        why=str(error),
+        next_step="write a file in the form of infra/prices.yaml and name it with --prices",
+    )
 
 
 def open_stack(folder: Path, name: str, *, create: bool) -> Stack:
@@ -103,6 +125,41 @@ def open_stack(folder: Path, name: str, *, create: bool) -> Stack:
         return choose(stack_name=name, project_name=PROJECT, program=_program, opts=options)
     except CommandError as error:
         refuse(error, name)
+
+
+def outputs_of(opened: Stack, stack: str) -> StackOutputs:
+    """What the stack gives to others, secrets included.
+
+    Raises:
+        InvalidInput: it gives other outputs than this hcctl reads, or none.
+        HcctlError: the engine refuses.
+    """
+    from infra.outputs import UnknownOutputs, read
+
+    found = engine(stack, opened.outputs)
+    try:
+        return read({name: part.value for name, part in found.items()})
+    except UnknownOutputs as error:
+        raise InvalidInput(
+            "the stack gives other outputs than this hcctl reads",
+            where=f"stack {stack}",
+            why=str(error) if found else "it gives none",
+            next_step=f"run `hcctl infra up --stack {stack}` with this hcctl",
+        ) from None
+
+
+def engine(stack: str, call: Callable[[], T]) -> T:
+    """Let the engine work.
+
+    Raises:
+        HcctlError: it did not finish.
+    """
+    from pulumi.automation.errors import CommandError
+
+    try:
+        return call()
+    except CommandError as error:
+        refuse(error, stack)
 
 
 def refuse(error: CommandError, stack: str) -> NoReturn:

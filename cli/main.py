@@ -57,6 +57,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "Clusters": {
         "infra": "Make clusters, network and GPU pools with Pulumi.",
+        "site": "Put the site that a stack has made into the project file.",
     },
     "Other": {
         "state": "Export and import the project's state.",

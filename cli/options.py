@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -53,3 +54,19 @@ def wait_options(default_timeout_s: float) -> Callable[[Command], Command]:
         return timeout(no_wait(command))
 
     return add
+
+
+stack_folder_option = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Folder of the stack's file.  [default: here]",
+)
+prices_option = click.option(
+    "--prices",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Price book, in the form of infra/prices.yaml.  [default: the dated one that comes with hcctl]",
+)

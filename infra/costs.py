@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from infra.stack_config import SYSTEM_VOLUME_GB, StackConfig
 
@@ -20,6 +22,25 @@ HOURS = 730.0
 """Of a month, as AWS's own calculator has it."""
 KEYS = 2
 """KMS keys: Kubernetes secrets, models."""
+
+
+def _as_date(day: str) -> str:
+    return date.fromisoformat(day).isoformat()
+
+
+Day = Annotated[str, AfterValidator(_as_date)]
+"""A date such as 2026-11-22."""
+HourUsd = Annotated[float, Field(gt=0)]
+
+
+class MachineSize(BaseModel):
+    """What a machine type has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    cpus: int = Field(ge=1)
+    memory_gib: float = Field(gt=0)
+    gpus: int = Field(ge=0)
 
 
 class RegionPrices(BaseModel):
@@ -35,7 +56,12 @@ class RegionPrices(BaseModel):
     kms_key_month: float = Field(ge=0)
     volume_gb_month: float = Field(ge=0)
     object_gb_month: float = Field(ge=0)
-    instance_hours: dict[str, float]
+    instance_hours: dict[str, HourUsd] = Field(description="Of machines on demand.")
+    hours_as_of: Day | None = Field(default=None, description="Of instance_hours; unset: as the book.")
+    spot_hours: dict[str, HourUsd] = Field(
+        default_factory=dict, description="Of spot machines: of the latest price of each zone the dearest."
+    )
+    spot_as_of: Day | None = Field(default=None, description="Of spot_hours; unset: as the book.")
 
 
 class Prices(BaseModel):
@@ -43,13 +69,35 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    as_of: str
+    as_of: Day
     source: str
     regions: dict[str, RegionPrices]
+    machine_sizes: dict[str, MachineSize] = Field(default_factory=dict)
+
+    def region(self, name: str) -> RegionPrices:
+        """The prices of a region.
+
+        Raises:
+            UnknownPrice: the book has none.
+        """
+        if name not in self.regions:
+            raise UnknownPrice(f"there are no prices of {name}, only of {', '.join(sorted(self.regions))}")
+        return self.regions[name]
 
 
 class UnknownPrice(ValueError):
     """A price that the estimate needs is not in the file; unknown is not nought."""
+
+
+@dataclass(frozen=True)
+class HourPrice:
+    """An hour of a machine."""
+
+    usd: float
+    as_of: str
+    """Date of the price."""
+    upper_bound: bool = False
+    """A spot machine at its on-demand price, for no spot price is known."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +148,7 @@ def estimate(config: StackConfig, prices: Prices) -> Estimate:
     Raises:
         UnknownPrice: the file lacks the region or an instance type of the stack.
     """
-    here = prices.regions.get(config.region)
-    if here is None:
-        raise UnknownPrice(f"there are no prices of {config.region}, only of {', '.join(sorted(prices.regions))}")
+    here = prices.region(config.region)
     zones = len(config.network.zones)
     nats = zones if config.network.nat == "per_zone" else 1
     endpoints = len(config.network.interface_endpoints)
@@ -131,9 +177,25 @@ def estimate(config: StackConfig, prices: Prices) -> Estimate:
     return Estimate([*(CostLine(item, usd, usd) for item, usd in fixed), *pools], prices.as_of, prices.source)
 
 
-def _node_month(prices: RegionPrices, instance_types: Sequence[str], volume_gb: int) -> float:
-    """One node all month, of the dearest type that the pool may take, with its volume."""
+def hour_price(prices: Prices, region: str, instance_types: Sequence[str], *, spot: bool) -> HourPrice:
+    """An hour of a pool's machines: of the dearest type that it may take.
+
+    Raises:
+        UnknownPrice: the book lacks the region or a type.
+    """
+    here = prices.region(region)
+    if spot and here.spot_hours.keys() >= set(instance_types):
+        return HourPrice(max(here.spot_hours[kind] for kind in instance_types), here.spot_as_of or prices.as_of)
+    return HourPrice(_dearest_hour(here, instance_types), here.hours_as_of or prices.as_of, upper_bound=spot)
+
+
+def _dearest_hour(prices: RegionPrices, instance_types: Sequence[str]) -> float:
     unknown = next((kind for kind in instance_types if kind not in prices.instance_hours), None)
     if unknown:
         raise UnknownPrice(f"there is no price of {unknown}")
-    return HOURS * max(prices.instance_hours[kind] for kind in instance_types) + volume_gb * prices.volume_gb_month
+    return max(prices.instance_hours[kind] for kind in instance_types)
+
+
+def _node_month(prices: RegionPrices, instance_types: Sequence[str], volume_gb: int) -> float:
+    """One node all month, of the dearest type that the pool may take, with its volume."""
+    return HOURS * _dearest_hour(prices, instance_types) + volume_gb * prices.volume_gb_month

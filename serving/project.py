@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.declared import ClockTime, Model, Name, Seconds
+from serving.declared import ClockTime, Day, Model, Name, Seconds
 from serving.spec import HybridService
 from serving.spec_capacity import CapacitySpec
 from serving.spec_kubernetes import KubernetesSpec, StateSpec, WorkerSpec
@@ -38,6 +38,9 @@ class Pool(Model):
     max_nodes: int = Field(ge=1, le=10_000)
     gpus_per_node: float = Field(default=1.0, ge=0, le=64)
     price_usd_per_hour: float = Field(default=0.0, ge=0, le=100_000, description="Rent of one node; 0 for owned nodes.")
+    price_as_of: Day | None = Field(
+        default=None, description="Date of price_usd_per_hour, whose age `hcctl cost` shows. Unset: not known."
+    )
     power_kw_per_gpu: float = Field(default=0.0, ge=0, le=100, description="Draw of one owned GPU under load.")
     tariff_usd_per_kwh: float = Field(default=0.0, ge=0, le=1_000)
     tariff_bands: list[TariffBand] = Field(
@@ -84,6 +87,8 @@ class Pool(Model):
             raise ValueError("price_usd_per_hour is missing; a rented pool has a price")
         if self.kind == "fixed" and self.price_usd_per_hour > 0:
             raise ValueError("price_usd_per_hour is for rented pools; use power, tariff and opportunity")
+        if self.kind == "fixed" and self.price_as_of is not None:
+            raise ValueError("price_as_of is for rented pools; leave it out")
         return self
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.declared import ClockTime, ImportPath, Name, UrlPath
+from serving.declared import ClockTime, Day, ImportPath, Name, UrlPath
 from serving.spec_capacity import AwsName, QueueUrl, RegionName
 from serving.spec_events import Moment, ZoneName
 from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder
@@ -32,6 +32,7 @@ _PATTERN_WORDS = {
     _pattern(UrlPath): "a path that starts with /, of letters, digits and . _ ~ / -",
     _pattern(ImportPath): "an import path such as package.module:Class",
     _pattern(ClockTime): 'a time of day such as "06:30", in quotes',
+    _pattern(Day): 'a date such as "2026-11-22", in quotes',
     _pattern(Moment): 'a moment with its distance from UTC, such as "2026-11-27T20:00+01:00", in quotes',
     _pattern(ZoneName): "a time zone such as Europe/Berlin",
     _pattern(KubernetesName): "a name of lower-case letters, digits and hyphens, at most 63",

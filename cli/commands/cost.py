@@ -13,10 +13,13 @@ from cli.options import Number
 
 if TYPE_CHECKING:
     from autoscaler.state import DaemonState
-    from serving.project import HybridProject
+    from serving.project import HybridProject, Pool
     from serving.spec import HybridService
     from serving.state import LedgerEntry
 
+
+OLD_DAYS = 90
+"""A price older than this is told: AWS changes some every quarter, and spot prices daily."""
 
 POOL_COLUMNS = (
     "service",
@@ -24,6 +27,7 @@ POOL_COLUMNS = (
     "pool",
     output.Column("nodes_now", "nodes", right=True),
     output.Column("usd_per_node_hour", "node/hour", output.usd, right=True),
+    output.Column("price_as_of", "priced on"),
     output.Column("usd_per_hour_now", "now/hour", output.usd, right=True),
     output.Column("node_hours", "node hours", output.number, right=True),
     output.Column("spent_usd", "rent spent", output.usd, right=True),
@@ -80,6 +84,8 @@ def command(days: float, output_format: output.Output) -> None:
     for spec in specs:
         mine = [entry for entry in ledger if entry.service == spec.name]
         services.append(service_costs(project.spec, spec, mine, records[spec.name], since_s=since_s, now_s=now_s))
+    for told in old_prices(project.spec, now_s):
+        output.warning(told)
     if output_format != "table":
         output.emit({"pools": pools, "services": services}, output_format)
         return
@@ -123,9 +129,31 @@ def cost_rows(
                 "pool": name,
                 "nodes_now": nodes,
                 "usd_per_node_hour": price,
+                "price_as_of": pool.price_as_of if pool else None,
+                "price_age_days": None if pool is None else price_age_days(pool, now_s),
                 "usd_per_hour_now": nodes * (price or 0.0),
                 "node_hours": sum(e.node_seconds for e in entries) / HOUR_S,
                 "spent_usd": sum(e.usd for e in entries),
             }
         )
     return rows
+
+
+def price_age_days(pool: Pool, now_s: float) -> int | None:
+    """Whole days since the date of a pool's price, in UTC; None: it has none."""
+    from datetime import UTC, date, datetime
+
+    if pool.price_as_of is None:
+        return None
+    return (datetime.fromtimestamp(now_s, UTC).date() - date.fromisoformat(pool.price_as_of)).days
+
+
+def old_prices(project: HybridProject, now_s: float) -> list[str]:
+    """What is to be told of prices that were right long ago."""
+    return [
+        f"the price of {site}/{pool.name} is {age} days old; read today's with `hcctl infra prices` and correct "
+        "price_usd_per_hour and price_as_of in hcctl.yaml"
+        for site, spec in project.sites.items()
+        for pool in spec.pools
+        if (age := price_age_days(pool, now_s)) is not None and age > OLD_DAYS
+    ]

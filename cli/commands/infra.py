@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli import output
+from cli.options import prices_option, stack_folder_option
 from serving.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -26,23 +27,7 @@ COST_COLUMNS = (
 def _stack_options(command: Command) -> Command:
     """Add `--stack NAME` and `--dir DIR` (as `folder`)."""
     stack = click.option("--stack", metavar="NAME", required=True, help="The stack, declared in Pulumi.NAME.yaml.")
-    folder = click.option(
-        "--dir",
-        "folder",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        default=Path(),
-        metavar="DIR",
-        help="Folder of the stack's file.  [default: here]",
-    )
-    return stack(folder(command))
-
-
-_prices_option = click.option(
-    "--prices",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Prices for the estimate, in the form of infra/prices.yaml.",
-)
+    return stack(stack_folder_option(command))
 
 
 @click.group("infra")
@@ -55,32 +40,32 @@ def command() -> None:
 
 @command.command("preview")
 @_stack_options
-@_prices_option
+@prices_option
 @output.output_option
 def preview(stack: str, folder: Path, prices: Path | None, output_format: output.Output) -> None:
     """Show what `up` would change, and what the stack costs in a month. Changes nothing."""
-    from cli.infra_stack import estimate_of, load_config, open_stack
+    from cli.infra_stack import engine, estimate_of, load_config, open_stack
 
     cost = estimate_of(load_config(folder, stack), prices)
     opened = open_stack(folder, stack, create=True)
-    _engine(stack, lambda: opened.preview(on_output=output.progress, color="never"))
+    engine(stack, lambda: opened.preview(on_output=output.progress, color="never"))
     _show(cost, output_format)
 
 
 @command.command("up")
 @_stack_options
-@_prices_option
+@prices_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def up(stack: str, folder: Path, prices: Path | None, yes: bool) -> None:
     """Make it so. The cost of a month is told first."""
-    from cli.infra_stack import estimate_of, load_config, open_stack
+    from cli.infra_stack import engine, estimate_of, load_config, open_stack
 
     cost = estimate_of(load_config(folder, stack), prices)
     opened = open_stack(folder, stack, create=True)
     _tell(cost)
     if not yes:
         click.confirm(f"Apply stack {stack}?", abort=True, err=True)
-    _engine(stack, lambda: opened.up(on_output=output.progress, color="never", suppress_outputs=True))
+    engine(stack, lambda: opened.up(on_output=output.progress, color="never", suppress_outputs=True))
     output.success(f"stack {stack} stands; `hcctl infra outputs --stack {stack}` shows what it gives")
 
 
@@ -90,20 +75,10 @@ def up(stack: str, folder: Path, prices: Path | None, yes: bool) -> None:
 @output.output_option
 def outputs(stack: str, folder: Path, show_secrets: bool, output_format: output.Output) -> None:
     """Show what the stack gives to others. Secrets are null unless asked for."""
-    from cli.infra_stack import open_stack
-    from infra.outputs import SECRET, UnknownOutputs, read
+    from cli.infra_stack import open_stack, outputs_of
+    from infra.outputs import SECRET
 
-    opened = open_stack(folder, stack, create=False)
-    found = _engine(stack, opened.outputs)
-    try:
-        known = read({name: part.value for name, part in found.items()}).model_dump()
-    except UnknownOutputs as error:
-        raise InvalidInput(
-            "the stack gives other outputs than this hcctl reads",
-            where=f"stack {stack}",
-            why=str(error) if found else "it gives none",
-            next_step=f"run `hcctl infra up --stack {stack}` with this hcctl",
-        ) from None
+    known = outputs_of(open_stack(folder, stack, create=False), stack).model_dump()
     hidden = frozenset() if show_secrets else SECRET
     output.emit({name: None if name in hidden else value for name, value in known.items()}, output_format)
 
@@ -113,20 +88,20 @@ def outputs(stack: str, folder: Path, show_secrets: bool, output_format: output.
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def destroy(stack: str, folder: Path, yes: bool) -> None:
     """Take everything down but data: protected buckets, images and keys make Pulumi stop, and say so."""
-    from cli.infra_stack import open_stack
+    from cli.infra_stack import engine, open_stack
 
     opened = open_stack(folder, stack, create=False)
     if not yes:
         typed = click.prompt(f"Type {stack} to destroy it", err=True)
         if typed != stack:
             raise InvalidInput("nothing was destroyed", where=f"stack {stack}", why=f"{typed!r} is not its name")
-    _engine(stack, lambda: opened.destroy(on_output=output.progress, color="never"))
+    engine(stack, lambda: opened.destroy(on_output=output.progress, color="never"))
     output.success(f"stack {stack} is gone")
 
 
 @command.command("prices")
 @click.option("--region", required=True, metavar="REGION", help="Of the machines.")
-@_prices_option
+@prices_option
 def prices_of(region: str, prices: Path | None) -> None:
     """Write the price book with AWS's list prices of today for its machines. Put it into a file for `--prices`.
 
@@ -158,22 +133,6 @@ def _price_list() -> Any:
     from infra.price_list import API_REGION
 
     return client("pricing", API_REGION)
-
-
-def _engine(stack: str, call: Callable[[], Any]) -> Any:
-    """Let the engine work.
-
-    Raises:
-        HcctlError: it did not finish.
-    """
-    from pulumi.automation.errors import CommandError
-
-    from cli.infra_stack import refuse
-
-    try:
-        return call()
-    except CommandError as error:
-        refuse(error, stack)
 
 
 def _rows(cost: Estimate) -> list[dict[str, Any]]:

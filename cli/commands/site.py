@@ -1,0 +1,136 @@
+"""`hcctl site`: put the sites that a Pulumi stack has made into the project file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import output
+from cli.context import open_project
+from cli.options import prices_option, stack_folder_option
+from serving.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from infra.outputs import StackOutputs
+
+MAX_OUTPUTS_BYTES = 1 << 20
+
+
+@click.group("site")
+def command() -> None:
+    """Put sites into the project file."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option("--from-stack", "stack", metavar="STACK", help="Pulumi stack that has made it; needs the engine.")
+@stack_folder_option
+@click.option(
+    "--from-outputs",
+    "outputs_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its outputs instead, as `hcctl infra outputs -o json` writes them.",
+)
+@click.option("--image", metavar="IMAGE", help="Image of the pods, by tag or digest.")
+@click.option("--claim", default="versions", show_default=True, metavar="NAME", help="Volume claim with the versions.")
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help="Path to one of your own, from the project's folder; otherwise the stack's is written beside hcctl.yaml.",
+)
+@prices_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def add(
+    name: str,
+    stack: str | None,
+    folder: Path,
+    outputs_file: Path | None,
+    image: str | None,
+    claim: str,
+    kubeconfig: str | None,
+    prices: Path | None,
+    yes: bool,
+) -> None:
+    """Add the cloud site of a stack to hcctl.yaml as NAME, and show what changes.
+
+    Nothing that stands there is changed or overwritten. Secrets are referred to, never written.
+    """
+    import stat
+
+    from cli.infra_stack import price_book
+    from cli.site_of_stack import Choices, cloud_site, without_secrets
+    from cli.site_text import with_site
+    from serving.files import write_atomic
+    from serving.loading import short_path
+
+    if (stack is None) == (outputs_file is None):
+        raise click.UsageError("name the stack with --from-stack, or a file of its outputs with --from-outputs")
+    project = open_project()
+    outputs = _of_stack(folder, stack) if stack is not None else _of_file(outputs_file or Path())
+    book = price_book(prices)
+    access = project.paths.root / f"{name}.kubeconfig"
+    chosen = Choices(image, claim, kubeconfig or access.name, None if kubeconfig else outputs.name)
+    found = cloud_site(outputs, book, chosen)
+    file = project.paths.project_file.resolve()  # a link stays one
+    before = file.read_bytes()
+    after = with_site(before, name, found.site, found.notes, file=short_path(project.paths.project_file))
+    door = None if kubeconfig else without_secrets(outputs.kubeconfig).encode()
+    if door is not None and access.exists() and access.read_bytes() != door:
+        raise InvalidInput(
+            "there is another kubeconfig for this site",
+            where=short_path(access),
+            why="a file is never overwritten",
+            next_step="move it away, or name it with --kubeconfig",
+        )
+    click.echo(_difference(before, after, file.name), nl=False)
+    for told in (*found.warnings, f"prices as of {book.as_of}: {book.source}"):
+        output.warning(told)
+    if not yes:
+        click.confirm(f"Add site {name} to {file.name}?", abort=True, err=True)
+    if file.read_bytes() != before:
+        raise InvalidInput(
+            "the project file was changed meanwhile", where=short_path(file), next_step="run the command again"
+        )
+    if door is not None:
+        write_atomic(access, door)
+    write_atomic(file, after, stat.S_IMODE(file.stat().st_mode))
+    output.success(
+        f"site {name} is in {file.name}; name it in `sites` of a service, then `hcctl up` and `hcctl deploy`"
+    )
+
+
+def _difference(before: bytes, after: bytes, name: str) -> str:
+    import difflib
+
+    old, new = (text.decode().splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(old, new, fromfile=name, tofile=name))
+
+
+def _of_stack(folder: Path, stack: str) -> StackOutputs:
+    from cli.infra_stack import open_stack, outputs_of
+
+    return outputs_of(open_stack(folder, stack, create=False), stack)
+
+
+def _of_file(file: Path) -> StackOutputs:
+    import json
+
+    from infra.outputs import UnknownOutputs, read
+    from serving.loading import short_path
+
+    try:
+        with file.open("rb") as opened:
+            data = json.loads(opened.read(MAX_OUTPUTS_BYTES))
+        if not isinstance(data, dict):
+            raise UnknownOutputs("it is no object")
+        return read(data)
+    except (UnknownOutputs, OSError, ValueError) as error:
+        raise InvalidInput(
+            "these are no outputs of a stack",
+            where=short_path(file),
+            why=str(error)[:300],
+            next_step="write them with `hcctl infra outputs --stack STACK -o json`, by this hcctl",
+        ) from None
