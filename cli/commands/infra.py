@@ -10,7 +10,7 @@ import click
 
 from cli import output
 from cli.options import prices_option, stack_folder_option
-from serving.errors import InvalidInput
+from serving.errors import HcctlError, InvalidInput
 
 if TYPE_CHECKING:
     from infra.costs import Estimate
@@ -103,23 +103,30 @@ def destroy(stack: str, folder: Path, yes: bool) -> None:
 @click.option("--region", required=True, metavar="REGION", help="Of the machines.")
 @prices_option
 def prices_of(region: str, prices: Path | None) -> None:
-    """Write the price book with AWS's list prices of today for its machines. Put it into a file for `--prices`.
+    """Write the price book with AWS's prices of today for its machines. Put it into a file for `--prices`.
 
-    Needs hcctl[aws] and the right to pricing:GetProducts. Prices other than machine hours stay as they are.
+    Needs hcctl[aws] and the rights to pricing:GetProducts and ec2:DescribeSpotPriceHistory; without the latter spot
+    prices stay as they are, and so does all that is no machine hour.
     """
     from datetime import UTC, datetime
 
     from autoscaler.capacity.aws_calls import asking
     from infra.costs import UnknownPrice, load_prices
-    from infra.price_list import read_hours, refreshed
+    from infra.price_list import read_hours, read_spot_hours, refreshed
 
-    today = datetime.now(UTC).date().isoformat()
+    now, spot = datetime.now(UTC), None
     try:
         former = load_prices(prices)
-        refreshed(former, region, {}, on=today)  # refuses a region that the book lacks before anything is asked
+        kinds = former.region(region).instance_hours
         with asking("the price list cannot be read", region):
-            hours = read_hours(_price_list(), region, former.regions[region].instance_hours)
-        book = refreshed(former, region, hours, on=today)
+            hours = read_hours(_price_list(), region, kinds)
+        try:
+            with asking("spot prices cannot be read", region):
+                spot = read_spot_hours(_machines(region), kinds, now)
+        except (HcctlError, UnknownPrice) as error:
+            told = error.one_line() if isinstance(error, HcctlError) else str(error)
+            output.warning(f"{told}; those of the book stay, as of {former.region(region).spot_as_of or former.as_of}")
+        book = refreshed(former, region, hours, spot, on=now.date().isoformat())
     except (UnknownPrice, OSError) as error:
         raise InvalidInput(
             "the prices cannot be read", where=region, why=str(error), next_step="correct --region or --prices"
@@ -133,6 +140,13 @@ def _price_list() -> Any:
     from infra.price_list import API_REGION
 
     return client("pricing", API_REGION)
+
+
+def _machines(region: str) -> Any:
+    """A client of EC2."""
+    from autoscaler.capacity.aws_calls import client
+
+    return client("ec2", region)
 
 
 def _rows(cost: Estimate) -> list[dict[str, Any]]:

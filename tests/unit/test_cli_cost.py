@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from autoscaler.simulation.trace import RateCurve
 from autoscaler.state import DaemonState, RentedNode, ServiceState
 from autoscaler.traffic import Record
-from cli.commands.cost import cost_rows
+from cli.commands.cost import OLD_DAYS, cost_rows, old_prices
 from cli.context import open_project
 from cli.costs import compare_ways, peak, service_costs
 from cli.main import app
@@ -57,6 +58,19 @@ def test_what_is_gone_keeps_its_bill():
         ("old", "retired", 3.0, 0),
     ]
     assert rows[1]["usd_per_node_hour"] is None
+
+
+def test_a_price_has_an_age_and_an_old_one_is_told():
+    """Whole days since its date; none where the date is not known; told once it is older than a quarter."""
+    today = datetime.fromtimestamp(NOW_S, UTC).date()
+    dates = {"spot": today - timedelta(days=OLD_DAYS), "old": today - timedelta(days=OLD_DAYS + 1), "od": None}
+    entries = [{**ENTRIES[1], "name": name} | ({"price_as_of": str(day)} if day else {}) for name, day in dates.items()]
+    mine = pools(project(), "cloud", *entries)
+    rows = cost_rows(mine, [service()], DaemonState(), [], NOW_S)
+    ages = {row["pool"]: row["price_age_days"] for row in rows}
+    assert ages == {"owned": None, "spot": OLD_DAYS, "old": OLD_DAYS + 1, "od": None}
+    (told,) = old_prices(mine, NOW_S)
+    assert told.startswith(f"the price of cloud/old is {OLD_DAYS + 1} days old; read today's with `hcctl infra prices`")
 
 
 def traffic(*rates_rps: float, service_s: float | None = 0.1) -> Record:
