@@ -16,13 +16,16 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
+from moto.autoscaling.models import autoscaling_backends
+from moto.ec2.models import ec2_backends
 
 from autoscaler.capacity.aws import AwsCapacity
 from autoscaler.capacity.aws_calls import Clients
 from autoscaler.capacity.aws_groups import Groups, NodeGroups, ScalingGroups
 from autoscaler.capacity.port import Machine
+from infra.outputs import StackOutputs
 
-REGION, ACCOUNT, CLUSTER, STACK = "us-east-1", "123456789012", "hcctl-test", "hcctl-test"
+REGION, ACCOUNT = "us-east-1", "123456789012"
 
 
 @cache
@@ -64,6 +67,9 @@ class MotoMachines:
         start: machines that each pool has at first.
     """
 
+    stack = "hcctl-test"
+    """Also the name of the EKS cluster."""
+
     def __init__(self, kind: str, most: Mapping[str, int], clock: Callable[[], float], *, start: int = 0) -> None:
         self.ec2 = Service(client("ec2"))
         self.autoscaling = Service(
@@ -88,21 +94,15 @@ class MotoMachines:
         self._subnet = self.ec2.client.describe_subnets()["Subnets"][0]
         self._image = self.ec2.client.register_image(Name="nodes", RootDeviceName="/dev/xvda")["ImageId"]
         if kind == "eks":
-            self.eks.client.create_cluster(
-                name=CLUSTER,
-                version="1.33",
-                roleArn=f"arn:aws:iam::{ACCOUNT}:role/r",
-                resourcesVpcConfig={"subnetIds": [self._subnet["SubnetId"]]},
-            )
+            self._make_cluster()
         for pool, count in most.items():
-            self._group(kind, pool, count, start)
-        self.queue_url = self.sqs.client.create_queue(QueueName="reclaims", Attributes={"VisibilityTimeout": "0"})[
-            "QueueUrl"
-        ]
+            name = self._make_node_group(pool, count, start) if kind == "eks" else pool
+            self._group(name, pool, count, start)
+        self.queue_url = self._make_queue()
         clients = Clients(self.ec2, self.autoscaling, self.eks, self.sqs, self.quotas)
         names = {pool: pool for pool in most}
-        groups: Groups = NodeGroups(clients, CLUSTER, names) if kind == "eks" else ScalingGroups(clients, names)
-        self.capacity = AwsCapacity(clients, groups, names, stack=STACK, queue_url=self.queue_url, clock=clock)
+        groups: Groups = NodeGroups(clients, self.stack, names) if kind == "eks" else ScalingGroups(clients, names)
+        self.capacity = AwsCapacity(clients, groups, names, stack=self.stack, queue_url=self.queue_url, clock=clock)
 
     def throttle(self, calls: int) -> None:
         """Refuse the next calls: AWS was asked too often."""
@@ -111,6 +111,10 @@ class MotoMachines:
     def lack(self, pool: str) -> None:
         """There is no machine of the kind any more: launches fail."""
         self._empty.add(self._behind[pool])
+
+    def restock(self, pool: str) -> None:
+        """There are machines of the kind again."""
+        self._empty.discard(self._behind[pool])
 
     def allow(self, machines: int) -> None:
         """The account's quota, in machines of this test's type."""
@@ -144,10 +148,18 @@ class MotoMachines:
 
     def running(self) -> set[str]:
         """Machines that AWS bills."""
-        found = self.ec2.client.describe_instances(
-            Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-        )
-        return {each["InstanceId"] for one in found["Reservations"] for each in one["Instances"]}
+        return set(self.nodes())
+
+    def nodes(self) -> dict[str, str]:
+        """Machines that AWS bills, each with the name of its node: what is behind moto's answers, which take long."""
+        found = ec2_backends[ACCOUNT][REGION].all_instances()
+        return {each.id: each.private_dns_name for each in found if each.state in ("pending", "running")}
+
+    def size(self, pool: str) -> tuple[int, int]:
+        """Machines that a pool's group is asked for, and those that it has: in the same way."""
+        name = self._behind[pool]
+        group = autoscaling_backends[ACCOUNT][REGION].autoscaling_groups[name]
+        return group.desired_capacity + self._missing.get(name, 0), len(group.instance_states)
 
     def behind(self, pool: str) -> Any:
         """The Auto Scaling group of a pool, as AWS describes it."""
@@ -156,22 +168,38 @@ class MotoMachines:
         ]
         return found
 
-    def _group(self, kind: str, pool: str, most: int, start: int) -> None:
-        name = pool
-        if kind == "eks":
-            made = self.eks.client.create_nodegroup(
-                clusterName=CLUSTER,
-                nodegroupName=pool,
-                nodeRole=f"arn:aws:iam::{ACCOUNT}:role/r",
-                subnets=[self._subnet["SubnetId"]],
-                instanceTypes=["g5.xlarge"],
-                scalingConfig={"minSize": 0, "maxSize": most, "desiredSize": start},
-            )
-            name = made["nodegroup"]["resources"]["autoScalingGroups"][0]["name"]
+    def _make_cluster(self) -> None:
+        self.eks.client.create_cluster(
+            name=self.stack,
+            version="1.33",
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/r",
+            resourcesVpcConfig={"subnetIds": [self._subnet["SubnetId"]]},
+        )
+
+    def _make_node_group(self, pool: str, most: int, start: int) -> str:
+        """The node group of a pool; returns the name of the Auto Scaling group that belongs behind it."""
+        made = self.eks.client.create_nodegroup(
+            clusterName=self.stack,
+            nodegroupName=pool,
+            nodeRole=f"arn:aws:iam::{ACCOUNT}:role/r",
+            subnets=[self._subnet["SubnetId"]],
+            instanceTypes=["g5.xlarge"],
+            scalingConfig={"minSize": 0, "maxSize": most, "desiredSize": start},
+        )
+        return behind_node_group(made["nodegroup"])
+
+    def _make_queue(self) -> str:
+        made = self.sqs.client.create_queue(QueueName="reclaims", Attributes={"VisibilityTimeout": "0"})
+        return str(made["QueueUrl"])
+
+    def _tags(self, pool: str) -> dict[str, str]:
+        """Of the machines of a pool."""
+        return {"hcctl:stack": self.stack, "hcctl:pool": pool}
+
+    def _group(self, name: str, pool: str, most: int, start: int) -> None:
         template = self.ec2.client.create_launch_template(
-            LaunchTemplateName=pool, LaunchTemplateData={"ImageId": self._image, "InstanceType": "g5.xlarge"}
+            LaunchTemplateName=name, LaunchTemplateData={"ImageId": self._image, "InstanceType": "g5.xlarge"}
         )["LaunchTemplate"]["LaunchTemplateId"]
-        tags = {"hcctl:stack": STACK, "hcctl:pool": pool}
         self.autoscaling.client.create_auto_scaling_group(
             AutoScalingGroupName=name,
             MinSize=0,
@@ -186,7 +214,7 @@ class MotoMachines:
             },
             Tags=[
                 {"Key": key, "Value": value, "PropagateAtLaunch": True, "ResourceType": "auto-scaling-group"}
-                for key, value in tags.items()
+                for key, value in self._tags(pool).items()
             ],
         )
         self._behind[pool] = name
@@ -232,3 +260,49 @@ class MotoMachines:
 
     def _quota(self, **_: Any) -> Any:
         return {"Quota": {"Value": self.vcpus}}
+
+
+class StackMachines(MotoMachines):
+    """Machines behind the node groups that the Pulumi program has made in moto, tagged as its launch templates say.
+
+    Args:
+        outputs: of the stack.
+        clock: wall-clock seconds since the epoch.
+    """
+
+    def __init__(self, outputs: StackOutputs, clock: Callable[[], float]) -> None:
+        self.stack, self._outputs = outputs.name, outputs
+        super().__init__("eks", {pool.name: pool.max_nodes for pool in outputs.pools}, clock)
+
+    def node_group(self, pool: str) -> Any:
+        """As EKS describes it."""
+        return self.eks.client.describe_nodegroup(clusterName=self.stack, nodegroupName=pool)["nodegroup"]
+
+    def tags_of(self, machine: str) -> dict[str, str]:
+        """Of a machine that was launched."""
+        (found,) = self.ec2.client.describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"]
+        return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+
+    def _make_cluster(self) -> None:
+        """It is there."""
+
+    def _make_node_group(self, pool: str, most: int, start: int) -> str:
+        return behind_node_group(self.node_group(pool))
+
+    def _make_queue(self) -> str:
+        return self._outputs.reclaim_queue_url
+
+    def _tags(self, pool: str) -> dict[str, str]:
+        template = self.node_group(pool)["launchTemplate"]
+        (version,) = self.ec2.client.describe_launch_template_versions(
+            LaunchTemplateId=template["id"], Versions=[template["version"]]
+        )["LaunchTemplateVersions"]
+        specs = version["LaunchTemplateData"]["TagSpecifications"]
+        return {
+            tag["Key"]: tag["Value"] for spec in specs if spec["ResourceType"] == "instance" for tag in spec["Tags"]
+        }
+
+
+def behind_node_group(group: Mapping[str, Any]) -> str:
+    """Name of the Auto Scaling group behind a node group."""
+    return str(group["resources"]["autoScalingGroups"][0]["name"])
