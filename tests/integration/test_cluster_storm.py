@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import HcctlError
-from tests.integration.test_cluster_scale import Fleet
+from tests.support.cluster_fleet import Fleet
 from tests.support.clusters import double_cluster
 from tests.support.kuberay import FakeKubeRay
 
