@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +38,16 @@ class FakeServe:
     """What KubeRay has deployed."""
     refuses: str = ""
     """Why it refuses configurations; empty if it takes them."""
+    clock: Callable[[], float] = time.monotonic
+    load_s: float = LOAD_S
+    room: int | None = None
+    """Replicas that there are nodes for; None: for all."""
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         if headers.get("x-ray-authorization") != f"Bearer {self.token}":
             return 401, b"Unauthorized"
         if method == "GET" and path == "/api/serve/applications/":
-            return 200, json.dumps({"applications": {n: self._shown(a) for n, a in self.applications.items()}}).encode()
+            return 200, json.dumps({"applications": {n: self._shown(n) for n in self.applications}}).encode()
         if method == "PUT" and path == "/api/serve/applications/":
             return (400, self.refuses.encode()) if self.refuses else self.deploy(json.loads(body))
         found = _SCALE.fullmatch(path)
@@ -69,23 +74,29 @@ class FakeServe:
     @property
     def healthy(self) -> bool:
         """Whether there are applications and all of them run."""
-        return bool(self.applications) and all(
-            self._shown(found)["status"] == "RUNNING" for found in self.applications.values()
-        )
+        return bool(self.applications) and all(self._shown(name)["status"] == "RUNNING" for name in self.applications)
 
     @property
     def replicas(self) -> int:
         return sum(found["target"] for found in self.applications.values())
 
-    @staticmethod
-    def _resize(application: Object, target: int) -> None:
+    def _resize(self, application: Object, target: int) -> None:
         ready = sorted(application["ready"])[:target]
         application["target"] = target
-        application["ready"] = ready + [time.monotonic() + LOAD_S] * (target - len(ready))
+        application["ready"] = ready + [self.clock() + self.load_s] * (target - len(ready))
 
-    @staticmethod
-    def _shown(application: Object) -> Object:
-        states = ["RUNNING" if at_s <= time.monotonic() else "STARTING" for at_s in application["ready"]]
+    def running(self) -> dict[str, int]:
+        """Replicas that run, by application; the first ones get the room."""
+        found, left = {}, self.replicas if self.room is None else self.room
+        for name, application in self.applications.items():
+            taken = min(left, application["target"])
+            found[name] = sum(at_s <= self.clock() for at_s in sorted(application["ready"])[:taken])
+            left -= taken
+        return found
+
+    def _shown(self, name: str) -> Object:
+        application, running = self.applications[name], self.running()[name]
+        states = ["RUNNING"] * running + ["STARTING"] * (application["target"] - running)
         broken, running = application["version"] == BROKEN, "RUNNING" in states
         status = "DEPLOY_FAILED" if broken and running else "RUNNING" if running else "DEPLOYING"
         deployment = {
@@ -98,10 +109,30 @@ class FakeServe:
 
 
 class FakeKubeRay:
-    """The operator; use it as a context manager, beside the double."""
+    """The operator; use it as a context manager, beside the double.
 
-    def __init__(self, double: KubernetesDouble, namespace: str = "default", *, poll_s: float = 0.004) -> None:
+    Args:
+        double: the API server.
+        namespace: whose RayServices it looks after.
+        poll_s: pause between two passes of its thread.
+        clock: what replicas load by.
+        load_s: from the order of a replica until it runs.
+        nodes: names of those that workers may take, one each; None: there is always one, and no pods of workers.
+    """
+
+    def __init__(
+        self,
+        double: KubernetesDouble,
+        namespace: str = "default",
+        *,
+        poll_s: float = 0.004,
+        clock: Callable[[], float] = time.monotonic,
+        load_s: float = LOAD_S,
+        nodes: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
         self.double, self.namespace, self.poll_s = double, namespace, poll_s
+        self._clock, self._load_s, self._nodes = clock, load_s, nodes
+        self._passing = threading.Lock()
         self.serves: dict[str, FakeServe] = {}
         """By name of RayCluster."""
         self.pod_status: Object = {"phase": "Running"}
@@ -137,6 +168,11 @@ class FakeKubeRay:
 
     def _run(self) -> None:
         while not self._ended.wait(self.poll_s):
+            self.look()
+
+    def look(self) -> None:
+        """One pass over all RayServices, now."""
+        with self._passing:
             for service in self.all("rayservices"):
                 try:
                     self._reconcile(service)
@@ -169,6 +205,7 @@ class FakeKubeRay:
         if serve is not None and self.pod_status["phase"] == "Running":
             self._deploy(serve, service["spec"]["serveConfigV2"])
             self._autoscale(current["rayClusterName"], serve)
+            self._place(current["rayClusterName"], serve)
             if pending and serve.healthy:
                 if active:
                     self._end_cluster(active["rayClusterName"])
@@ -189,7 +226,8 @@ class FakeKubeRay:
             made = {"metadata": {"name": name}, "spec": service["spec"]["rayClusterConfig"]}
             objects.create(self.double.kind("rayclusters"), self.namespace, made, "kuberay")
             token = objects.get(self.double.kind("secrets"), self.namespace, f"{service['metadata']['name']}-token")
-            self.serves[name] = FakeServe(base64.b64decode(token["data"]["auth_token"]).decode())
+            secret = base64.b64decode(token["data"]["auth_token"]).decode()
+            self.serves[name] = FakeServe(secret, clock=self._clock, load_s=self._load_s)
         if self.no_pods:
             self._event(name)
             return {}
@@ -217,6 +255,26 @@ class FakeKubeRay:
         if group.get("replicas") != wanted:
             change: list[Object] = [{"op": "add", "path": "/spec/workerGroupSpecs/0/replicas", "value": wanted}]
             objects.patch(kind, self.namespace, name, lambda old: json_patched(old, change), "ray-autoscaler")
+
+    def _place(self, name: str, serve: FakeServe) -> None:
+        """A pod for each replica that finds a node; of those that are not wanted any more the newest go."""
+        if self._nodes is None:
+            return
+        objects, kind, there = self.double.objects, self.double.kind("pods"), self._nodes()
+        pods = [pod for pod in self.all("pods") if pod["metadata"]["name"].startswith(f"{name}-worker-")]
+        stay = [pod for pod in pods if pod["spec"]["nodeName"] in there][: serve.replicas]
+        for pod in pods:
+            if pod not in stay:
+                objects.delete(kind, self.namespace, pod["metadata"]["name"])
+        taken = {pod["spec"]["nodeName"] for pod in stay}
+        free = [node for node in there if node not in taken][: serve.replicas - len(stay)]
+        group = objects.get(self.double.kind("rayclusters"), self.namespace, name)["spec"]["workerGroupSpecs"][0]
+        for node in free:
+            labels = group["template"]["metadata"]["labels"] | {"ray.io/node-type": "worker"}
+            meta = {"name": f"{name}-worker-{next(self._numbers):05d}", "labels": labels}
+            made = {"metadata": meta, "spec": {"nodeName": node, "containers": []}, "status": {"phase": "Running"}}
+            objects.create(kind, self.namespace, made, "kuberay")
+        serve.room = len(stay) + len(free)
 
     def _end_cluster(self, name: str) -> None:
         objects = self.double.objects

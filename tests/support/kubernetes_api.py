@@ -142,6 +142,10 @@ class KubernetesDouble:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break all connections, watches among them; new ones are taken."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
