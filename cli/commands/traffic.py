@@ -11,7 +11,7 @@ from cli import output
 from cli.options import since_option
 
 if TYPE_CHECKING:
-    from autoscaler.history import History
+    from autoscaler.observing.history import History
 
 HOUR_S, MINUTE_S = 3_600, 60
 
@@ -35,7 +35,7 @@ def command(service: str | None, since_s: float, source: str, output_format: out
     """
     import time
 
-    from autoscaler.history import RecordedHistory
+    from autoscaler.observing.history import RecordedHistory
     from cli import intents, observing, wiring
     from cli.context import open_project
     from serving.errors import InvalidInput
