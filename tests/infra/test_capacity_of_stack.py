@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from autoscaler.capacity.hands import Rented
-from autoscaler.market import taken
+from autoscaler.money.market import taken
 from cli.site_of_stack import Choices, cloud_site
 from infra.costs import load_prices
 from infra.outputs import StackOutputs, read

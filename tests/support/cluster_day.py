@@ -18,9 +18,9 @@ from typing import Any
 from autoscaler.capacity.hands import Rented
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
-from autoscaler.market import taken
+from autoscaler.money.market import taken
+from autoscaler.observing.receiver import RequestLog
 from autoscaler.plan import ProbeApplication
-from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Signals, TrackSignals, Wanted
 from serving.errors import HcctlError
 from serving.gateway.gateway import GatewayObservation

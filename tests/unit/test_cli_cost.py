@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from autoscaler.observing.traffic import Record
 from autoscaler.simulation.trace import RateCurve
 from autoscaler.state import DaemonState, RentedNode, ServiceState
-from autoscaler.traffic import Record
 from cli.commands.cost import OLD_DAYS, cost_rows, old_prices
 from cli.context import open_project
 from cli.costs import compare_ways, peak, service_costs
