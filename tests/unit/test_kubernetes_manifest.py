@@ -173,6 +173,12 @@ def test_nodes_are_chosen() -> None:
     assert worker["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def test_pods_write_to_their_own_logs() -> None:
+    """Ray's and the replicas' lines are where `hcctl logs` finds them, and not in files of the pod."""
+    logged = [{"name": "RAY_LOG_TO_STDERR", "value": "1"}]
+    assert [pod["containers"][0]["env"] for pod in pods(rendered(SITE))] == [logged, logged]
+
+
 def test_applications_find_their_version_on_the_volume() -> None:
     """The registry of this computer is not in the pods: the folder is that of the mount, the rest as it was."""
     document = json.loads(rendered(SITE, ECHO)["spec"]["serveConfigV2"])

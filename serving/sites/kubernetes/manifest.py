@@ -167,6 +167,10 @@ _CONTAINER_SECURITY: Object = {
 """The restricted Pod Security Standard."""
 
 
+_LOGS_OF_PODS: list[Object] = [{"name": "RAY_LOG_TO_STDERR", "value": "1"}]
+"""Ray and the replicas write to the pod's own log, and not into files that go with the pod: `hcctl logs`."""
+
+
 def _metadata(identity: Identity, name: str) -> Object:
     return {"name": name, "namespace": identity.namespace, "labels": identity.labels}
 
@@ -236,6 +240,7 @@ def _template(
             | {
                 "image": spec.image,
                 "securityContext": _CONTAINER_SECURITY,
+                "env": _LOGS_OF_PODS,
                 "volumeMounts": [{"name": "versions", "mountPath": spec.artefacts.mount, "readOnly": True}],
             }
         ],
