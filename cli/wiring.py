@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import clusters, gateways, machines, observing, stores
+from cli import clusters, copies, gateways, machines, observing, stores
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
@@ -35,6 +35,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 store = stores.store
 rented = machines.rented
 pod_logs = clusters.pod_logs
+copies_of, replicate = copies.copies, copies.replicate
 
 
 def registry(paths: ProjectPaths) -> Registry:

@@ -24,7 +24,8 @@ from serving.sites.kubernetes.answers import (
     UnknownKind,
 )
 from serving.sites.kubernetes.api import APPLY, JSON_PATCH, KubernetesApi, connect
-from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
+from serving.spec_artefacts import Artefacts
+from serving.spec_kubernetes import KubernetesSpec
 from tests.support.kubernetes_api import KubernetesDouble
 from tests.support.kubernetes_objects import Objects
 
@@ -84,7 +85,7 @@ def double() -> Iterator[KubernetesDouble]:
 
 
 def spec(kubeconfig: str) -> KubernetesSpec:
-    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=ArtefactVolume(claim="versions"))
+    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=Artefacts(claim="versions"))
 
 
 @pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.cluster)])
