@@ -118,6 +118,12 @@ class KubernetesSpec(Model):
     image: ImageName = Field(
         description="With Ray of the same version as hcctl, hcctl itself and the model's code; by tag or digest."
     )
+    pre_pull: list[ImageName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Images that every node of the pools has before a pod asks, beside `image` itself: the next one. "
+        "Kept there by a DaemonSet while the site is open. Empty: nothing is pulled beforehand.",
+    )
     pull_secrets: list[KubernetesName] = Field(
         default_factory=list, max_length=16, description="Secrets of the namespace that open the image's registry."
     )

@@ -36,6 +36,7 @@ KINDS = (
     Kind("", "v1", "configmaps", "ConfigMap"),
     Kind("", "v1", "services", "Service"),
     Kind("", "v1", "events", "Event"),
+    Kind("apps", "v1", "daemonsets", "DaemonSet", has_status=True),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
 )
 TOKEN = "token-of-hcctl"

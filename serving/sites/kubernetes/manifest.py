@@ -133,7 +133,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
         document: `serve_document`, or what another holds already.
         bounds: by name of pool, for each pool of the site.
     """
-    spec = _kubernetes(site)
+    spec = kubernetes_of(site)
     kind = "NewCluster" if spec.upgrade == "new_cluster" else "None"
     return {
         "apiVersion": "ray.io/v1",
@@ -151,7 +151,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
                     "upscalingMode": "Default",
                     "idleTimeoutSeconds": IDLE_TIMEOUT_S,
                     "resources": _resources(0.5, 1.0, {}),
-                    "securityContext": _CONTAINER_SECURITY,
+                    "securityContext": CONTAINER_SECURITY,
                 },
                 "headGroupSpec": {
                     "serviceType": "ClusterIP",
@@ -165,7 +165,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
     }
 
 
-_CONTAINER_SECURITY: Object = {
+CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "runAsNonRoot": True,
@@ -182,7 +182,8 @@ def _metadata(identity: Identity, name: str) -> Object:
     return {"name": name, "namespace": identity.namespace, "labels": identity.labels}
 
 
-def _kubernetes(site: SiteSpec) -> KubernetesSpec:
+def kubernetes_of(site: SiteSpec) -> KubernetesSpec:
+    """The section of a site of kind kubernetes."""
     assert site.kubernetes is not None  # noqa: S101 - the model of the site says so
     return site.kubernetes
 
@@ -237,16 +238,12 @@ def _template(
     volume, mount = _versions(spec.artefacts)
     pod: Object = {
         "restartPolicy": "Never",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": spec.run_as_user,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(spec),
         "containers": [
             container
             | {
                 "image": spec.image,
-                "securityContext": _CONTAINER_SECURITY,
+                "securityContext": CONTAINER_SECURITY,
                 "env": [*_LOGS_OF_PODS, *_credentials(spec.artefacts)],
                 "volumeMounts": [mount],
             }
@@ -283,19 +280,34 @@ def _credentials(artefacts: Artefacts) -> list[Object]:
     ]
 
 
+def pod_security(spec: KubernetesSpec) -> Object:
+    """The same standard, for a pod."""
+    return {"runAsNonRoot": True, "runAsUser": spec.run_as_user, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def tolerations(nodes: NodeSelection) -> list[Object]:
+    """The taints that are no obstacle, as a pod says it."""
+    return [
+        {"key": taint.key, "effect": taint.effect}
+        | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
+        for taint in nodes.taints
+    ]
+
+
+def zone_expressions(nodes: NodeSelection) -> list[Object]:
+    """The zones a node may be in; none for any."""
+    return [{"key": _ZONE, "operator": "In", "values": list(nodes.zones)}] if nodes.zones else []
+
+
 def _nodes(nodes: NodeSelection) -> Object:
     """Fields of a pod that say on which nodes it runs."""
     found: Object = {}
     if nodes.labels:
         found["nodeSelector"] = dict(nodes.labels)
     if nodes.taints:
-        found["tolerations"] = [
-            {"key": taint.key, "effect": taint.effect}
-            | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
-            for taint in nodes.taints
-        ]
+        found["tolerations"] = tolerations(nodes)
     if nodes.zones:
-        term = {"matchExpressions": [{"key": _ZONE, "operator": "In", "values": list(nodes.zones)}]}
+        term = {"matchExpressions": zone_expressions(nodes)}
         found["affinity"] = {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
         }

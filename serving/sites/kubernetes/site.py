@@ -27,8 +27,18 @@ from pydantic import SecretStr
 
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.answers import EVENTS, PODS, RAY_CLUSTERS, RAY_SERVICES, SECRETS, Conflict, Object
+from serving.sites.kubernetes.answers import (
+    DAEMON_SETS,
+    EVENTS,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_SERVICES,
+    SECRETS,
+    Conflict,
+    Object,
+)
 from serving.sites.kubernetes.api import KubernetesApi
+from serving.sites.kubernetes.images import image_puller
 from serving.sites.kubernetes.manifest import (
     TOKEN_KEY,
     Identity,
@@ -99,6 +109,8 @@ class KubernetesSite:
         self._last = SiteObservation(identity.site, "open", None, None, 0.0)
         """Before it is seen for the first time it may well be open: out of sight, not closed."""
         self._token: SecretStr | None = None
+        self._images_problem = ""
+        """Why images are not pulled beforehand; empty if they are, or need not be."""
         self._answered = ""
         """The cluster that answered last: it is open whatever KubeRay calls it, also while it is out of sight."""
 
@@ -193,7 +205,7 @@ class KubernetesSite:
             return self._observation(phase, blocker or error.one_line(), ingress=self._ingress(current))
         self._answered = current.name
         hungry = any(one.phase != "deleting" and one.replicas_ready < one.replicas_target for one in statuses)
-        message = state.problem or (self._blocker(deadline_s) if hungry else "")
+        message = state.problem or (self._blocker(deadline_s) if hungry else "") or self._images_problem
         return self._observation("open", message, statuses, self._ingress(current))
 
     def _absent(self, phase: Phase) -> SiteObservation:
@@ -265,9 +277,21 @@ class KubernetesSite:
         """Apply the RayService; returns its worker groups."""
         bounds = pool_bounds(self._spec.pools, replicas_of(document), present)
         manifest = ray_service(self._identity, self._spec, document, bounds)
-        self._api.apply(RAY_SERVICES, self._namespace, manifest, timeout_s=CALL_TIMEOUT_S)
+        stored = self._api.apply(RAY_SERVICES, self._namespace, manifest, timeout_s=CALL_TIMEOUT_S)
+        self._pull_images(stored)
         groups: list[Object] = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         return groups
+
+    def _pull_images(self, ray_service: Object) -> None:
+        """Keep images on the nodes, where that is declared. What is wrong with it is told, and holds nothing up."""
+        if not self._kubernetes.pre_pull:
+            return
+        puller = image_puller(self._identity, self._spec, str(ray_service["metadata"]["uid"]))
+        try:
+            self._api.apply(DAEMON_SETS, self._namespace, puller, timeout_s=CALL_TIMEOUT_S)
+            self._images_problem = ""
+        except HcctlError as error:
+            self._images_problem = f"images are not pulled beforehand: {error.one_line()}"
 
     def _drain(self) -> None:
         """Let requests in flight finish. What does not answer is stopped without."""
