@@ -447,3 +447,22 @@ def test_images_that_cannot_be_pulled_hold_nothing_up(
     double.denied.clear()
     pulling.site.apply((application,))
     assert pulling.site.observe().message == ""
+
+
+def test_workers_are_told_while_a_replica_is_missing(
+    rig: SiteRig, double: KubernetesDouble, kuberay: FakeKubeRay
+) -> None:
+    """How far a worker has come is seen while something is missing; then nothing more is asked of the cluster."""
+    application = running(rig)
+    assert rig.site.observe().workers is None
+    pods = double.kind("pods")
+    labels = IDENTITY.labels | {"ray.io/node-type": "worker"}
+    made = {"metadata": {"name": "w", "labels": labels}, "spec": {"containers": [{"name": "worker"}]}}
+    double.objects.create(pods, "default", made, "kuberay")
+    (serve,) = kuberay.serves.values()
+    serve.applications[application.name]["target"] = 2
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:20Z"}
+    double.objects.replace(pods, "default", "w", made | {"status": {"conditions": [placed]}}, "kubelet", "status")
+    (worker,) = rig.site.observe().workers or ()
+    assert worker.node_s == worker.asked_s + 20
+    assert worker.running_s is None

@@ -1,7 +1,8 @@
 """Images that are on the nodes before a pod asks for them: a DaemonSet whose containers do nothing. Pure.
 
 Each image is a container of its own, so that one which cannot be pulled keeps no other away. Its pods do not have the
-labels of the site's: they count neither as in use nor as pods to wait for. The RayService owns it, so it goes with the site.
+labels of the site's: they count neither as in use nor as pods to wait for. The RayService owns it, and takes
+it along.
 """
 
 from __future__ import annotations
