@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.leads import KEPT, LONGEST_S, Lead, follow
+from autoscaler.policy.leads import KEPT, LONGEST_S, Lead, follow
 from serving.sites.site import Worker
 
 MOMENT = st.floats(0, 3_000)

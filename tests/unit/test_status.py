@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.bids import PolicyState, Standing
-from autoscaler.leads import Lead
+from autoscaler.policy.bids import PolicyState, Standing
+from autoscaler.policy.leads import Lead
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import DaemonState, ReleaseEvent
 from autoscaler.status import service_status
