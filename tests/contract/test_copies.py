@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from infra import policies
 from serving.artefact import verify_version
 from serving.copies import bucket as bucket_module
 from serving.copies.bucket import BucketCopy
@@ -23,6 +24,7 @@ from serving.manifest import MANIFEST_FILE
 from serving.registry import Registry
 from serving.spec_artefacts import Bucket
 from tests.support.artefacts import make_artefact, push, tensor_bytes
+from tests.support.iam_policy import allowed
 from tests.support.model_bucket import NAME, ModelBucket
 
 
@@ -195,6 +197,34 @@ def test_what_is_wrong_with_a_bucket_is_said(held: ModelBucket, version: Path, t
         gone.fetch(version.name, tmp_path)
     with pytest.raises(HcctlError, match=f"hcctl version replicate {version.name[:12]}"):
         BucketCopy(held.spec).fetch(version.name, tmp_path)
+
+
+ACTIONS = {
+    "HeadObject": "s3:GetObject",
+    "GetObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+}
+"""The right that each operation needs, by AWS's reference of S3's actions."""
+
+
+def test_the_roles_of_the_stack_are_enough(held: ModelBucket, version: Path, tmp_path: Path) -> None:
+    """All that is asked of the bucket is allowed by the policies that the stack gives to daemon and replicas."""
+    bucket, key = f"arn:aws:s3:::{NAME}", "arn:aws:kms:us-east-1:123456789012:key/1"
+    read = policies.read_models(bucket, key)
+    copy, asked = BucketCopy(held.spec), set[str]()
+    copy._s3.meta.events.register("before-call.s3", lambda model, **_: asked.add(ACTIONS[model.name]))
+    copy.put(version)
+    assert asked == {"s3:GetObject", "s3:PutObject"}
+    writer = policies.document(*read, *policies.write_models(bucket, key))
+    assert all(allowed(writer, action, f"{bucket}/versions/x") for action in asked)
+    asked.clear()
+    (tmp_path / version.name).mkdir()
+    copy.fetch(version.name, tmp_path / version.name)
+    assert asked == {"s3:GetObject"}
+    assert allowed(policies.document(*read), "s3:GetObject", f"{bucket}/versions/x")
 
 
 @pytest.mark.parametrize(
