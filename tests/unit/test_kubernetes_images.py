@@ -33,7 +33,7 @@ def pod_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(SITES)
 def test_every_spec_renders_valid_and_restricted(site: SiteSpec) -> None:
     """Whatever may be declared is a DaemonSet by Kubernetes's schemas, and its pods pass the restricted standard."""

@@ -254,6 +254,29 @@ def test_the_command_shows_pods_like_other_parts(project: Path) -> None:
     assert "use one of: gateway, site-cluster" in hcctl("logs", "nobody").stderr
 
 
+def test_the_command_follows_until_it_is_interrupted(
+    project: Path, double: KubernetesDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--follow` asks once a second, shows what came, and ends with Ctrl-C like any command."""
+    pauses: list[float] = []
+
+    def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) > 2:
+            raise KeyboardInterrupt
+        double.logs[WORKER, "worker"].append(stamped(10 + len(pauses), f"new {len(pauses)}"))
+
+    monkeypatch.setattr("time.sleep", sleep)
+    done = hcctl("logs", "site-cluster/a10g", "--follow", "-n", "1")
+    assert [line.rpartition("xkz ")[2] for line in done.stdout.splitlines()] == [
+        "worker one",
+        "new 1",
+        "new 2",
+    ]
+    assert pauses == [1.0, 1.0, 1.0]
+    assert done.exit_code == 130
+
+
 def test_a_site_out_of_reach_hides_no_other_log(project: Path, double: KubernetesDouble) -> None:
     """The list has what can be listed; what cannot is told on stderr."""
     double.denied.add(("list", "pods"))

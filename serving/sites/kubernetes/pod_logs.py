@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -162,7 +162,7 @@ def sources_of(pods: Iterable[Object]) -> tuple[Source, ...]:
     )
     names = [source.name for source in found]
     return tuple(
-        source if names.count(source.name) == 1 else _named(source, f"{source.pod}{_suffix(source)}")
+        source if names.count(source.name) == 1 else replace(source, name=f"{source.pod}{_suffix(source)}")
         for source in found
     )
 
@@ -193,16 +193,12 @@ def _containers(pod: Object) -> list[Source]:
     for index, container in enumerate(spec.get("containers") or ()):
         # KubeRay takes the first container for Ray's, and puts its own behind it.
         made = Source(short, pool, name, str(container.get("name")), str(status.get("phase") or ""), index > 0)
-        found.append(_named(made, f"{short}{_suffix(made)}"))
+        found.append(replace(made, name=f"{short}{_suffix(made)}"))
     return found
 
 
 def _suffix(source: Source) -> str:
     return f"/{source.container}" if source.beside else ""
-
-
-def _named(source: Source, name: str) -> Source:
-    return Source(name, source.pool, source.pod, source.container, source.phase, source.beside)
 
 
 def _meant(source: Source, part: str) -> bool:
