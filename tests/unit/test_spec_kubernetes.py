@@ -155,3 +155,11 @@ def test_where_a_site_runs_is_fixed_while_it_is_up(tmp_path: Path) -> None:
     one = load_project(project_with(tmp_path, "kubernetes.namespace", "one"))
     two = load_project(project_with(tmp_path, "kubernetes.namespace", "two"))
     assert fixed_while_up(one, two) == ["sites.cluster.kubernetes"]
+
+
+def test_the_next_image_may_be_named_while_up(tmp_path: Path) -> None:
+    """Images to pull beforehand are for a change to come: naming them needs no restart of the site."""
+    one = load_project(project_with(tmp_path, "kubernetes.run_as_user", 1_000))
+    two = load_project(project_with(tmp_path, "kubernetes.pre_pull", ["registry.example.org/shop:1.5.0"]))
+    assert one != two
+    assert fixed_while_up(one, two) == []
