@@ -281,8 +281,8 @@ class KubernetesDouble:
             raise Refused(503, "ServiceUnavailable", f'no endpoints available for service "{request.name}"')
         return service(request.method, request.rest, request.headers, request.body)
 
-    def log(self, request: _Request) -> bytes:
-        """A pod's log, as its kubelet chooses the lines."""
+    def log(self, request: _Request) -> bytes | None:
+        """A pod's log, as its kubelet chooses the lines; None while it has no node."""
         self._check_right(request, "log")
         pod = self._read(request)
         names = [container["name"] for container in pod["spec"]["containers"]]
@@ -290,6 +290,8 @@ class KubernetesDouble:
         if container not in names:
             raise Refused(400, "BadRequest", f"container {container} is not valid for pod {request.name}")
         lines = self.logs.get((request.name, container))
+        if lines is None and not pod["spec"].get("nodeName"):
+            return None
         if lines is None:
             why = f'container "{container}" in pod "{request.name}" is waiting to start: ContainerCreating'
             raise Refused(400, "BadRequest", why)
@@ -366,7 +368,8 @@ class _Handler(BaseHTTPRequestHandler):
         if request.subresource == "proxy":
             self._send(*self.api.proxied(request))
         elif request.subresource == "log":
-            self._send(200, self.api.log(request), "text/plain")
+            body = self.api.log(request)
+            self._send(204 if body is None else 200, body or b"", "text/plain")
         elif request.verb == "watch":
             self._stream(self.api.watch(request))
         else:

@@ -158,6 +158,10 @@ def test_a_new_pod_is_followed_from_its_beginning(
     add(f"{IDENTITY.name}-x-worker-a10g-aaaaa", "worker", "a10g", "worker")
     double.objects.delete(double.kind("pods"), "serving", WORKER)
     assert logs.poll() == []
+    on_node = {"spec": {"nodeName": "n", "containers": [{"name": "worker"}]}}
+    kind, name = double.kind("pods"), f"{IDENTITY.name}-x-worker-a10g-aaaaa"
+    double.objects.patch(kind, "serving", name, lambda old: merged(old, on_node), "scheduler")
+    assert logs.poll() == []
     double.logs[f"{IDENTITY.name}-x-worker-a10g-aaaaa", "worker"] = [stamped(0, "early"), stamped(9, "late")]
     assert texts(logs.poll()) == ["early", "late"]
 

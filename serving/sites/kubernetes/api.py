@@ -123,14 +123,14 @@ class KubernetesApi:
         if answer.status == 200:
             return answer.body
         said = answer.data()
-        if answer.status == 404 and said.get("reason") == "NotFound":
-            return None
-        if answer.status == 400 and "waiting to start" in str(said.get("message")):
+        gone = answer.status == 404 and said.get("reason") == "NotFound"
+        # Without a node there is no content; with one its kubelet says that the container waits.
+        if gone or answer.status == 204 or (answer.status == 400 and "waiting to start" in str(said.get("message"))):
             return None
         if answer.status == 403:
             raise forbidden("get", "pods/log", namespace, pod)
         checked(answer, "get", PODS, namespace, pod)
-        return None  # any other answer without an error says nothing of a log
+        raise SiteUnreachable("the API server gave no valid answer", where=f"log of pod {pod}", why=str(answer.status))
 
     def create(self, resource: Resource, namespace: str, made: Object, *, timeout_s: float) -> Object:
         """Make an object; returns it as it is stored.
