@@ -21,17 +21,18 @@ class PodReader:
         logs: of the site.
         part: of it; empty for all.
         since_s: no line that is older than so many seconds; None for any.
-        tell: told once when the cluster is out of reach, while the log is followed.
+        tell: told once when a pod cannot be read, or while the log is followed the whole cluster.
     """
 
     def __init__(self, logs: PodLogs, part: str, *, since_s: float | None, tell: Callable[[str], None]) -> None:
         self._logs, self._part, self._since_s, self._tell = logs, part, since_s, tell
         self._unreachable = False
+        self._unread: frozenset[str] = frozenset()
 
     def last(self, lines: int) -> list[str]:
         """The last lines over all its pods, in order of time; `poll` goes on after them."""
         since_s = None if self._since_s is None else round(self._since_s)
-        return [_text(line) for line in self._logs.last(self._part, lines, since_s)]
+        return self._shown(self._logs.last(self._part, lines, since_s))
 
     def poll(self) -> list[str]:
         """Lines written since the last call. Out of reach there are none; they come when the cluster answers again."""
@@ -43,7 +44,13 @@ class PodReader:
             self._unreachable = True
             return []
         self._unreachable = False
-        return [_text(line) for line in found]
+        return self._shown(found)
+
+    def _shown(self, lines: list[Line]) -> list[str]:
+        for name in sorted(self._logs.unread.keys() - self._unread):
+            self._tell(f"{name} cannot be read: {self._logs.unread[name]}")
+        self._unread = frozenset(self._logs.unread)
+        return [_text(line) for line in lines]
 
 
 def _text(line: Line) -> str:

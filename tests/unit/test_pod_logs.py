@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cli.log_reader import readable
 from cli.main import app
 from cli.site_logs import PodReader
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, SiteUnreachable
 from serving.sites.kubernetes import pod_logs
 from serving.sites.kubernetes.answers import Forbidden
 from serving.sites.kubernetes.manifest import Identity
@@ -210,6 +210,21 @@ def test_out_of_reach_is_said_once(double: KubernetesDouble, logs: PodLogs) -> N
     assert [reader.poll(), reader.poll()] == [[], []]
     assert len(told) == 1
     assert [json.loads(line)["message"] for line in reader.poll()] == ["meanwhile"]
+
+
+def test_a_pod_that_cannot_be_read_hides_no_other(double: KubernetesDouble, logs: PodLogs) -> None:
+    """A pod's log that is out of reach is told once, and the others are shown; without any it is an error."""
+    told: list[str] = []
+    reader = PodReader(logs, "", since_s=None, tell=told.append)
+    double.fail(500, times=1, verb="get", plural="pods")
+    assert [json.loads(line)["message"] for line in reader.last(5)] == ["worker one"]
+    double.fail(500, times=1, verb="get", plural="pods")
+    assert reader.poll() == []
+    assert [text.partition(":")[0] for text in told] == ["head cannot be read"]
+    assert [json.loads(line)["message"] for line in reader.poll()] == ["head one", "head two"]
+    double.fail(500, times=2, verb="get", plural="pods")
+    with pytest.raises(SiteUnreachable):
+        reader.last(5)
 
 
 def test_a_replica_s_own_json_keeps_its_fields(double: KubernetesDouble, logs: PodLogs) -> None:

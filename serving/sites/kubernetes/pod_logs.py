@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, SiteUnreachable
 from serving.sites.kubernetes.answers import PODS, Object
 from serving.sites.kubernetes.api import KubernetesApi
 from serving.sites.kubernetes.manifest import Identity
@@ -69,6 +69,8 @@ class PodLogs:
     def __init__(self, identity: Identity, connect: Callable[[], KubernetesApi]) -> None:
         self._identity = identity
         self._connect = connect
+        self.unread: dict[str, str] = {}
+        """By name of the source, why it could not be read at the last look, e.g. since its node is gone."""
         self._part = ""
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
         """By pod and container: time of the last line that was given, and how many lines of that time were."""
@@ -111,12 +113,18 @@ class PodLogs:
         return query | {"sinceTime": since}
 
     def _new(self, every: Iterable[Source], query_of: Callable[[Source], dict[str, str]]) -> list[Line]:
+        meant = [source for source in every if _meant(source, self._part)]
         found: list[Line] = []
-        for source in every:
-            if not _meant(source, self._part):
-                continue
+        self.unread = {}
+        for source in meant:
             query = {"container": source.container, "timestamps": "true", **query_of(source)}
-            body = self._api.log(self._identity.namespace, source.pod, query, timeout_s=TIMEOUT_S)
+            try:
+                body = self._api.log(self._identity.namespace, source.pod, query, timeout_s=TIMEOUT_S)
+            except SiteUnreachable as error:
+                self.unread[source.name] = error.one_line()
+                if len(self.unread) == len(meant):
+                    raise
+                continue
             if body is None:
                 continue
             cut = "limitBytes" in query and len(body) >= POLL_BYTES
