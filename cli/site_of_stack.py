@@ -27,7 +27,8 @@ class Choices:
     """What the stack does not say."""
 
     image: str | None
-    claim: str
+    claim: str | None
+    """Volume claim with the versions; None: they are in the stack's bucket."""
     kubeconfig: str
     """Path, from the project's folder."""
     context: str | None
@@ -70,7 +71,7 @@ def cloud_site(outputs: StackOutputs, prices: Prices, chosen: Choices) -> Found:
         **({"context": chosen.context} if chosen.context else {}),
         "namespace": outputs.namespace,
         "image": chosen.image,
-        "artefacts": {"claim": chosen.claim},
+        **({"artefacts": {"claim": chosen.claim}} if chosen.claim else _of_bucket(outputs)),
     }
     capacity = {
         "kind": "eks",
@@ -87,11 +88,10 @@ def cloud_site(outputs: StackOutputs, prices: Prices, chosen: Choices) -> Found:
         "capacity": capacity,
         "pools": [_pool(pool, priced[pool.name], _size(pool, prices)) for pool in outputs.pools],
     }
-    bucket = f"from stack {outputs.name}; its versions' bucket in {outputs.region} is {outputs.model_bucket}"
     warnings = [
         f"{name}: no spot price is known, so it has the on-demand price, which spot does not exceed" for name in bounds
     ]
-    return Found(site, [bucket, *warnings], warnings)
+    return Found(site, [f"from stack {outputs.name}", *warnings], warnings)
 
 
 def without_secrets(kubeconfig: str) -> str:
@@ -113,6 +113,12 @@ def without_secrets(kubeconfig: str) -> str:
             next_step="name one of your own with --kubeconfig",
         )
     return kubeconfig
+
+
+def _of_bucket(outputs: StackOutputs) -> dict[str, Any]:
+    """Versions in the stack's bucket, and the account whose role may read it."""
+    bucket = {"name": outputs.model_bucket, "region": outputs.region}
+    return {"artefacts": {"bucket": bucket}, "service_account": outputs.replica_service_account}
 
 
 def _price(pool: PoolOutput, region: str, prices: Prices) -> HourPrice:

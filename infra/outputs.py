@@ -45,6 +45,7 @@ class StackOutputs(_Output):
     pools: list[PoolOutput]
     daemon_role_arn: str
     replica_role_arn: str
+    replica_service_account: str = Field(description="Of the pods that have that role; in the namespace.")
     model_bucket: str
     model_key_arn: str = Field(description="KMS key of the bucket.")
     repository_urls: dict[str, str] = Field(description="Image repositories, by the name of the configuration.")

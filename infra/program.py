@@ -106,6 +106,7 @@ def declare(config: StackConfig, settings: pulumi.Config) -> dict[str, pulumi.In
         ],
         "daemon_role_arn": identity.daemon_role.arn,
         "replica_role_arn": identity.replica_role.arn,
+        "replica_service_account": config.daemon.replica_service_account,
         "model_bucket": models.bucket.id,
         "model_key_arn": models.key.arn,
         "repository_urls": images.urls,

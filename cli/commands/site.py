@@ -35,7 +35,7 @@ def command() -> None:
     help="Its outputs instead, as `hcctl infra outputs -o json` writes them.",
 )
 @click.option("--image", metavar="IMAGE", help="Image of the pods, by tag or digest.")
-@click.option("--claim", default="versions", show_default=True, metavar="NAME", help="Volume claim with the versions.")
+@click.option("--claim", metavar="NAME", help="Volume claim with the versions, instead of the stack's bucket.")
 @click.option(
     "--kubeconfig",
     metavar="FILE",
@@ -49,7 +49,7 @@ def add(
     folder: Path,
     outputs_file: Path | None,
     image: str | None,
-    claim: str,
+    claim: str | None,
     kubeconfig: str | None,
     prices: Path | None,
     yes: bool,

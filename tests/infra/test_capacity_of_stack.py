@@ -48,7 +48,7 @@ def project_of(outputs: StackOutputs) -> HybridProject:
     book = load_prices()
     spot = {"spot_hours": {"g5.xlarge": 0.41, "g5.2xlarge": 0.52}, "spot_as_of": "2026-11-20"}
     regions = {"us-east-1": book.regions["us-east-1"].model_copy(update=spot)}
-    chosen = Choices("images.example.org/shop:1.4.0", "versions", "cloud.kubeconfig", None)
+    chosen = Choices("images.example.org/shop:1.4.0", None, "cloud.kubeconfig", None)
     cloud = cloud_site(outputs, book.model_copy(update={"regions": regions}), chosen).site
     return HybridProject.model_validate({**PROJECT, "sites": {"private": PROJECT["sites"]["private"], "cloud": cloud}})
 

@@ -45,7 +45,10 @@ def test_the_outputs_become_a_site(shop: Path) -> None:
     assert (site.role, site.kind) == ("cloud", "kubernetes")
     assert site.kubernetes is not None
     assert (site.kubernetes.context, site.kubernetes.namespace) == ("hcctl-prod", "hcctl")
-    assert (site.kubernetes.image, site.kubernetes.artefacts.claim) == (IMAGE, "versions")
+    assert (site.kubernetes.image, site.kubernetes.service_account) == (IMAGE, "hcctl-replica")
+    bucket = site.kubernetes.artefacts.bucket
+    assert bucket is not None
+    assert (bucket.name, bucket.region) == ("hcctl-prod-models-123456789012-us-east-1", "us-east-1")
     assert site.capacity is not None
     assert site.capacity.model_dump() == {
         "kind": "eks",
@@ -65,7 +68,6 @@ def test_the_outputs_become_a_site(shop: Path) -> None:
     assert [taint.key for taint in fixed.worker.taints] == ["nvidia.com/gpu"]
     after = (shop / "hcctl.yaml").read_text()
     assert after.replace(after[after.index("\n  # from stack") : after.index("\n# The one endpoint")], "") == before
-    assert "hcctl-prod-models-123456789012-us-east-1" in after
     assert "a10g-spot: no spot price is known, so it has the on-demand price" in done.stderr
     assert "as of" in done.stderr or "AWS list prices" in done.stderr
 
@@ -157,6 +159,14 @@ def test_a_door_is_never_written(shop: Path, user: dict[str, Any]) -> None:
     assert add("-y", "--kubeconfig", "own.yaml").exit_code == 0
     assert "door" not in (shop / "hcctl.yaml").read_text()
     assert load_project(shop / "hcctl.yaml").sites["burst"].kubernetes.context is None  # type: ignore[union-attr]
+
+
+def test_versions_may_be_on_a_volume(shop: Path) -> None:
+    """With a claim there is no bucket, and the pods need no role."""
+    assert add("-y", "--claim", "versions").exit_code == 0
+    found = load_project(shop / "hcctl.yaml").sites["burst"].kubernetes
+    assert found is not None
+    assert (found.artefacts.claim, found.artefacts.bucket, found.service_account) == ("versions", None, None)
 
 
 def test_without_an_image_the_repositories_are_named(shop: Path) -> None:

@@ -30,6 +30,7 @@ def stack_outputs(**changes: Any) -> dict[str, Any]:
         ],
         "daemon_role_arn": "arn:aws:iam::123456789012:role/hcctl-prod-daemon",
         "replica_role_arn": "arn:aws:iam::123456789012:role/hcctl-prod-replica",
+        "replica_service_account": "hcctl-replica",
         "model_bucket": "hcctl-prod-models-123456789012-us-east-1",
         "model_key_arn": "arn:aws:kms:us-east-1:123456789012:key/k",
         "repository_urls": {"hcctl/serve": "123456789012.dkr.ecr.us-east-1.amazonaws.com/hcctl-prod/hcctl/serve"},
