@@ -12,9 +12,9 @@ import pytest
 from moto import mock_aws
 
 from autoscaler.simulation.trace import from_trace
-from tests.support.cluster_day import PACE_TICKS, Asked, Day, turns
+from tests.support.cluster_day import Asked, Day, turns
 
-READS_A_SITE = 2
+READS_A_SITE, FIGURES_EVERY_S = 2, 10.0
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 
 
@@ -97,7 +97,8 @@ def few_calls(day: Day, least: int) -> str:
         assert len(quiet) >= least
         assert max(each.reads for each in quiet) <= READS_A_SITE
         assert sum(each.writes for each in quiet) == 0
-        assert sum(each.told for each in quiet) <= 2 * len(quiet) / PACE_TICKS + 10
+        quiet_s = len({each.at_s for each in quiet}) * day.tick_s
+        assert sum(each.told for each in quiet) <= quiet_s / FIGURES_EVERY_S
         words.append(f"{site}: {_mean(asked)} a tick, {_mean(quiet)} in the {len(quiet)} of {len(asked)} quiet ones")
     return "; ".join(words)
 

@@ -30,6 +30,7 @@ from serving.project import HybridProject
 from serving.sites.kubernetes.api import connect
 from serving.sites.kubernetes.manifest import Identity
 from serving.sites.kubernetes.site import KubernetesSite
+from serving.sites.site import SiteObservation
 from tests.support.clients import Clients
 from tests.support.clusters import access
 from tests.support.declared import service
@@ -41,9 +42,10 @@ from tests.support.moto_machines import MotoMachines
 
 START_S, BOOT_S, LOAD_S = 1_800_000_000.0, 120.0, 20.0
 OWNED, MOST = 4, {"spot": 6, "on-demand": 6}
-STATE = ("configmaps", "hybridservices", "hybridreleases", "events")
-PACE_TICKS = 20
-"""Figures are written every ten seconds, in which a daemon ticks so often."""
+STATE = ("configmaps", "hybridservices", "hybridreleases")
+"""Read from memory; listed by a watch that begins anew, and looked at when pages are made anew."""
+EVENTS = (True, "events")
+"""Read for a site, and written for people."""
 QUIET_TICKS = 5
 """So long after the last change a tick is one in which nothing changes."""
 NEWS_S, MOST_AT_ONCE = 0.1, 2
@@ -54,9 +56,10 @@ NEWS_S, MOST_AT_ONCE = 0.1, 2
 class Asked:
     """What a tick asked of a site's API server, but for watches and the lease, which are beside the ticks."""
 
+    at_s: float
     reads: int
     writes: int
-    """Of the site itself."""
+    """Reads and writes of the site itself."""
     told: int
     """Writes of the daemon's state, and of what people see of it."""
     quiet: bool
@@ -78,6 +81,17 @@ class _Requests(RequestLog):
 
     def forget_sample(self, service: str) -> None:
         self._clients.sample = {}
+
+
+class _Site(KubernetesSite):
+    """A site that remembers whether its last look went well: one that did not asks why, with more questions."""
+
+    troubled = False
+
+    def observe(self) -> SiteObservation:
+        seen = super().observe()
+        self.troubled = bool(seen.message)
+        return seen
 
 
 class _Gateway(FakeGateway):
@@ -153,7 +167,6 @@ class Day:
         )
         assert led is not None
         self.store = led.store
-        self.store.pace_s = PACE_TICKS * tick_s  # type: ignore[misc]
         self.sites = {name: self._site(name, folder) for name in self.project.site_order}
         self.requests = _Requests(self.clients, tick_s)
         self.gateway = _Gateway(self._daemons_clock, self.clients)
@@ -258,11 +271,11 @@ class Day:
         daemon.resume()
         return daemon
 
-    def _site(self, name: str, folder: Path) -> KubernetesSite:
+    def _site(self, name: str, folder: Path) -> _Site:
         spec = self.project.sites[name]
         assert spec.kubernetes is not None
         reach = partial(connect, spec.kubernetes, folder, agent="daemon")
-        return KubernetesSite(Identity("shop", name, "default"), spec, reach, clock=self._daemons_clock, poll_s=0.02)
+        return _Site(Identity("shop", name, "default"), spec, reach, clock=self._daemons_clock, poll_s=0.02)
 
     def _probe(self, action: ProbeApplication) -> ProbeResult:
         errors = 0 if self.replicas(action.site).get(action.application) else action.requests
@@ -302,14 +315,15 @@ class Day:
 
     def _note(self, *, changes: bool) -> None:
         """What was asked in this tick, and the cloud's target."""
-        if changes or len(self._nodes("cloud")) != self.paid.total():
+        troubled = any(site.troubled for site in self.sites.values())
+        if changes or troubled or len(self._nodes("cloud")) != self.paid.total():
             self._busy_s = self.at_s
         quiet = self.at_s - self._busy_s >= QUIET_TICKS * self.tick_s
         for name, double in self.doubles.items():
-            found = [(verb, kind) for verb, kind in double.requests if verb != "watch" and kind != "leases"]
-            reads = sum(verb in ("get", "list") for verb, _ in found)
-            told = sum(kind in STATE and verb not in ("get", "list") for verb, kind in found)
-            self.asked[name].append(Asked(reads, len(found) - reads - told, told, quiet))
+            asked = [(verb in ("get", "list"), kind) for verb, kind in double.requests if verb != "watch"]
+            site = [read for read, kind in asked if kind not in (*STATE, "events", "leases") or (read, kind) == EVENTS]
+            told = sum(not read and kind in (*STATE, "events") for read, kind in asked)
+            self.asked[name].append(Asked(self.at_s, sum(site), len(site) - sum(site), told, quiet))
         mine = self.daemon.state.services.get("shop")
         target = mine.targets.get("cloud", 0) if mine else 0
         if not self.targets or self.targets[-1][1] != target:
