@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autoscaler.placement import SitePlacement
+from autoscaler.placement import NOWHERE, versions
 from autoscaler.plan import Decision
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, Release, ReleaseEvent, ServiceState
 from autoscaler.wish import wished
 
 REASON = "the service is removed"
-NOWHERE = SitePlacement(0, 0)
 
 
 def leave(
@@ -41,7 +40,7 @@ def leave(
 def gone(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, state: DaemonState) -> bool:
     """Whether nothing of it is left on any site, as far as is known, nor on the bill."""
     name = service.spec.name
-    if any(wished(service, mine, snapshot, site, NOWHERE) for site in service.spec.sites):
+    if any(versions(mine, wished(service, mine, snapshot, site, NOWHERE)) for site in service.spec.sites):
         return False
     if any(state.nodes.get(f"{site}/{name}") for site in service.spec.sites):
         return False

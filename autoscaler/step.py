@@ -15,7 +15,7 @@ from autoscaler.clock import follow_clock
 from autoscaler.home import watch_home
 from autoscaler.leads import Lead, follow
 from autoscaler.market import going, taken
-from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
+from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted, versions
 from autoscaler.plan import Decision, Plan
 from autoscaler.relieving import relief_route, relieve_service
 from autoscaler.removal import forget, gone, leave
@@ -188,9 +188,9 @@ def _expected(
 ) -> ServiceState:
     """Forget what is no longer wanted on a site: it will vanish from there, and nobody need doubt that."""
     names = {
-        ready_key(app.name, site)
+        ready_key(deployed.application, site)
         for site, placement in placed.items()
-        for app in wished(service, mine, snapshot, site, placement)
+        for deployed, _ in versions(mine, wished(service, mine, snapshot, site, placement))
     }
     return updated(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
 
