@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autoscaler.bids import PolicyState
-from autoscaler.leads import Lead
 from autoscaler.plan import Decision
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.leads import Lead
 from autoscaler.state import DaemonState, Release, ServiceState
 
 TOLERANCE_S = 1.0

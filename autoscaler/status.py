@@ -7,14 +7,14 @@ from dataclasses import asdict
 
 from pydantic import JsonValue
 
-from autoscaler.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
-from autoscaler.market import pool_of
-from autoscaler.outlier import ejected
-from autoscaler.placement import seen_ready
+from autoscaler.money.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
+from autoscaler.money.market import pool_of
 from autoscaler.plan import Plan
+from autoscaler.policy.threshold import breaches
+from autoscaler.routing.outlier import ejected
+from autoscaler.routing.placement import seen_ready
 from autoscaler.snapshot import ServiceSnapshot, Snapshot, Spend
 from autoscaler.state import RentedNode, ServiceState
-from autoscaler.threshold import breaches
 
 
 def service_status(

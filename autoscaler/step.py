@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from autoscaler.admission import admit, eject_failing, probes
-from autoscaler.allocate import Demand, allocate
 from autoscaler.clock import follow_clock
-from autoscaler.home import watch_home
-from autoscaler.leads import Lead, follow
-from autoscaler.market import going, taken
-from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted, versions
+from autoscaler.money.market import going, taken
 from autoscaler.plan import Decision, Plan
-from autoscaler.relieving import relief_route, relieve_service
-from autoscaler.removal import forget, gone, leave
-from autoscaler.rent import rent
-from autoscaler.rollout import roll
+from autoscaler.policy.leads import Lead, follow
+from autoscaler.routing.admission import admit, eject_failing, probes
+from autoscaler.routing.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted, versions
+from autoscaler.routing.relieving import relief_route, relieve_service
+from autoscaler.routing.rollout import roll
+from autoscaler.sizing.allocate import Demand, allocate
+from autoscaler.sizing.home import watch_home
+from autoscaler.sizing.removal import forget, gone, leave
+from autoscaler.sizing.rent import rent
+from autoscaler.sizing.spot import move_to_cheaper, take_notices
+from autoscaler.sizing.targets import demand, set_targets
+from autoscaler.sizing.wish import site_actions, wished
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
-from autoscaler.spot import move_to_cheaper, take_notices
 from autoscaler.state import DaemonState, Release, ServiceState, ready_key
-from autoscaler.targets import demand, set_targets
 from autoscaler.values import updated
-from autoscaler.wish import site_actions, wished
 from serving.state import LedgerEntry
 
 

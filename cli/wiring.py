@@ -20,7 +20,7 @@ from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
-    from autoscaler.fleet_receiver import FleetReceiver
+    from autoscaler.observing.fleet_receiver import FleetReceiver
     from serving.gateway.haproxy import HaproxyGateway
     from serving.registry import Registry
     from serving.sites.site import Site
@@ -190,8 +190,8 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     """
     from autoscaler.daemon import Daemon
     from autoscaler.handles import ThreadExecutor
-    from autoscaler.probe import send_probes
-    from autoscaler.receiver import Receiver, RequestLog
+    from autoscaler.observing.probe import send_probes
+    from autoscaler.observing.receiver import Receiver, RequestLog
     from autoscaler.service import Wakeup, run, stop_on_signals
     from autoscaler.telemetry import Telemetry
 
@@ -366,9 +366,9 @@ def refuse_over_budget(
     Raises:
         RefusedByBudget: names the cap and what it leaves.
     """
-    from autoscaler.allocate import within_budget
-    from autoscaler.cost import spend
-    from autoscaler.market import Use, ranked
+    from autoscaler.money.cost import spend
+    from autoscaler.money.market import Use, ranked
+    from autoscaler.sizing.allocate import within_budget
 
     spent = spend([e for e in opened.ledger() if e.service == spec.name], now_s)
     for site, replicas in wanted.items():

@@ -96,8 +96,8 @@ class SiteAddress(Model):
         return self
 
 
-class StateSpec(Model):
-    """State in a Kubernetes namespace, for daemons that stand by for each other."""
+class Access(Model):
+    """How an API server is reached, and as whom."""
 
     kubeconfig: str | None = Field(
         default=None,
@@ -108,21 +108,17 @@ class StateSpec(Model):
     context: str | None = Field(
         default=None, min_length=1, max_length=253, description="Of the kubeconfig; unset: its current one."
     )
+
+
+class StateSpec(Access):
+    """State in a Kubernetes namespace, for daemons that stand by for each other."""
+
     namespace: KubernetesName = Field(description="Of this project alone, with hcctl's CRDs in the cluster.")
 
 
-class KubernetesSpec(Model):
+class KubernetesSpec(Access):
     """Where a site of kind `kubernetes` runs: one RayService of KubeRay in one namespace."""
 
-    kubeconfig: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=4_096,
-        description="Path, from the project's folder. Unset: $KUBECONFIG, ~/.kube/config, or inside a cluster its own.",
-    )
-    context: str | None = Field(
-        default=None, min_length=1, max_length=253, description="Of the kubeconfig; unset: its current one."
-    )
     namespace: KubernetesName = Field(description="It must exist; hcctl makes none.")
     image: ImageName = Field(
         description="With Ray of the same version as hcctl, hcctl itself and the model's code; by tag or digest."

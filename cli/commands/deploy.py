@@ -105,7 +105,7 @@ def _version(registry: Registry, spec: HybridService, ref: str | None, *, dry_ru
 
 def _plan(project: Project, spec: HybridService, manifest: Manifest | None, state: Any) -> list[dict[str, Any]]:
     """Per site: what serves, and where the new version's first replica comes from."""
-    from autoscaler.release import SiteRelease, origin
+    from autoscaler.routing.release import SiteRelease, origin
     from autoscaler.state import ServiceState
     from serving.application import application_name
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
 
-from autoscaler.bids import PolicyState
 from autoscaler.clock import follow_clock
-from autoscaler.forecast import History
-from autoscaler.leads import Lead, Start
-from autoscaler.relief import ReliefState
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.forecast import History
+from autoscaler.policy.leads import Lead, Start
+from autoscaler.routing.relief import ReliefState
 from autoscaler.state import Admission, DaemonState, Ejection, RentedNode
 from tests.support.moments import NOW_S, releasing, serving
 

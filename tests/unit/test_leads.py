@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.leads import KEPT, LONGEST_S, Lead, follow
+from autoscaler.policy.leads import KEPT, LONGEST_S, Lead, follow
 
 
 def play(*rows: tuple[float, str, int, int], lead: Lead | None = None) -> Lead:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.bids import PolicyState, Standing
+from autoscaler.policy.bids import PolicyState, Standing
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import DaemonState, ReleaseEvent
 from autoscaler.status import service_status

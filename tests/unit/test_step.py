@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter
 
-from autoscaler.bids import PolicyState
 from autoscaler.plan import ApplyApplications, OpenSite
+from autoscaler.policy.bids import PolicyState
 from autoscaler.snapshot import Snapshot
 from autoscaler.state import Admission, DaemonState, Ejection, ReleaseEvent, RentedNode
 from autoscaler.step import step
