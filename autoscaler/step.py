@@ -25,7 +25,7 @@ from autoscaler.sizing.spot import move_to_cheaper, take_notices
 from autoscaler.sizing.targets import demand, set_targets
 from autoscaler.sizing.wish import site_actions, wished
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
-from autoscaler.state import DaemonState, Release, ServiceState, ready_key
+from autoscaler.state import Admission, DaemonState, Release, ServiceState, admission_key, ready_key
 from autoscaler.values import updated
 from serving.state import LedgerEntry
 
@@ -88,7 +88,7 @@ def _leads(
     """How long capacity takes on the rented sites, with what this moment shows; only of what has served before."""
     stable = mine.stable
     if stable is None or mine.release is not None:  # a new version loads for other reasons than a lack of room
-        return {site: replace(lead, going_on=None) for site, lead in mine.leads.items()}
+        return {site: replace(lead, going_on=None, warming_since_s=None) for site, lead in mine.leads.items()}
     return {
         site: follow(
             mine.leads.get(site, Lead()),
@@ -96,6 +96,8 @@ def _leads(
             target=mine.targets.get(site, 0),
             ready=ready.get(ready_key(stable.application, site), 0),
             now_s=snapshot.now_s,
+            answered=mine.admissions.get(admission_key(site, stable.application), Admission()).ok,
+            workers=snapshot.sites[site].observation.workers,
         )
         for site in service.spec.sites
         if site != snapshot.private_site

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import gateways, machines, observing, stores
+from cli import clusters, copies, gateways, machines, observing, stores
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
@@ -34,6 +34,8 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 
 store = stores.store
 rented = machines.rented
+pod_logs = clusters.pod_logs
+copies_of, replicate = copies.copies, copies.replicate
 
 
 def registry(paths: ProjectPaths) -> Registry:
@@ -60,15 +62,11 @@ def _site(project: Project, name: str, guard: Callable[[], None]) -> Site:
         from serving.sites.local import LocalSite
 
         return LocalSite(name, spec, project.paths, python_path=(project.paths.root, SOURCE_ROOT))
-    from serving.sites.kubernetes.api import connect
     from serving.sites.kubernetes.manifest import Identity
     from serving.sites.kubernetes.site import KubernetesSite
 
     identity = Identity(project.spec.name, name, spec.kubernetes.namespace)
-    agent = f"hcctl/{os.getpid()}"
-    return KubernetesSite(
-        identity, spec, partial(connect, spec.kubernetes, project.paths.root, agent=agent, guard=guard)
-    )
+    return KubernetesSite(identity, spec, clusters.access(project, spec.kubernetes, guard))
 
 
 def gateway(project: Project) -> HaproxyGateway:

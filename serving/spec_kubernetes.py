@@ -8,17 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.declared import Model
+from serving.declared import KubernetesName, Model
+from serving.spec_artefacts import Artefacts
 
-KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A DNS label, as Kubernetes names namespaces, secrets and claims."""
 _KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 LabelKey = Annotated[str, StringConstraints(pattern=_KEY)]
 """A key of a label or taint, or the name of a resource, with or without a prefix."""
 LabelValue = Annotated[str, StringConstraints(pattern=_VALUE)]
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,500}$")]
-MountFolder = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}){1,8}$")]
 
 
 class Taint(Model):
@@ -72,13 +70,6 @@ class HeadSpec(NodeSelection):
     memory_gib: float = Field(default=8.0, gt=0, le=65_536, description="Memory of the pod.")
 
 
-class ArtefactVolume(Model):
-    """A volume that holds the versions: one folder each, as in `.hcctl/registry`. Mounted read-only in all pods."""
-
-    claim: KubernetesName = Field(description="PersistentVolumeClaim, in the site's namespace.")
-    mount: MountFolder = Field(default="/var/lib/hcctl/versions", description="Where the pods find it.")
-
-
 class SiteAddress(Model):
     """Where the gateway reaches the site's proxy."""
 
@@ -123,11 +114,22 @@ class KubernetesSpec(Access):
     image: ImageName = Field(
         description="With Ray of the same version as hcctl, hcctl itself and the model's code; by tag or digest."
     )
+    pre_pull: list[ImageName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Images that every node of the pools has before a pod asks, beside `image` itself: the next one. "
+        "Kept there by a DaemonSet while the site is open. Empty: nothing is pulled beforehand.",
+    )
     pull_secrets: list[KubernetesName] = Field(
         default_factory=list, max_length=16, description="Secrets of the namespace that open the image's registry."
     )
     run_as_user: int = Field(default=1_000, ge=1, le=2_147_483_647, description="User id in the pods; 0 is refused.")
-    artefacts: ArtefactVolume = Field(description="Where pods find the versions.")
+    service_account: KubernetesName | None = Field(
+        default=None,
+        description="Of the pods, e.g. one whose role may read the bucket. It must exist; KubeRay lets it scale "
+        "the site's own pods. Unset: the namespace's default one, and for the head one that KubeRay makes.",
+    )
+    artefacts: Artefacts = Field(description="Where pods find the versions: on a volume, or in a bucket.")
     address: SiteAddress | None = Field(
         default=None,
         description="Where the gateway reaches the site. Unset: the head pod's own address, which a gateway in the "

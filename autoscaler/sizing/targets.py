@@ -86,14 +86,18 @@ def _ask(
 def _lead_s(service: ServiceSnapshot, snapshot: Snapshot, mine: ServiceState, *, closed: bool = False) -> float:
     """From the decision to the first request on rented capacity, as it is or if all was closed; of the slowest site."""
     sites = [s for s, share in service.spec.sites.items() if share.max_replicas > 0 and s != snapshot.private_site]
-    found = [
-        mine.leads.get(site, Lead()).expected_s(
-            site_open=not closed and snapshot.sites[site].observation.phase == "open",
-            declared_s=max(pool.lead_time_s for pool in snapshot.sites[site].spec.pools),
-        )
-        for site in sites
-    ]
-    return max(found, default=STEP_S)
+    return max(
+        (site_lead_s(mine.leads.get(site, Lead()), snapshot, site, closed=closed) for site in sites), default=STEP_S
+    )
+
+
+def site_lead_s(lead: Lead, snapshot: Snapshot, site: str, *, closed: bool = False) -> float:
+    """The same of one site."""
+    seen = snapshot.sites[site]
+    return lead.expected_s(
+        site_open=not closed and seen.observation.phase == "open",
+        declared_s=max(pool.lead_time_s for pool in seen.spec.pools),
+    )
 
 
 def _with_known_mean(service: ServiceSnapshot, mine: ServiceState) -> ServiceSnapshot:

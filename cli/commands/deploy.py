@@ -61,6 +61,7 @@ def command(
             raise AssertionError("a version is made unless this is a dry run")
         for row in rows:
             output.progress(f"{row['site']}: {row['first_replica']}")
+        wiring.replicate(project, registry.directory(manifest.version))
         wanted = Wanted(intents.new_deployment(), manifest.version, str(registry.directory(manifest.version)))
         intents.request(store, spec, wanted, before.revision if before else 0)
         if no_wait:
