@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from serving.declared import ClockTime, ImportPath, Name, UrlPath
 from serving.spec_capacity import AwsName, QueueUrl, RegionName
 from serving.spec_events import Moment, ZoneName
-from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder
+from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder, ResourceName
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
@@ -36,6 +36,7 @@ _PATTERN_WORDS = {
     _pattern(ZoneName): "a time zone such as Europe/Berlin",
     _pattern(KubernetesName): "a name of lower-case letters, digits and hyphens, at most 63",
     _pattern(LabelKey): "the key of a label such as example.org/name",
+    _pattern(ResourceName): "the name of a device such as nvidia.com/gpu",
     _pattern(LabelValue): "the value of a label, of letters, digits and . _ -, at most 63",
     _pattern(ImageName): "an image such as registry.example.org/shop:1.4.0",
     _pattern(MountFolder): "a folder such as /var/lib/hcctl/versions",

@@ -239,6 +239,18 @@ def test_the_gateway_is_sent_where_declared(another: Callable[..., KubernetesSit
     assert declared.observe().ingress == Endpoint("10.9.9.9", 80)
 
 
+def test_a_site_is_open_once_its_address_is_known(rig: SiteRig, kuberay: FakeKubeRay) -> None:
+    """Ray answers before KubeRay has told where its head is: until then nothing could be sent there."""
+    kuberay.pod_ip = ""
+    rig.site.open()
+    until(lambda: bool(kuberay.double.services))
+    seen = rig.site.observe()
+    assert (seen.phase, seen.applications, seen.ingress) == ("opening", None, None)
+    kuberay.pod_ip = "10.0.0.7"
+    seen = rig.wait(lambda seen: seen.phase == "open")
+    assert seen.ingress == Endpoint("10.0.0.7", 8000)
+
+
 def test_out_of_sight_is_not_closed(
     rig: SiteRig, double: KubernetesDouble, another: Callable[..., KubernetesSite]
 ) -> None:

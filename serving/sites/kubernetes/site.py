@@ -41,6 +41,7 @@ from serving.sites.kubernetes.status import (
     RayClusterRef,
     RayServiceState,
     bounds_patch,
+    head_address,
     nodes_in_use,
     present_workers,
     read_ray_service,
@@ -99,6 +100,8 @@ class KubernetesSite:
         self._last = SiteObservation(identity.site, "open", None, None, 0.0)
         """Before it is seen for the first time it may well be open: out of sight, not closed."""
         self._token: SecretStr | None = None
+        self._head: tuple[str, Endpoint] | None = None
+        """The cluster that answered last, and its head's address as far as that was asked for."""
         self._answered = ""
         """The cluster that answered last: it is open whatever KubeRay calls it, also while it is out of sight."""
 
@@ -190,20 +193,34 @@ class KubernetesSite:
         except SiteUnreachable as error:
             blocker = state.problem or self._blocker(deadline_s)
             phase = "open" if current.name == self._answered else state.phase
-            return self._observation(phase, blocker or error.one_line(), ingress=self._ingress(current))
+            self._head = None  # the next one may have another address
+            return self._observation(phase, blocker or error.one_line(), ingress=self._last.ingress)
+        ingress = self._ingress(current, deadline_s)
+        if ingress is None and current.name != self._answered:  # Ray answers before KubeRay has told where its head is
+            return self._observation(state.phase, state.problem)
         self._answered = current.name
         hungry = any(one.phase != "deleting" and one.replicas_ready < one.replicas_target for one in statuses)
         message = state.problem or (self._blocker(deadline_s) if hungry else "")
-        return self._observation("open", message, statuses, self._ingress(current))
+        return self._observation("open", message, statuses, ingress)
 
     def _absent(self, phase: Phase) -> SiteObservation:
         message = f"RayService {self._service} is gone from namespace {self._namespace}" if phase == "lost" else ""
         return self._observation(phase, message)
 
-    def _ingress(self, cluster: RayClusterRef) -> Endpoint | None:
-        """Where the gateway sends requests: as declared, or the head pod, whose address changes with it."""
+    def _ingress(self, cluster: RayClusterRef, deadline_s: float) -> Endpoint | None:
+        """Where the gateway sends requests: as declared, or the head pod, whose address changes with it.
+
+        The RayCluster tells the address; KubeRay copies it to the RayService only when something else changes there.
+        It is asked once for each head: one that is replaced does not answer meanwhile.
+        """
         declared = self._kubernetes.address
-        return cluster.proxy if declared is None else Endpoint(declared.host, declared.port)
+        if declared is not None:
+            return Endpoint(declared.host, declared.port)
+        if self._head is None or self._head[0] != cluster.name:
+            found = self._api.get(RAY_CLUSTERS, self._namespace, cluster.name, timeout_s=_left(deadline_s))
+            address = None if found is None else head_address(found)
+            self._head = None if address is None else (cluster.name, address)
+        return None if self._head is None else self._head[1]
 
     def _blocker(self, deadline_s: float) -> str:
         """What keeps pods from running; nothing where that cannot be told, since it only explains."""
