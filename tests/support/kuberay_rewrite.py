@@ -32,6 +32,8 @@ def _written(part: Any) -> Any:
     made = {key: _written(value) for key, value in part.items()}
     if "operator" in made and made.get("value") == "":  # a toleration
         del made["value"]
+    if "sizeLimit" in made:
+        made["sizeLimit"] = _shortest(made["sizeLimit"])
     for bound in ("requests", "limits"):
         if bound in made:
             made[bound] = {name: _shortest(str(amount)) for name, amount in made[bound].items()}
