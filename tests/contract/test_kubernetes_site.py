@@ -378,6 +378,19 @@ def test_a_kuberay_that_is_too_old(double: KubernetesDouble, site: KubernetesSit
     assert "authOptions" in caught.value.why
 
 
+def test_an_apply_that_does_not_fit_is_refused(double: KubernetesDouble, site: KubernetesSite) -> None:
+    """The API server answers 500 to it, as often as it is asked: an error of the order, not a server to wait for."""
+    refusal = "failed to create typed patch object (...): .spec.imagePullSecrets: duplicate entries for key"
+
+    def apply(kind: Kind, *_: object, **__: object) -> Object:
+        raise Refused(500, "", refusal)
+
+    double.objects.apply = apply  # type: ignore[method-assign]
+    with pytest.raises(HcctlError, match="duplicate entries") as caught:
+        site.open()
+    assert not isinstance(caught.value, SiteUnreachable)
+
+
 def test_what_kuberay_refuses_is_said(rig: SiteRig, kuberay: FakeKubeRay) -> None:
     """A RayService that KubeRay finds invalid is never taken for one that is only slow."""
     rig.open()
