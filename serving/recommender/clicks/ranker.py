@@ -103,7 +103,7 @@ class ClickRanker:
 
     def chances(self, shown: Impressions) -> Numbers:
         """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
-        seen, user = self._seen.with_users(shown.user)
+        seen, user = self._seen.of(shown.user)
         weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
         found = np.zeros(len(shown))
         for rows, tensor in self._logits(shown):
@@ -111,6 +111,11 @@ class ClickRanker:
             deviation = (centred(logits) * own[user[rows]]).sum(axis=1, keepdims=True)
             found[rows] = (sigmoid(logits + deviation) * weight[user[rows]]).sum(axis=1)
         return found
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The items that it knows something of."""
+        return self._items.item_ids
 
     @property
     def _prior(self) -> Numbers:

@@ -76,6 +76,18 @@ class Seen:
         grown = (np.concatenate([array, np.zeros((more, *array.shape[1:]))]) for array in self.arrays().values())
         return type(self)(tuple(place), *grown), rows[inverse]
 
+    def of(self, names: NDArray[np.str_]) -> tuple[Self, Index]:
+        """These users alone, known or not, and the place of each of `names`."""
+        unique, inverse = np.unique(names, return_inverse=True)
+        place = index_of(self.user_ids)
+        known = [(row, place[name]) for row, name in enumerate(unique.tolist()) if name in place]
+        arrays = []
+        for array in self.arrays().values():
+            found = np.zeros((len(unique), *array.shape[1:]))
+            found[[row for row, _ in known]] = array[[own for _, own in known]]
+            arrays.append(found)
+        return type(self)(tuple(unique.tolist()), *arrays), inverse
+
     def add_evidence(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_]) -> None:
         """Count some impressions in, in place: how likely each kind makes them."""
         surprise = np.logaddexp(0.0, np.where(clicked[:, None], -logits, logits))
