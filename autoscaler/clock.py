@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autoscaler.bids import PolicyState
-from autoscaler.leads import Lead
 from autoscaler.plan import Decision
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.leads import Lead
 from autoscaler.state import DaemonState, Release, ServiceState
 
 TOLERANCE_S = 1.0
@@ -77,7 +77,7 @@ def _release(release: Release, by_s: float) -> Release:
 
 def _lead(lead: Lead, by_s: float) -> Lead:
     start = lead.going_on and replace(lead.going_on, since_s=lead.going_on.since_s + by_s)
-    return replace(lead, at_s=_time(lead.at_s, by_s), going_on=start)
+    return replace(lead, at_s=_time(lead.at_s, by_s), going_on=start, warming_since_s=_time(lead.warming_since_s, by_s))
 
 
 def _policy(policy: PolicyState, by_s: float) -> PolicyState:

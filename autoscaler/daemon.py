@@ -13,24 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from autoscaler.backfill import Backfill
 from autoscaler.capacity.hands import CapacityHands, Machines, Rented
 from autoscaler.decisions import DecisionLog
-from autoscaler.earlier import NOTHING
 from autoscaler.handles import Executor, Outcome, ProbeHands, Prober, SiteHands
-from autoscaler.history import History
 from autoscaler.intents import Intents
+from autoscaler.observing.backfill import Backfill
+from autoscaler.observing.history import History
+from autoscaler.observing.receiver import RequestLog
+from autoscaler.observing.traffic import RECORD_STEP_S, TrafficLog
 from autoscaler.plan import Decision, Plan, ProbeApplication, SiteAction
-from autoscaler.receiver import RequestLog
-from autoscaler.reconcile import takes_away
+from autoscaler.policy.earlier import NOTHING
 from autoscaler.records import Records
+from autoscaler.sizing.reconcile import takes_away
 from autoscaler.snapshot import ServiceSnapshot, SiteSnapshot, Snapshot
 from autoscaler.state import (
     DaemonState,
 )
 from autoscaler.step import Step, step
 from autoscaler.telemetry import Telemetry
-from autoscaler.traffic import RECORD_STEP_S, TrafficLog
 from serving.errors import GatewayUnreachable, HcctlError, NotLeading, RevisionConflict
 from serving.failpoints import failpoint
 from serving.gateway.gateway import Gateway, GatewayObservation

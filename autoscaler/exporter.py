@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client.metrics_core import Metric as Family
 
-from autoscaler.outlier import ejected
-from autoscaler.placement import seen_ready
-from autoscaler.receiver import RequestLog
+from autoscaler.observing.receiver import RequestLog
+from autoscaler.routing.outlier import ejected
+from autoscaler.routing.placement import seen_ready
 from autoscaler.snapshot import ServiceSnapshot, Snapshot, Spend
 from autoscaler.state import RentedNode, ServiceState
 from autoscaler.status import running_usd_per_hour

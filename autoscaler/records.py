@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from autoscaler.bids import PolicyState
-from autoscaler.cost import spend
+from autoscaler.money.cost import spend
+from autoscaler.policy.bids import PolicyState
 from autoscaler.snapshot import Snapshot, Spend
 from autoscaler.state import (
     STATE,

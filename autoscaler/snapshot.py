@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from autoscaler.earlier import NOTHING, Earlier
+from autoscaler.policy.earlier import NOTHING, Earlier
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from serving.gateway.routes import Track
 from serving.project import SiteSpec

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from autoscaler.bids import PolicyState
-from autoscaler.leads import Lead
-from autoscaler.relief import ReliefState
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.leads import Lead
+from autoscaler.routing.relief import ReliefState
 from serving.errors import UnsupportedState
 from serving.spec import HybridService, ModelSpec
 from serving.state import Document

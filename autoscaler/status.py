@@ -7,14 +7,16 @@ from dataclasses import asdict
 
 from pydantic import JsonValue
 
-from autoscaler.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
-from autoscaler.market import pool_of
-from autoscaler.outlier import ejected
-from autoscaler.placement import seen_ready
+from autoscaler.money.cost import node_usd_per_hour, site_usd_per_hour, usd_per_1000
+from autoscaler.money.market import pool_of
 from autoscaler.plan import Plan
+from autoscaler.policy.leads import Lead
+from autoscaler.policy.threshold import breaches
+from autoscaler.routing.outlier import ejected
+from autoscaler.routing.placement import seen_ready
+from autoscaler.sizing.targets import site_lead_s
 from autoscaler.snapshot import ServiceSnapshot, Snapshot, Spend
 from autoscaler.state import RentedNode, ServiceState
-from autoscaler.threshold import breaches
 
 
 def service_status(
@@ -99,7 +101,16 @@ def _site(
         "in_use": in_use,
         "ejected": ejected(state.ejections, "stable", site, snapshot.now_s),
         "waiting": state.notes.get(site) or None,
+        "lead": _lead(state, snapshot, site),
     }
+
+
+def _lead(state: ServiceState, snapshot: Snapshot, site: str) -> dict[str, JsonValue] | None:
+    """How long capacity takes on a rented site, from the decision to the first request, and where that time goes."""
+    if site == snapshot.private_site:
+        return None
+    lead = state.leads.get(site, Lead())
+    return {"expected_s": site_lead_s(lead, snapshot, site), "longest_s": dict(lead.longest_s())}
 
 
 def running_usd_per_hour(site: str, state: ServiceState, snapshot: Snapshot, nodes: Sequence[RentedNode]) -> float:

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from autoscaler.admission import admit, eject_failing, probes
-from autoscaler.allocate import Demand, allocate
 from autoscaler.clock import follow_clock
-from autoscaler.home import watch_home
-from autoscaler.leads import Lead, follow
-from autoscaler.market import going, taken
-from autoscaler.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
+from autoscaler.money.market import going, taken
 from autoscaler.plan import Decision, Plan
-from autoscaler.relieving import relief_route, relieve_service
-from autoscaler.removal import forget, gone, leave
-from autoscaler.rent import rent
-from autoscaler.rollout import roll
+from autoscaler.policy.leads import Lead, follow
+from autoscaler.routing.admission import admit, eject_failing, probes
+from autoscaler.routing.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
+from autoscaler.routing.relieving import relief_route, relieve_service
+from autoscaler.routing.rollout import roll
+from autoscaler.sizing.allocate import Demand, allocate
+from autoscaler.sizing.home import watch_home
+from autoscaler.sizing.removal import forget, gone, leave
+from autoscaler.sizing.rent import rent
+from autoscaler.sizing.spot import move_to_cheaper, take_notices
+from autoscaler.sizing.targets import demand, set_targets
+from autoscaler.sizing.wish import site_actions, wished
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
-from autoscaler.spot import move_to_cheaper, take_notices
-from autoscaler.state import DaemonState, Release, ServiceState, ready_key
-from autoscaler.targets import demand, set_targets
+from autoscaler.state import Admission, DaemonState, Release, ServiceState, admission_key, ready_key
 from autoscaler.values import updated
-from autoscaler.wish import site_actions, wished
 from serving.state import LedgerEntry
 
 
@@ -88,7 +88,7 @@ def _leads(
     """How long capacity takes on the rented sites, with what this moment shows; only of what has served before."""
     stable = mine.stable
     if stable is None or mine.release is not None:  # a new version loads for other reasons than a lack of room
-        return {site: replace(lead, going_on=None) for site, lead in mine.leads.items()}
+        return {site: replace(lead, going_on=None, warming_since_s=None) for site, lead in mine.leads.items()}
     return {
         site: follow(
             mine.leads.get(site, Lead()),
@@ -96,6 +96,8 @@ def _leads(
             target=mine.targets.get(site, 0),
             ready=ready.get(ready_key(stable.application, site), 0),
             now_s=snapshot.now_s,
+            answered=mine.admissions.get(admission_key(site, stable.application), Admission()).ok,
+            workers=snapshot.sites[site].observation.workers,
         )
         for site in service.spec.sites
         if site != snapshot.private_site

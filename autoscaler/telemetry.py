@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from autoscaler.observing.signals import TOO_MANY_REQUESTS, is_error, is_load
 from autoscaler.plan import Decision
-from autoscaler.signals import TOO_MANY_REQUESTS, is_error, is_load
 from autoscaler.snapshot import Snapshot
 from autoscaler.step import Step
 from serving.gateway.gateway import RequestRecord

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from autoscaler.simulation.contest import (
     LATE_SHARE,
     OWN,

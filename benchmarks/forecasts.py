@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from autoscaler.earlier import NOTHING
-from autoscaler.forecast import OBSERVED_STEPS, History, forecast, observe
-from autoscaler.queueing import Floats
+from autoscaler.policy.earlier import NOTHING
+from autoscaler.policy.forecast import OBSERVED_STEPS, History, forecast, observe
+from autoscaler.policy.queueing import Floats
 from autoscaler.simulation.record import PastTraffic
 from autoscaler.simulation.trace import from_trace, per_second
 from autoscaler.snapshot import STEP_S

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from autoscaler.receiver import Receiver, RequestLog
+from autoscaler.observing.receiver import Receiver, RequestLog
 from cli import wiring
 from cli.context import Project
 from serving.application import application_for

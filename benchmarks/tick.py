@@ -15,8 +15,8 @@ from statistics import median
 
 import numpy as np
 
-from autoscaler.bids import PolicyState
-from autoscaler.earlier import MINUTE_S, NOTHING, Earlier, Profile, window
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.earlier import MINUTE_S, NOTHING, Earlier, Profile, window
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Signals, SiteSnapshot, Snapshot, Step, Wanted
 from autoscaler.state import Admission, DaemonState, Deployed, ServiceState, admission_key
 from autoscaler.step import step

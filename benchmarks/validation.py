@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from autoscaler.cost import HOUR_S
+from autoscaler.money.cost import HOUR_S
 from autoscaler.simulation.contest import controller
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import backlogs, smoothed_rps, wait_quantile
@@ -81,7 +81,7 @@ RECORDING = TypeAdapter(Recording)
 
 def run(say: Callable[[str], None]) -> Section:
     """One demo, and its simulation."""
-    from autoscaler.traffic import recorded
+    from autoscaler.observing.traffic import recorded
     from cli import wiring
     from cli.demo.run import run as run_demo
 

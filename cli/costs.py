@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
-from autoscaler.cost import HOUR_S, site_usd_per_hour, spend, usd_between
-from autoscaler.outlook import LEAST_DAYS, month_outlook
+from autoscaler.money.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
+from autoscaler.money.cost import HOUR_S, site_usd_per_hour, spend, usd_between
+from autoscaler.money.outlook import LEAST_DAYS, month_outlook
 from cli import output
 from serving.project import on_declared_sites
 
 if TYPE_CHECKING:
-    from autoscaler.traffic import Record
+    from autoscaler.observing.traffic import Record
     from serving.project import HybridProject
     from serving.spec import HybridService
     from serving.state import LedgerEntry

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ssl
 
-    from autoscaler.fleet_receiver import FleetReceiver
-    from autoscaler.receiver import RequestLog
+    from autoscaler.observing.fleet_receiver import FleetReceiver
+    from autoscaler.observing.receiver import RequestLog
     from cli.context import Project
     from serving.gateway.fleet import GatewayFleet
     from serving.gateway.remote import RemoteGateway
@@ -28,7 +28,7 @@ def fleet(project: Project, spec: FleetSpec) -> GatewayFleet:
 
 def fleet_receiver(project: Project, spec: FleetSpec, requests: RequestLog) -> FleetReceiver:
     """What fetches their request lines."""
-    from autoscaler.fleet_receiver import FleetReceiver
+    from autoscaler.observing.fleet_receiver import FleetReceiver
     from serving.gateway.remote import addresses
 
     return FleetReceiver(partial(addresses, spec.service, spec.port), partial(_remote, project, spec), requests)

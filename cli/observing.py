@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from cli.context import Project, installed_version
 
 if TYPE_CHECKING:
-    from autoscaler.prometheus import PrometheusHistory
-    from autoscaler.receiver import RequestLog
+    from autoscaler.observing.prometheus import PrometheusHistory
+    from autoscaler.observing.receiver import RequestLog
     from autoscaler.telemetry import Telemetry
 
 
@@ -39,7 +39,7 @@ def told(project: Project, address: str, telemetry: Telemetry, requests: Request
 
 def prometheus(project: Project) -> PrometheusHistory | None:
     """The past as the project's Prometheus knows it; None if it names none."""
-    from autoscaler.prometheus import PrometheusHistory
+    from autoscaler.observing.prometheus import PrometheusHistory
 
     url = project.spec.metrics.prometheus_url
     return PrometheusHistory(url) if url else None

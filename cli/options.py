@@ -37,6 +37,18 @@ class Duration(Number):
         return super().convert(float(found[1]) * UNITS_S[found[2]], param, ctx)
 
 
+def since_option(note: str = "") -> Callable[[Command], Command]:
+    """Add `--since DURATION` (as `since_s`), at most the 35 days that are recorded."""
+    return click.option(
+        "--since",
+        "since_s",
+        type=Duration(0, 35 * 86_400, min_open=True),
+        default="24h",
+        show_default=True,
+        help=f"How far back: a number with s, m, h or d{f'; {note}' if note else ''}.",
+    )
+
+
 def wait_options(default_timeout_s: float) -> Callable[[Command], Command]:
     """Add `--timeout SECONDS` (as `timeout_s`) and `--no-wait`."""
 

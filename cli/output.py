@@ -238,6 +238,16 @@ def plain(value: Any) -> Any:
     return made
 
 
+def lead(found: Any) -> str:
+    """How long capacity takes on a site, as a status tells it: `capacity takes 95 s (node 62 s, ...)`, or empty."""
+    parts = found.get("longest_s") if isinstance(found, dict) else None
+    if not parts:
+        return ""
+    words = {"open": "opening", "warm_up": "warm-up"}
+    told = ", ".join(f"{words.get(name, name)} {seconds(part_s)}" for name, part_s in parts.items())
+    return f"capacity takes {seconds(found['expected_s'])} ({told})"
+
+
 def progress(message: str) -> None:
     """Say on stderr what goes on."""
     stderr().print(text(message, "faint"))

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import gateways, machines, observing, stores
+from cli import clusters, copies, gateways, machines, observing, stores
 from cli.context import Project, installed_version
 from serving.errors import HcctlError, InvalidInput, RefusedByBudget
 from serving.paths import ProjectPaths, private_dir
 
 if TYPE_CHECKING:
-    from autoscaler.fleet_receiver import FleetReceiver
+    from autoscaler.observing.fleet_receiver import FleetReceiver
     from serving.gateway.haproxy import HaproxyGateway
     from serving.registry import Registry
     from serving.sites.site import Site
@@ -34,6 +34,8 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 
 store = stores.store
 rented = machines.rented
+pod_logs = clusters.pod_logs
+copies_of, replicate = copies.copies, copies.replicate
 
 
 def registry(paths: ProjectPaths) -> Registry:
@@ -60,15 +62,11 @@ def _site(project: Project, name: str, guard: Callable[[], None]) -> Site:
         from serving.sites.local import LocalSite
 
         return LocalSite(name, spec, project.paths, python_path=(project.paths.root, SOURCE_ROOT))
-    from serving.sites.kubernetes.api import connect
     from serving.sites.kubernetes.manifest import Identity
     from serving.sites.kubernetes.site import KubernetesSite
 
     identity = Identity(project.spec.name, name, spec.kubernetes.namespace)
-    agent = f"hcctl/{os.getpid()}"
-    return KubernetesSite(
-        identity, spec, partial(connect, spec.kubernetes, project.paths.root, agent=agent, guard=guard)
-    )
+    return KubernetesSite(identity, spec, clusters.access(project, spec.kubernetes, guard))
 
 
 def gateway(project: Project) -> HaproxyGateway:
@@ -190,8 +188,8 @@ def run_daemon(project: Project, *, shadow: bool, metrics: str = "") -> None:
     """
     from autoscaler.daemon import Daemon
     from autoscaler.handles import ThreadExecutor
-    from autoscaler.probe import send_probes
-    from autoscaler.receiver import Receiver, RequestLog
+    from autoscaler.observing.probe import send_probes
+    from autoscaler.observing.receiver import Receiver, RequestLog
     from autoscaler.service import Wakeup, run, stop_on_signals
     from autoscaler.telemetry import Telemetry
 
@@ -366,9 +364,9 @@ def refuse_over_budget(
     Raises:
         RefusedByBudget: names the cap and what it leaves.
     """
-    from autoscaler.allocate import within_budget
-    from autoscaler.cost import spend
-    from autoscaler.market import Use, ranked
+    from autoscaler.money.cost import spend
+    from autoscaler.money.market import Use, ranked
+    from autoscaler.sizing.allocate import within_budget
 
     spent = spend([e for e in opened.ledger() if e.service == spec.name], now_s)
     for site, replicas in wanted.items():

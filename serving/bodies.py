@@ -7,7 +7,7 @@ import math
 
 from pydantic import JsonValue
 
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, RevisionConflict
 from serving.state import Body
 
 BODY_LIMIT_BYTES = 1 << 20
@@ -56,3 +56,29 @@ def finite(value: float, where: str) -> float:
             "only finite numbers can be stored", where=where, why=str(value), next_step="correct the value"
         )
     return float(value)
+
+
+def decision_texts(decisions: tuple[tuple[str, Body], ...], *, keep: int) -> list[tuple[str, str]]:
+    """(service, text) of decisions that are to be stored.
+
+    Raises:
+        InvalidInput: a body cannot be stored, or none of them would be kept.
+    """
+    if keep < 1:
+        raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
+    return [(service, encode_body(body, f"decision of {service}")) for service, body in decisions]
+
+
+def refuse_changed(kind: str, name: str, revision: int, expected_revision: int | None) -> None:
+    """Nothing, unless a document is at another revision than its writer expects.
+
+    Raises:
+        RevisionConflict: it is.
+    """
+    if expected_revision not in {None, revision}:
+        raise RevisionConflict(
+            "somebody else changed it meanwhile",
+            where=f"{kind} {name}",
+            why=f"it is at revision {revision}, not {expected_revision}",
+            next_step="run the command again",
+        )

@@ -327,8 +327,15 @@ def fixed_while_up(running: HybridProject, declared: HybridProject) -> list[str]
         if new is None:
             found.append(f"sites.{name}")
             continue
-        found += [f"sites.{name}.{field}" for field in FIXED_OF_SITE if getattr(site, field) != getattr(new, field)]
+        was, will_be = _started_with(site), _started_with(new)
+        found += [f"sites.{name}.{field}" for field in FIXED_OF_SITE if was[field] != will_be[field]]
     return found
+
+
+def _started_with(site: SiteSpec) -> dict[str, object]:
+    """The fields of `FIXED_OF_SITE`, without the images to pull beforehand: these are for what comes next."""
+    kubernetes = site.kubernetes and site.kubernetes.model_copy(update={"pre_pull": []})
+    return {field: getattr(site, field) for field in FIXED_OF_SITE} | {"kubernetes": kubernetes}
 
 
 def conflicts(service: HybridService, project: HybridProject) -> list[tuple[str, str]]:

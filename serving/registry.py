@@ -108,7 +108,7 @@ class Registry:
             InvalidInput: no version, or more than one, begins with it.
             CorruptArtefact: its manifest is damaged.
         """
-        found = [version for version in self._versions() if prefix and version.startswith(prefix)]
+        found = [version for version in self.versions() if prefix and version.startswith(prefix)]
         if not found:
             raise InvalidInput("there is no such version", where=prefix[:80], next_step="see `hcctl version list`")
         if len(found) > 1:
@@ -146,6 +146,14 @@ class Registry:
     def directory(self, version: str) -> Path:
         """Folder of the version with this full id."""
         return self.root / version
+
+    def versions(self) -> tuple[str, ...]:
+        """Full ids of the versions, sound or not."""
+        with disk_errors("the registry cannot be read", self.root):
+            if not self.root.exists():
+                return ()
+            names = (entry.name for entry in self.root.iterdir())
+            return tuple(sorted(name for name in names if re.fullmatch(r"[0-9a-f]{64}", name)))
 
     def adopt(self, folder: Path) -> Manifest:
         """Take over the version in `folder`, which is named by its id and on the same disk, as another registry had it.
@@ -187,15 +195,8 @@ class Registry:
         for leftover in self.root.glob(".push-*"):
             shutil.rmtree(leftover)
 
-    def _versions(self) -> tuple[str, ...]:
-        with disk_errors("the registry cannot be read", self.root):
-            if not self.root.exists():
-                return ()
-            names = (entry.name for entry in self.root.iterdir())
-            return tuple(sorted(name for name in names if re.fullmatch(r"[0-9a-f]{64}", name)))
-
     def _scan(self) -> Iterator[Manifest | CorruptArtefact]:
-        for version in self._versions():
+        for version in self.versions():
             try:
                 yield read_manifest(self.directory(version))
             except CorruptArtefact as problem:

@@ -54,10 +54,12 @@ logger = logging.getLogger("ray.serve")
 class Replica:
     """One replica: checks and loads the version, then answers requests in batches."""
 
-    def __init__(self, version: str, version_dir: str, model: dict[str, JsonValue]) -> None:
+    def __init__(
+        self, version: str, version_dir: str, model: dict[str, JsonValue], bucket: dict[str, JsonValue] | None = None
+    ) -> None:
         spec = ModelSpec.model_validate(model)
         self._version = version
-        self._model = load(spec, Path(version_dir))
+        self._model = load(spec, _here(version_dir, bucket))
         self._hold_s = spec.emulated_accelerator_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._device = asyncio.Lock()
@@ -102,17 +104,30 @@ class Replica:
         return failure(error, request_id)
 
 
-def build(version: str, version_dir: str, spec: ModelSpec) -> serve.Application:
-    """The Serve application of a version."""
+def build(
+    version: str, version_dir: str, spec: ModelSpec, bucket: dict[str, JsonValue] | None = None
+) -> serve.Application:
+    """The Serve application of a version; with a bucket, each process that needs its files fetches them from there."""
     target = import_target(spec.import_path)
     if isinstance(target, serve.Application):
         # Serve has no public way to set options of a deployment that is already bound.
         return serve.Application(_with_options(target._bound_deployment, spec))
     if isinstance(target, serve.Deployment):
-        config = verify_version(Path(version_dir)).config | spec.config
+        config = verify_version(_here(version_dir, bucket)).config | spec.config
         return _with_options(target, spec).bind(**config)
     bound = serve.deployment(Replica)
-    return _with_options(bound, spec).bind(version, version_dir, spec.model_dump(mode="json"))
+    return _with_options(bound, spec).bind(version, version_dir, spec.model_dump(mode="json"), bucket)
+
+
+def _here(version_dir: str, bucket: dict[str, JsonValue] | None) -> Path:
+    """The version's folder; where it comes from a bucket, fetched and checked."""
+    if bucket is None:
+        return Path(version_dir)
+    from serving.copies.bucket import BucketCopy
+    from serving.copies.cache import fetched
+    from serving.spec_artefacts import Bucket
+
+    return fetched(Path(version_dir), BucketCopy(Bucket.model_validate(bucket)).fetch)
 
 
 def _with_options(deployment: serve.Deployment, spec: ModelSpec) -> serve.Deployment:

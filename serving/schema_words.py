@@ -13,10 +13,11 @@ from typing import Any, get_args
 from pydantic import StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.declared import ClockTime, ImportPath, Name, UrlPath
+from serving.declared import ClockTime, ImportPath, KubernetesName, Name, UrlPath
+from serving.spec_artefacts import BucketName, KeyPrefix, KmsKey, MountFolder, StorageUrl
 from serving.spec_capacity import AwsName, QueueUrl, RegionName
 from serving.spec_events import Moment, ZoneName
-from serving.spec_kubernetes import ImageName, KubernetesName, LabelKey, LabelValue, MountFolder
+from serving.spec_kubernetes import ImageName, LabelKey, LabelValue
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
@@ -39,6 +40,10 @@ _PATTERN_WORDS = {
     _pattern(LabelValue): "the value of a label, of letters, digits and . _ -, at most 63",
     _pattern(ImageName): "an image such as registry.example.org/shop:1.4.0",
     _pattern(MountFolder): "a folder such as /var/lib/hcctl/versions",
+    _pattern(BucketName): "the name of a bucket: lower-case letters, digits, . and -, 3 to 63 of them",
+    _pattern(KeyPrefix): "a folder in a bucket such as shop/versions, without / at its ends",
+    _pattern(StorageUrl): "an address such as https://storage.example.org:9000; http only on 127.0.0.1",
+    _pattern(KmsKey): "the id or ARN of a key",
     _pattern(AwsName): "a name of letters, digits, _ and -, at most 100, starting with a letter or digit",
     _pattern(RegionName): "a region such as us-east-1",
     _pattern(QueueUrl): "a URL such as https://sqs.us-east-1.amazonaws.com/123456789012/reclaims",

@@ -8,17 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from serving.declared import Model
+from serving.declared import KubernetesName, Model
+from serving.spec_artefacts import Artefacts
 
-KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A DNS label, as Kubernetes names namespaces, secrets and claims."""
 _KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 LabelKey = Annotated[str, StringConstraints(pattern=_KEY)]
 """A key of a label or taint, or the name of a resource, with or without a prefix."""
 LabelValue = Annotated[str, StringConstraints(pattern=_VALUE)]
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,500}$")]
-MountFolder = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}){1,8}$")]
 
 
 class Taint(Model):
@@ -72,13 +70,6 @@ class HeadSpec(NodeSelection):
     memory_gib: float = Field(default=8.0, gt=0, le=65_536, description="Memory of the pod.")
 
 
-class ArtefactVolume(Model):
-    """A volume that holds the versions: one folder each, as in `.hcctl/registry`. Mounted read-only in all pods."""
-
-    claim: KubernetesName = Field(description="PersistentVolumeClaim, in the site's namespace.")
-    mount: MountFolder = Field(default="/var/lib/hcctl/versions", description="Where the pods find it.")
-
-
 class SiteAddress(Model):
     """Where the gateway reaches the site's proxy."""
 
@@ -96,8 +87,8 @@ class SiteAddress(Model):
         return self
 
 
-class StateSpec(Model):
-    """State in a Kubernetes namespace, for daemons that stand by for each other."""
+class Access(Model):
+    """How an API server is reached, and as whom."""
 
     kubeconfig: str | None = Field(
         default=None,
@@ -108,30 +99,37 @@ class StateSpec(Model):
     context: str | None = Field(
         default=None, min_length=1, max_length=253, description="Of the kubeconfig; unset: its current one."
     )
+
+
+class StateSpec(Access):
+    """State in a Kubernetes namespace, for daemons that stand by for each other."""
+
     namespace: KubernetesName = Field(description="Of this project alone, with hcctl's CRDs in the cluster.")
 
 
-class KubernetesSpec(Model):
+class KubernetesSpec(Access):
     """Where a site of kind `kubernetes` runs: one RayService of KubeRay in one namespace."""
 
-    kubeconfig: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=4_096,
-        description="Path, from the project's folder. Unset: $KUBECONFIG, ~/.kube/config, or inside a cluster its own.",
-    )
-    context: str | None = Field(
-        default=None, min_length=1, max_length=253, description="Of the kubeconfig; unset: its current one."
-    )
     namespace: KubernetesName = Field(description="It must exist; hcctl makes none.")
     image: ImageName = Field(
         description="With Ray of the same version as hcctl, hcctl itself and the model's code; by tag or digest."
+    )
+    pre_pull: list[ImageName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Images that every node of the pools has before a pod asks, beside `image` itself: the next one. "
+        "Kept there by a DaemonSet while the site is open. Empty: nothing is pulled beforehand.",
     )
     pull_secrets: list[KubernetesName] = Field(
         default_factory=list, max_length=16, description="Secrets of the namespace that open the image's registry."
     )
     run_as_user: int = Field(default=1_000, ge=1, le=2_147_483_647, description="User id in the pods; 0 is refused.")
-    artefacts: ArtefactVolume = Field(description="Where pods find the versions.")
+    service_account: KubernetesName | None = Field(
+        default=None,
+        description="Of the pods, e.g. one whose role may read the bucket. It must exist; KubeRay lets it scale "
+        "the site's own pods. Unset: the namespace's default one, and for the head one that KubeRay makes.",
+    )
+    artefacts: Artefacts = Field(description="Where pods find the versions: on a volume, or in a bucket.")
     address: SiteAddress | None = Field(
         default=None,
         description="Where the gateway reaches the site. Unset: the head pod's own address, which a gateway in the "

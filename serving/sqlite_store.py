@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from serving.bodies import decode_body, encode_body, finite
-from serving.errors import HcctlError, InvalidInput, RevisionConflict
+from serving.bodies import decision_texts, decode_body, encode_body, finite, refuse_changed
+from serving.errors import HcctlError
 from serving.sqlite_file import Migration, Row, SqliteFile, schema_of, sealed
 from serving.state import Body, Decision, Document, JournalEntry, LedgerEntry
 
@@ -67,7 +67,7 @@ class SqliteStore:
             found = self._read(connection, "intent", kind, name)
             if found is None or found[4] is None:
                 return
-            _refuse_changed(kind, name, int(found[3]), expected_revision)
+            refuse_changed(kind, name, int(found[3]), expected_revision)
             # An empty body keeps the revision: an intent that is deleted and made again must not
             # look unchanged to a command that read the former one.
             _, _, _, revision, _, at_s = found
@@ -135,9 +135,7 @@ class SqliteStore:
         return tuple(map(_journal_entry, rows))
 
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
-        if keep < 1:
-            raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
-        texts = [(service, encode_body(body, f"decision of {service}")) for service, body in decisions]
+        texts = decision_texts(decisions, keep=keep)
         if not texts:
             return range(0)
         when_s = finite(at_s, "at_s")
@@ -216,7 +214,7 @@ class SqliteStore:
         with self._file.writing() as connection:
             found = self._read(connection, role, kind, name)
             last = 0 if found is None else int(found[3])
-            _refuse_changed(kind, name, 0 if found is None or found[4] is None else last, expected_revision)
+            refuse_changed(kind, name, 0 if found is None or found[4] is None else last, expected_revision)
             _replace(connection, role, kind, name, last + 1, text, when_s)
         return last + 1
 
@@ -233,16 +231,6 @@ class SqliteStore:
     def _documents(self, role: Role, kind: str) -> tuple[Document, ...]:
         rows = self._file.rows("SELECT * FROM document WHERE role = ? AND kind = ? ORDER BY name", (role, kind))
         return tuple(_as_document(row) for row in rows if row[4] is not None)
-
-
-def _refuse_changed(kind: str, name: str, revision: int, expected_revision: int | None) -> None:
-    if expected_revision not in {None, revision}:
-        raise RevisionConflict(
-            "somebody else changed it meanwhile",
-            where=f"{kind} {name}",
-            why=f"it is at revision {revision}, not {expected_revision}",
-            next_step="run the command again",
-        )
 
 
 def _replace(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from autoscaler.capacity.port import CapacitySeen, Machine, PoolSeen
-from autoscaler.market import taken
+from autoscaler.money.market import taken
 from autoscaler.state import DaemonState, RentedNode
 from serving.sites.site import NodesInUse, Notice
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.queueing import Floats, Ints, LateTable
+from autoscaler.policy.queueing import Floats, Ints, LateTable
 from autoscaler.simulation.lateness import smoothed_rps
 
 TICK_S = 10

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.cost import HOUR_S
-from autoscaler.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
+from autoscaler.money.cost import HOUR_S
+from autoscaler.policy.queueing import RATE_STEPS_PER_REPLICA, Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
 from autoscaler.simulation.controllers import PeerController
 from autoscaler.simulation.lateness import Lateness, backlogs, lateness

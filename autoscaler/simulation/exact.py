@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 import numpy as np
 
-from autoscaler.queueing import Floats, Ints
+from autoscaler.policy.queueing import Floats, Ints
 
 
 def simulate_exact(arrival_times_s: Floats, capacity_slots_by_second: Ints, service_mean_s: float, seed: int) -> Floats:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.cost import HOUR_S
+from autoscaler.money.cost import HOUR_S
 from autoscaler.simulation.view import NodeNotice
 
 FAILURES_TOLD = 32

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from serving.spec_relief import RELIEF_LEVELS, ReliefLevel
 
 LIGHT_RPS = 1_000.0

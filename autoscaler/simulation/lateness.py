@@ -2,7 +2,7 @@
 
 In each second the wait of a request has two parts. What has piled up (arrivals beyond what the slots
 can answer, the fluid limit of an overloaded queue) is waited for by everybody. On top comes the
-stationary wait of an M/M/c queue (see `autoscaler.queueing`) at the rate smoothed over
+stationary wait of an M/M/c queue (see `autoscaler.policy.queueing`) at the rate smoothed over
 `SMOOTH_S`: it has no memory, so it is right while the load changes slowly against the time a queue
 needs to settle, which is about a service time. `simulation.exact` is the check.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoscaler.queueing import Floats, Ints, late_shares, waiting_shares
+from autoscaler.policy.queueing import Floats, Ints, late_shares, waiting_shares
 
 SMOOTH_S = 15
 """Seconds over which arrivals are averaged to the rate of the stationary queue."""

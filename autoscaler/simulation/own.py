@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from autoscaler.bids import PolicyState
-from autoscaler.earlier import NOTHING
-from autoscaler.forecast import History
-from autoscaler.market import going, keep, staying
-from autoscaler.predictive import LeadTimes
-from autoscaler.queueing import Floats, LateTable, waiting_shares
-from autoscaler.signals import RECENT_S
+from autoscaler.money.market import going, keep, staying
+from autoscaler.observing.signals import RECENT_S
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.earlier import NOTHING
+from autoscaler.policy.forecast import History
+from autoscaler.policy.predictive import LeadTimes
+from autoscaler.policy.queueing import Floats, LateTable, waiting_shares
 from autoscaler.simulation.controllers import fill
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.lateness import SMOOTH_S

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from autoscaler.earlier import DAY_S, HOUR_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
-from autoscaler.forecast import History, observe
-from autoscaler.queueing import Floats
+from autoscaler.policy.earlier import DAY_S, HOUR_S, NOTHING, WEEK_DAYS, Earlier, earlier, window
+from autoscaler.policy.forecast import History, observe
+from autoscaler.policy.queueing import Floats
 from autoscaler.snapshot import STEP_S
 
 

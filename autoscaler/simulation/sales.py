@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from autoscaler.simulation.trace import RateCurve
 from serving.errors import InvalidInput
 

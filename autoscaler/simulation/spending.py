@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from autoscaler.cost import usd_between, windows
+from autoscaler.money.cost import usd_between, windows
 from autoscaler.snapshot import Spend
 from serving.state import LedgerEntry
 
 
 class Spending:
-    """`autoscaler.cost.spend` of a ledger that grows: asking costs as much as nodes are rented, however long it is.
+    """`cost.spend` of a ledger that grows: asking costs as much as nodes are rented, however long it is.
 
     A span that is not told again is settled: its node was given back.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from serving.errors import InvalidInput
 
 MAX_TRACE_BYTES = 64 * 2**20

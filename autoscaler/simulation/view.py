@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autoscaler.queueing import Floats, Ints
+from autoscaler.policy.queueing import Floats, Ints
 from serving.spec_relief import ReliefLevel
 
 

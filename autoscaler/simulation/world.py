@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from autoscaler.queueing import Floats, Ints
+from autoscaler.policy.queueing import Floats, Ints
 from autoscaler.simulation.fleet import CloudPool, Fleet
 from autoscaler.simulation.gateway import Gateway, Mix
 from autoscaler.simulation.lateness import Queue

@@ -62,7 +62,7 @@ def command(days: float, output_format: output.Output) -> None:
     """
     import time
 
-    from autoscaler.traffic import recorded
+    from autoscaler.observing.traffic import recorded
     from cli import intents, wiring
     from cli.costs import service_costs, way_rows, window_rows
 
@@ -101,7 +101,7 @@ def cost_rows(
     now_s: float,
 ) -> list[dict[str, Any]]:
     """A row per service, site and pool: what there is now, and what was rented, also of what is gone since."""
-    from autoscaler.cost import HOUR_S, node_usd_per_hour, nodes_by_pool
+    from autoscaler.money.cost import HOUR_S, node_usd_per_hour, nodes_by_pool
     from autoscaler.state import ServiceState
 
     pools = {(site, pool.name): pool for site, spec in project.sites.items() for pool in spec.pools}

@@ -61,6 +61,7 @@ def command(
             raise AssertionError("a version is made unless this is a dry run")
         for row in rows:
             output.progress(f"{row['site']}: {row['first_replica']}")
+        wiring.replicate(project, registry.directory(manifest.version))
         wanted = Wanted(intents.new_deployment(), manifest.version, str(registry.directory(manifest.version)))
         intents.request(store, spec, wanted, before.revision if before else 0)
         if no_wait:
@@ -105,7 +106,7 @@ def _version(registry: Registry, spec: HybridService, ref: str | None, *, dry_ru
 
 def _plan(project: Project, spec: HybridService, manifest: Manifest | None, state: Any) -> list[dict[str, Any]]:
     """Per site: what serves, and where the new version's first replica comes from."""
-    from autoscaler.release import SiteRelease, origin
+    from autoscaler.routing.release import SiteRelease, origin
     from autoscaler.state import ServiceState
     from serving.application import application_name
 

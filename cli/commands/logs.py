@@ -1,24 +1,38 @@
-"""`hcctl logs`: the logs of daemon, gateway, supervisor and sites."""
+"""`hcctl logs`: the logs of daemon, gateway, supervisor and sites, and of the pods of sites in clusters."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cli import output
-from cli.context import open_project
+from cli.context import Project, open_project
+from cli.options import Duration
+
+if TYPE_CHECKING:
+    from cli.log_reader import LogReader
+    from cli.site_logs import PodReader
 
 MAX_LINES = 100_000
+DEFAULT_LINES = 50
 POLL_S = 0.2
+PODS_POLL_S = 1.0
+"""An API server is asked no more often."""
+SITE_PREFIX = "site-"
 
 
 @click.command(name="logs")
 @click.argument("part", required=False)
-@click.option("-n", "--lines", type=click.IntRange(1, MAX_LINES), default=50, show_default=True)
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1, MAX_LINES),
+    help=f"How many at most. [default: {DEFAULT_LINES}; with --since all of them]",
+)
+@click.option("--since", "since_s", type=Duration(min=1, max=366 * 86_400), help="No older ones: 90s, 30m, 24h or 7d.")
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C, also when the log is rotated.")
 @click.option(
     "-o",
@@ -30,38 +44,86 @@ POLL_S = 0.2
     envvar="HCCTL_OUTPUT",
     help="json: one object per line, as it was logged.",
 )
-def command(part: str | None, lines: int, follow: bool, output_format: Literal["table", "json"]) -> None:
+def command(
+    part: str | None,
+    lines: int | None,
+    since_s: float | None,
+    follow: bool,
+    output_format: Literal["table", "json"],
+) -> None:
     """Show the log of one PART (daemon, gateway, supervisor, a site), or list the parts.
+
+    Of a site in a cluster: site-NAME is all its pods, site-NAME/head its head, site-NAME/POOL the workers of a pool,
+    each a replica, and site-NAME/POOL-xxxxx one of them.
 
     A number behind `#` is that of the decision in `hcctl why`.
     """
-    from serving.errors import InvalidInput
+    project = open_project()
+    if part is None:
+        output.emit(_parts(project), output_format, empty="No log yet.")
+        return
+    reader, pause_s = _reader(project, part, since_s)
+    wanted = lines or (DEFAULT_LINES if since_s is None else MAX_LINES)
+    _print(reader, wanted, pause_s if follow else None, as_json=output_format == "json")
+
+
+def _parts(project: Project) -> list[dict[str, Any]]:
+    """A row per log. Of a site that cannot be asked the reason is told, and the others are listed."""
+    from cli import wiring
+    from serving.errors import HcctlError
     from serving.logs import pieces
 
-    folder = open_project().paths.log_dir
-    found = {path.stem: path for path in sorted(folder.glob("*.log"))} if folder.is_dir() else {}
-    if part is None:
-        rows = [
-            {"part": name, "bytes": sum(one.stat().st_size for one in pieces(path)), "file": str(path)}
-            for name, path in found.items()
-        ]
-        output.emit(rows, output_format, empty="No log yet.")
-        return
-    if part not in found:
-        known = ", ".join(found) or "none yet"
-        raise InvalidInput("there is no such log", where=part, next_step=f"use one of: {known}")
-    _print(found[part], lines, follow=follow, as_json=output_format == "json")
+    rows: list[dict[str, Any]] = [
+        {"part": name, "bytes": sum(one.stat().st_size for one in pieces(path)), "file": str(path), "pod": None}
+        for name, path in _files(project).items()
+    ]
+    for site, logs in wiring.pod_logs(project).items():
+        try:
+            rows += [
+                {"part": f"{SITE_PREFIX}{site}/{one.name}", "bytes": None, "file": None, "pod": one.pod}
+                for one in logs.sources()
+            ]
+        except HcctlError as error:
+            output.error(error)
+    return rows
 
 
-def _print(path: Path, lines: int, *, follow: bool, as_json: bool) -> None:
+def _reader(project: Project, part: str, since_s: float | None) -> tuple[LogReader | PodReader, float]:
+    """Who reads that part, and the pause between two looks while it is followed.
+
+    Raises:
+        InvalidInput: there is no such log.
+    """
     import time
 
+    from cli import wiring
     from cli.log_reader import LogReader
+    from cli.site_logs import PodReader
+    from serving.errors import InvalidInput
 
-    reader = LogReader(path)
+    name, _, inside = part.partition("/")
+    pods = {f"{SITE_PREFIX}{site}": logs for site, logs in wiring.pod_logs(project).items()}
+    if name in pods:
+        return PodReader(pods[name], inside, since_s=since_s, tell=output.warning), PODS_POLL_S
+    files = _files(project)
+    if part not in files:
+        known = ", ".join([*files, *pods]) or "none yet"
+        raise InvalidInput("there is no such log", where=part, next_step=f"use one of: {known}")
+    return LogReader(files[part], from_s=None if since_s is None else time.time() - since_s), POLL_S
+
+
+def _files(project: Project) -> dict[str, Any]:
+    folder = project.paths.log_dir
+    return {path.stem: path for path in sorted(folder.glob("*.log"))} if folder.is_dir() else {}
+
+
+def _print(reader: LogReader | PodReader, lines: int, pause_s: float | None, *, as_json: bool) -> None:
+    """Show the last lines; with a pause, go on."""
+    import time
+
     _show(reader.last(lines), as_json=as_json)
-    while follow:
-        time.sleep(POLL_S)
+    while pause_s is not None:
+        time.sleep(pause_s)
         _show(reader.poll(), as_json=as_json)
 
 

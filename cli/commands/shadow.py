@@ -5,19 +5,12 @@ from __future__ import annotations
 import click
 
 from cli import output
-from cli.options import Duration
+from cli.options import since_option
 
 
 @click.command(name="shadow")
 @click.argument("service", required=False)
-@click.option(
-    "--since",
-    "since_s",
-    type=Duration(0, 35 * 86_400, min_open=True),
-    default="24h",
-    show_default=True,
-    help="How far back: a number with s, m, h or d.",
-)
+@since_option()
 @click.option("--policy", "policies", multiple=True, default=("all",), show_default=True, help="Several may be given.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all that is random.")
 @output.output_option

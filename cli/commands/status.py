@@ -157,4 +157,7 @@ def _site(name: str, site: dict[str, Any]) -> Any:
         line.append("  ejected", style="bad")
     if not site["in_sight"] and site["phase"] == "open":
         line.append("  out of sight", style="warn")
+    lead = output.lead(site.get("lead"))  # absent: an older daemon wrote it
+    if lead:
+        line.append(f"  {lead}", style="faint")
     return line

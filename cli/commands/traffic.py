@@ -8,24 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import output
-from cli.options import Duration
+from cli.options import since_option
 
 if TYPE_CHECKING:
-    from autoscaler.history import History
+    from autoscaler.observing.history import History
 
 HOUR_S, MINUTE_S = 3_600, 60
 
 
 @click.command(name="traffic")
 @click.argument("service", required=False)
-@click.option(
-    "--since",
-    "since_s",
-    type=Duration(0, 35 * 86_400, min_open=True),
-    default="24h",
-    show_default=True,
-    help="How far back: a number with s, m, h or d; whole hours are shown.",
-)
+@since_option("whole hours are shown")
 @click.option(
     "--source",
     type=click.Choice(["record", "prometheus"]),
@@ -42,7 +35,7 @@ def command(service: str | None, since_s: float, source: str, output_format: out
     """
     import time
 
-    from autoscaler.history import RecordedHistory
+    from autoscaler.observing.history import RecordedHistory
     from cli import intents, observing, wiring
     from cli.context import open_project
     from serving.errors import InvalidInput

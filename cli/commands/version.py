@@ -1,4 +1,4 @@
-"""`hcctl version`: push, list and inspect versions of models."""
+"""`hcctl version`: push, replicate, list and inspect versions of models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _name_option = click.option(
 
 @click.group("version")
 def command() -> None:
-    """Push, list and inspect versions of models.
+    """Push, replicate, list and inspect versions of models.
 
     A version is a folder of files, named by the hash of its content: weights as safetensors,
     JSON and text beside them. A changed byte is found before the version is used.
@@ -57,7 +57,7 @@ def push(
     metrics: tuple[str, ...],
     output_format: output.Output,
 ) -> None:
-    """Store the files in DIR as a version and print its id.
+    """Store the files in DIR as a version, copy it to where sites read it, and print its id.
 
     The same content pushed again is the same version.
     """
@@ -74,11 +74,35 @@ def push(
         provenance={"created_by": _user(), "git_commit": _git_commit(folder)},
         at_s=time.time(),
     )
+    wiring.replicate(project, registry.directory(manifest.version))
     if output_format == "table":
         click.echo(manifest.version)
         output.progress(f"a version of {manifest.name}; bring it to the sites with `hcctl deploy`")
     else:
         output.emit(_row(manifest), output_format)
+
+
+@command.command("replicate")
+@click.argument("ref")
+@_name_option
+def replicate(ref: str, name: str | None) -> None:
+    """Copy the version REF (`latest`, an id, or the beginning of one) to where sites read it.
+
+    What is there already is left alone; what is damaged there is mended.
+    """
+    from cli import wiring
+    from serving.registry import LATEST
+
+    project = open_project()
+    registry = wiring.registry(project.paths)
+    manifest = registry.resolve(ref, (name or _service_name(project)) if ref == LATEST else "")
+    if not wiring.copies_of(project):
+        raise InvalidInput(
+            "no site of this project reads versions from elsewhere",
+            where="artefacts",
+            next_step="declare artefacts.bucket or artefacts.folder of a Kubernetes site in hcctl.yaml",
+        )
+    wiring.replicate(project, registry.directory(manifest.version))
 
 
 @command.command("list")

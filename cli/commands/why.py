@@ -64,4 +64,8 @@ def command(service: str | None, limit: int, output_format: output.Output) -> No
             for each in standing if isinstance(standing, list) else ():
                 if isinstance(each, dict):
                     in_force += f"; {each['replicas']} replicas stand by for event {each['name']}"
+            sites = body.get("sites")
+            for name, site in sites.items() if isinstance(sites, dict) else ():
+                lead = output.lead(site.get("lead") if isinstance(site, dict) else None)
+                in_force += f"; {name}: {lead}" if lead else ""
             output.progress(f"now: {body['service']}: {text}{in_force}")

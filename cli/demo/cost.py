@@ -1,7 +1,7 @@
 """What the demo cost, next to two other ways of running the same load. Pure.
 
 All three are cumulative usd over the same time axis and count owned nodes alike; `hybrid` is their cost and the
-rent by then, from the ledger, and `autoscaler.alternatives` has the other two.
+rent by then, from the ledger, and `autoscaler.money.alternatives` has the other two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoscaler.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
+from autoscaler.money.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
 from cli.demo.verdict import Sample
 
 

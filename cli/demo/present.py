@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.alternatives import Prices
-from autoscaler.cost import node_usd_per_hour
+from autoscaler.money.alternatives import Prices
+from autoscaler.money.cost import node_usd_per_hour
 from cli.demo.chart import ChartData
 from cli.demo.cost import compare
 from cli.demo.report import DemoReport, cost_rows, moments, summary_rows

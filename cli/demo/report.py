@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from autoscaler.alternatives import Prices
+from autoscaler.money.alternatives import Prices
 from cli.canvas import seconds, usd
 from cli.demo.chart import ChartData, Event, render
 from cli.demo.cost import cloud_replicas

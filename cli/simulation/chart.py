@@ -96,7 +96,7 @@ def render(picture: _Picture, kind: Literal["png", "svg"], *, titled: bool = Tru
 def _picture(scene: Scene, found: Contest, figures: Mapping[str, Any]) -> _Picture:
     import numpy as np
 
-    from autoscaler.cost import HOUR_S
+    from autoscaler.money.cost import HOUR_S
     from autoscaler.simulation.contest import POLICIES
 
     seconds, world = len(scene.arrivals), scene.world

@@ -12,7 +12,7 @@ from cli import output
 from serving.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from autoscaler.queueing import Floats
+    from autoscaler.policy.queueing import Floats
     from autoscaler.simulation.fleet import CloudPool
     from autoscaler.simulation.gateway import Mix
     from autoscaler.simulation.trace import RateCurve
@@ -92,8 +92,8 @@ def of_log(
     Raises:
         InvalidInput: the service is not deployed, has no record or no private site, or an option is wrong.
     """
+    from autoscaler.observing.traffic import recorded
     from autoscaler.simulation.gateway import RELIEF
-    from autoscaler.traffic import recorded
     from cli import intents
     from serving.project import on_declared_sites
 
@@ -152,9 +152,9 @@ def _past(store: Store, service: str, start_s: float, choices: Choices) -> Float
     """What the daemon had on record of earlier days when the simulated time began; None: nothing."""
     import numpy as np
 
-    from autoscaler.earlier import DAY_S, WEEK_DAYS, window
+    from autoscaler.observing.traffic import RECORD_STEP_S, recorded
+    from autoscaler.policy.earlier import DAY_S, WEEK_DAYS, window
     from autoscaler.simulation.trace import per_second
-    from autoscaler.traffic import RECORD_STEP_S, recorded
 
     before = recorded(store, service, since_s=window(start_s)[0] - WEEK_DAYS * DAY_S, now_s=start_s)
     if before is None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.cost import part_between, usd_between
-from autoscaler.earlier import DAY_S, HOUR_S
+from autoscaler.money.cost import part_between, usd_between
+from autoscaler.policy.earlier import DAY_S, HOUR_S
 from cli import output
 from cli.simulation.report import CLAIRVOYANT, percent
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from serving.bodies import decode_body, encode_body, finite
+from serving.bodies import decode_body, encode_body, finite, refuse_changed
 from serving.errors import RevisionConflict
 from serving.kubernetes_state.head import labels
 from serving.kubernetes_state.resources import (
@@ -90,7 +90,7 @@ class Declared:
         while True:
             found = self._api.get(*_where(self._namespace, kind, name), timeout_s=CALL_TIMEOUT_S)
             present = None if found is None else _document(kind, found)
-            _refuse_changed(kind, name, present.revision if present else 0, expected_revision)
+            refuse_changed(kind, name, present.revision if present else 0, expected_revision)
             if found is not None and deleting(found):
                 raise RevisionConflict(
                     "it is being deleted",
@@ -112,7 +112,7 @@ class Declared:
             present = None if found is None else _document(kind, found)
             if found is None or present is None:
                 return
-            _refuse_changed(kind, name, present.revision, expected_revision)
+            refuse_changed(kind, name, present.revision, expected_revision)
             with suppress(Conflict):
                 if kind == SERVICE:
                     self._delete_service(name, found, present)
@@ -128,7 +128,7 @@ class Declared:
         """
         present = self.one(kind, name)
         if present is not None:
-            _refuse_changed(kind, name, present.revision, expected_revision)
+            refuse_changed(kind, name, present.revision, expected_revision)
 
     def object(self, name: str) -> Object | None:
         """The HybridService itself, for who tells about it."""
@@ -203,16 +203,6 @@ class Declared:
         made = self._text(SERVICE, name, None, kept, 0.0)
         made["data"]["revision"] = str(revision)
         self._written(INTENT, made)
-
-
-def _refuse_changed(kind: str, name: str, revision: int, expected_revision: int | None) -> None:
-    if expected_revision not in {None, revision}:
-        raise RevisionConflict(
-            "somebody else changed it meanwhile",
-            where=f"{kind} {name}",
-            why=f"it is at revision {revision}, not {expected_revision}",
-            next_step="run the command again",
-        )
 
 
 def _document(kind: str, found: Object) -> Document | None:

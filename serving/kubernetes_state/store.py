@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from serving.bodies import decode_body, encode_body, finite
+from serving.bodies import decision_texts, decode_body, encode_body, finite
 from serving.errors import HcctlError, InvalidInput, NotLeading, RevisionConflict, SiteUnreachable
 from serving.kubernetes_state.book import Book, Contents, Row, pack
 from serving.kubernetes_state.declared import Declared
@@ -206,9 +206,7 @@ class KubernetesStore:
         return tuple(map(as_journal_entry, self._read(read)))
 
     def append_decisions(self, decisions: tuple[tuple[str, Body], ...], *, at_s: float, keep: int) -> range:
-        if keep < 1:
-            raise InvalidInput("at least one decision is kept", where="keep", why=str(keep))
-        texts = [(service, encode_body(body, f"decision of {service}")) for service, body in decisions]
+        texts = decision_texts(decisions, keep=keep)
         if not texts:
             return range(0)
         when_s = finite(at_s, "at_s")

@@ -67,6 +67,18 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A place for a replica that a site has asked for, and how far it has come; times by the site's own clock."""
+
+    asked_s: float
+    """When it was asked for, seconds since the epoch."""
+    node_s: float | None = None
+    """Since when it has a node; None: it has none yet."""
+    running_s: float | None = None
+    """Since when it runs, its image on the node; None: not yet."""
+
+
+@dataclass(frozen=True)
 class SiteObservation:
     """What is known about a site at one moment."""
 
@@ -80,6 +92,8 @@ class SiteObservation:
     message: str = ""
     notices: tuple[Notice, ...] = ()
     """In any order, also those that are over; one that was given once is remembered by who reads it."""
+    workers: tuple[Worker, ...] | None = None
+    """Told while something is missing, by sites whose stages can be seen; None: it is not told."""
 
 
 @dataclass(frozen=True)

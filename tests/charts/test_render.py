@@ -13,6 +13,7 @@ import yaml
 
 from tests.support.charts import CHARTS, Manifest, merged, named, pods, refused, render
 from tests.support.kubernetes_schemas import VERSIONS, violations
+from tests.support.restricted import unrestricted
 from tests.support.value_sets import BASE, MONITORED, REFUSED, VALUE_SETS
 
 OPERATORS = {"PodMonitor", "PrometheusRule"}
@@ -67,31 +68,6 @@ def test_pods_keep_the_restricted_standard(manifests: list[Manifest]) -> None:
     """Pod Security Standard `restricted`, and beyond it a read-only root, numbers for users and no service links."""
     for name, _, spec in pods(manifests):
         assert unrestricted(spec) == [], name
-
-
-def unrestricted(spec: Manifest) -> list[str]:
-    """What a pod has against the restricted standard (https://kubernetes.io/docs/concepts/security)."""
-    found = [key for key in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if spec.get(key)]
-    kinds = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-    for volume in spec.get("volumes", []):
-        found += [f"volume {kind}" for kind in set(volume) - {"name"} - kinds]
-    pod = spec.get("securityContext", {})
-    if pod.get("seccompProfile", {}).get("type") != "RuntimeDefault":
-        found.append("seccomp")
-    if not pod.get("runAsNonRoot") or not pod.get("runAsUser", 0) >= 10_000:
-        found.append("root")
-    if spec.get("enableServiceLinks", True):
-        found.append("service links")
-    for container in [*spec.get("initContainers", []), *spec["containers"]]:
-        own = container.get("securityContext", {})
-        if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
-            found.append("privileges")
-        if own.get("capabilities") != {"drop": ["ALL"]}:
-            found.append("capabilities")
-        if own.get("readOnlyRootFilesystem") is not True:
-            found.append("writable root")
-        found += ["host port" for port in container.get("ports", []) if "hostPort" in port]
-    return found
 
 
 @pytest.mark.parametrize(

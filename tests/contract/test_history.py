@@ -1,4 +1,4 @@
-"""What every implementation of `autoscaler.history.History` does, on the same traffic."""
+"""What every implementation of `autoscaler.observing.history.History` does, on the same traffic."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from autoscaler.exporter import DaemonMetrics
-from autoscaler.history import History, RecordedHistory
-from autoscaler.prometheus import PrometheusHistory
-from autoscaler.receiver import RequestLog
+from autoscaler.observing.history import History, RecordedHistory
+from autoscaler.observing.prometheus import PrometheusHistory
+from autoscaler.observing.receiver import RequestLog
+from autoscaler.observing.traffic import RECORD_STEP_S, TrafficLog
 from autoscaler.telemetry import Telemetry
-from autoscaler.traffic import RECORD_STEP_S, TrafficLog
 from serving.errors import HcctlError, InvalidInput
 from serving.gateway.gateway import RequestRecord
 from tests.support import prometheus

@@ -24,7 +24,8 @@ from serving.sites.kubernetes.answers import (
     UnknownKind,
 )
 from serving.sites.kubernetes.api import APPLY, JSON_PATCH, KubernetesApi, connect
-from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
+from serving.spec_artefacts import Artefacts
+from serving.spec_kubernetes import KubernetesSpec
 from tests.support.kubernetes_api import KubernetesDouble
 from tests.support.kubernetes_objects import Objects
 
@@ -84,7 +85,7 @@ def double() -> Iterator[KubernetesDouble]:
 
 
 def spec(kubeconfig: str) -> KubernetesSpec:
-    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=ArtefactVolume(claim="versions"))
+    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=Artefacts(claim="versions"))
 
 
 @pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.cluster)])
@@ -480,3 +481,17 @@ def test_json_patch_speaks_of_lists(double: KubernetesDouble, api: KubernetesApi
     answer = api.request("PATCH", path, body=operations, content_type=JSON_PATCH, timeout_s=TIMEOUT_S)
     assert answer.data()["spec"]["a"] == [3, 2]
     assert answer.data()["metadata"]["generation"] == 2
+
+
+def test_a_pod_that_has_not_begun_has_no_log(cluster: Cluster) -> None:
+    """Neither one that is not there nor one without a node is an error."""
+    query = {"timestamps": "true", "tailLines": "5"}
+    assert cluster.api.log(cluster.namespace, cluster.name("none"), query, timeout_s=TIMEOUT_S) is None
+    made = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": cluster.name("one"), "labels": {"run": cluster.run}},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}], "nodeSelector": {"no": "node"}},
+    }
+    cluster.api.create(PODS, cluster.namespace, made, timeout_s=TIMEOUT_S)
+    assert cluster.api.log(cluster.namespace, cluster.name("one"), query, timeout_s=TIMEOUT_S) is None

@@ -417,3 +417,52 @@ def test_a_refused_token_opens_nothing(site: KubernetesSite, double: KubernetesD
     assert kuberay.all("rayservices") == []
     site.open()
     assert len(kuberay.all("secrets")) == 1
+
+
+def test_images_are_on_the_nodes_while_the_site_is_open(
+    rig: SiteRig, another: Callable[..., KubernetesSite], kuberay: FakeKubeRay
+) -> None:
+    """A site that asks for it has a DaemonSet of its images from opening to closing; one that does not has none."""
+    rig.open()
+    assert kuberay.all("daemonsets") == []
+    rig.site.close()
+    pulling = another(pre_pull=["registry.example.org/shop:1.5.0"])
+    pulling.open()
+    (found,) = kuberay.all("daemonsets")
+    assert len(found["spec"]["template"]["spec"]["containers"]) == 2
+    pulling.close()
+    assert kuberay.all("daemonsets") == []
+
+
+def test_images_that_cannot_be_pulled_hold_nothing_up(
+    rig: SiteRig, another: Callable[..., KubernetesSite], double: KubernetesDouble
+) -> None:
+    """Without the right to it the site opens and runs, and says which right is missing; given, it is as declared."""
+    pulling = replace(rig, site=another(pre_pull=["registry.example.org/shop:1.5.0"]))
+    double.denied.add(("patch", "daemonsets"))
+    application = running(rig)
+    pulling.site.apply((application,))
+    until(lambda: "may not patch daemonsets.apps" in pulling.site.observe().message)
+    assert pulling.site.observe().phase == "open"
+    double.denied.clear()
+    pulling.site.apply((application,))
+    assert pulling.site.observe().message == ""
+
+
+def test_workers_are_told_while_a_replica_is_missing(
+    rig: SiteRig, double: KubernetesDouble, kuberay: FakeKubeRay
+) -> None:
+    """How far a worker has come is seen while something is missing; then nothing more is asked of the cluster."""
+    application = running(rig)
+    assert rig.site.observe().workers is None
+    pods = double.kind("pods")
+    labels = IDENTITY.labels | {"ray.io/node-type": "worker"}
+    made = {"metadata": {"name": "w", "labels": labels}, "spec": {"containers": [{"name": "worker"}]}}
+    double.objects.create(pods, "default", made, "kuberay")
+    (serve,) = kuberay.serves.values()
+    serve.applications[application.name]["target"] = 2
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:20Z"}
+    double.objects.replace(pods, "default", "w", made | {"status": {"conditions": [placed]}}, "kubelet", "status")
+    (worker,) = rig.site.observe().workers or ()
+    assert worker.node_s == worker.asked_s + 20
+    assert worker.running_s is None

@@ -15,8 +15,8 @@ import pytest
 
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
+from autoscaler.observing.receiver import RequestLog
 from autoscaler.plan import ProbeApplication
-from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from serving.kubernetes_state.leading import leading
 from serving.project import HybridProject

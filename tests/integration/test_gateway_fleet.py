@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from autoscaler.fleet_receiver import FleetReceiver
-from autoscaler.receiver import RequestLog
+from autoscaler.observing.fleet_receiver import FleetReceiver
+from autoscaler.observing.receiver import RequestLog
 from serving.errors import GatewayUnreachable, InvalidInput
 from serving.gateway.agent import MOST_KEPT_BYTES, LineStore
 from serving.gateway.fleet import GatewayFleet

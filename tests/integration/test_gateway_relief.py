@@ -14,7 +14,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from autoscaler.relief import refuses
+from autoscaler.routing.relief import refuses
 from serving.gateway.keys import KeyFile
 from serving.gateway.routes import ReliefRoute
 from serving.spec import HybridService, Priority
@@ -65,7 +65,7 @@ def told(answers: list[httpx.Response]) -> Counter[tuple[int, str]]:
 
 
 def test_each_level_refuses_the_priorities_that_the_decision_says(here: World) -> None:
-    """What `autoscaler.relief.refuses` says is what clients get: 429, Retry-After and a header."""
+    """What `autoscaler.routing.relief.refuses` says is what clients get: 429, Retry-After and a header."""
     paths: dict[Priority, str] = {"low": "/shop/later", "normal": "/shop/x", "high": "/shop/vital"}
     outcomes = []
     for level in (None, *RELIEF_LEVELS):

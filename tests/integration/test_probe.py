@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from autoscaler import probe
+from autoscaler.observing import probe
+from autoscaler.observing.probe import send_probes
 from autoscaler.plan import ProbeApplication
-from autoscaler.probe import send_probes
 from autoscaler.snapshot import ProbeResult
 from serving.spec import Probe
 

@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from autoscaler.capacity.hands import Rented
 from autoscaler.capacity.orders import LOOK_EVERY_S
-from autoscaler.market import taken
+from autoscaler.money.market import taken
 from serving.errors import HcctlError
 from serving.failpoints import arm, disarm
 from serving.sites.site import NodesInUse

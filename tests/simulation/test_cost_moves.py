@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.threshold import breaches
+from autoscaler.policy.threshold import breaches
 from serving.project import HybridProject
 from tests.support.declared import project, repriced, service
 from tests.support.world import START_S, World

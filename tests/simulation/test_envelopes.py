@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.cost import HOUR_S, windows
+from autoscaler.money.cost import HOUR_S, windows
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.own import OwnController
 from autoscaler.simulation.world import WorldSpec, simulate

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler import records
+from autoscaler.observing import traffic
 from serving import sqlite_store
 from serving.gateway.gateway import RequestRecord
 from serving.logs import JsonLines
@@ -142,9 +143,9 @@ def stored_bytes(store: SqliteStore) -> int:
 
 
 def live(first_s: int, last_s: int, folder: str) -> None:
-    """The whole of a test, with bounds so small that half an hour reaches them."""
+    """The whole of a test, with bounds so small that it reaches them before memory is first looked at."""
     sqlite_store.COMPLETED_ACTIONS_KEPT, records.LEDGER_KEPT, records.RELEASES_KEPT = 30, 6, 3
-    records.SWEEP_EVERY_S = 600.0
+    records.SWEEP_EVERY_S, traffic.HOURS_KEPT = 600.0, 2
     tracemalloc.start()
     run = LongRun(Path(folder))
     check_flat(run, first_s, last_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.removal import REASON
+from autoscaler.sizing.removal import REASON
 from tests.support.daemon_rig import DaemonRig
 from tests.support.declared import project
 

@@ -12,7 +12,7 @@ from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.own import CLOUD, SERVICE, OwnController
 from autoscaler.simulation.view import View
 from autoscaler.simulation.world import Run, WorldSpec, simulate
-from autoscaler.spot import REST_S
+from autoscaler.sizing.spot import REST_S
 
 SPOT = CloudPool("spot", 0.3, 60.0, 12, reclaims_per_hour=2.0, notice_s=120.0)
 SURE = CloudPool("sure", 1.0, 60.0, 12)

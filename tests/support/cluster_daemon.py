@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import autoscaler.probe
+import autoscaler.observing.probe
 from autoscaler.__main__ import main as daemon
 from autoscaler.plan import ProbeApplication
 from autoscaler.snapshot import ProbeResult
@@ -63,7 +63,7 @@ def main() -> None:
     def probe(action: ProbeApplication) -> ProbeResult:
         return ProbeResult(action.site, action.application, action.requests, 0, "")
 
-    autoscaler.probe.send_probes = probe
+    autoscaler.observing.probe.send_probes = probe
     wiring.gateway = lambda _: FakeGateway(time.time)  # type: ignore[assignment,return-value]
     stop_at = int(os.environ.get(VARIABLE, "0"))
     if stop_at:

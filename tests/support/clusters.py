@@ -11,7 +11,8 @@ from pathlib import Path
 
 from serving.sites.kubernetes.answers import Resource
 from serving.sites.kubernetes.api import KubernetesApi, connect
-from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
+from serving.spec_artefacts import Artefacts
+from serving.spec_kubernetes import KubernetesSpec
 from tests.support.kubernetes_api import KubernetesDouble
 
 NAMESPACES = "/api/v1/namespaces"
@@ -29,7 +30,7 @@ class Cluster:
 
 def access(kubeconfig: str, folder: Path, agent: str = "hcctl") -> KubernetesApi:
     """A client for a kubeconfig."""
-    spec = KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=ArtefactVolume(claim="versions"))
+    spec = KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=Artefacts(claim="versions"))
     return connect(spec, folder, agent=agent)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from autoscaler.capacity.hands import Rented
 from autoscaler.daemon import Daemon
 from autoscaler.handles import InlineExecutor
-from autoscaler.history import History
+from autoscaler.observing.history import History
+from autoscaler.observing.receiver import RequestLog
 from autoscaler.plan import ProbeApplication
-from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from autoscaler.step import Step
 from autoscaler.telemetry import Telemetry

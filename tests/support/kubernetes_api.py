@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ KINDS = (
     Kind("", "v1", "configmaps", "ConfigMap"),
     Kind("", "v1", "services", "Service"),
     Kind("", "v1", "events", "Event"),
+    Kind("apps", "v1", "daemonsets", "DaemonSet", has_status=True),
     Kind("coordination.k8s.io", "v1", "leases", "Lease"),
 )
 TOKEN = "token-of-hcctl"
@@ -104,6 +106,8 @@ class KubernetesDouble:
     """Verb and resource of all that was asked."""
     agents: list[tuple[str, str, str, str]] = field(default_factory=list)
     """User agent, verb, resource and name of all that was asked and may change something."""
+    logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """By pod and container: lines with their time stamps, as the kubelet gives them. Without: it has not begun."""
     changes: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Those of them that were not refused."""
     _past: dict[tuple[str, str], list[Object]] | None = None
@@ -277,6 +281,22 @@ class KubernetesDouble:
             raise Refused(503, "ServiceUnavailable", f'no endpoints available for service "{request.name}"')
         return service(request.method, request.rest, request.headers, request.body)
 
+    def log(self, request: _Request) -> bytes | None:
+        """A pod's log, as its kubelet chooses the lines; None while it has no node."""
+        self._check_right(request, "log")
+        pod = self._read(request)
+        names = [container["name"] for container in pod["spec"]["containers"]]
+        container = request.query.get("container") or names[0]
+        if container not in names:
+            raise Refused(400, "BadRequest", f"container {container} is not valid for pod {request.name}")
+        lines = self.logs.get((request.name, container))
+        if lines is None and not pod["spec"].get("nodeName"):
+            return None
+        if lines is None:
+            why = f'container "{container}" in pod "{request.name}" is waiting to start: ContainerCreating'
+            raise Refused(400, "BadRequest", why)
+        return log_of(lines, request.query)
+
     def injected(self, request: _Request) -> int | None:
         """Status of the fault that a request meets; 0 for silence, None for none."""
         for fault in self.faults:
@@ -347,6 +367,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(injected, "Injected", f"the server is told to answer {injected}")
         if request.subresource == "proxy":
             self._send(*self.api.proxied(request))
+        elif request.subresource == "log":
+            body = self.api.log(request)
+            self._send(204 if body is None else 200, body or b"", "text/plain")
         elif request.verb == "watch":
             self._stream(self.api.watch(request))
         else:
@@ -410,6 +433,21 @@ class _Handler(BaseHTTPRequestHandler):
 def _list(kind: Kind, items: list[Object], revision: int) -> Object:
     meta = {"resourceVersion": str(revision)}
     return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": meta, "items": items}
+
+
+def log_of(lines: list[str], query: dict[str, str]) -> bytes:
+    """What the kubelet gives of these lines: those since a second, of them the last, of these so many bytes."""
+    since_s = 0.0
+    if "sinceTime" in query:
+        since_s = datetime.fromisoformat(query["sinceTime"]).timestamp()
+    if "sinceSeconds" in query:
+        since_s = time.time() - int(query["sinceSeconds"])
+    found = [line for line in lines if datetime.fromisoformat(line.partition(" ")[0]).timestamp() >= since_s]
+    if "tailLines" in query:
+        found = found[len(found) - min(len(found), int(query["tailLines"])) :]
+    if query.get("timestamps") != "true":
+        found = [line.partition(" ")[2] for line in found]
+    return "".join(f"{line}\n" for line in found).encode()[: int(query.get("limitBytes", 1 << 40))]
 
 
 def _shown(item: Object, request: _Request) -> Object:

@@ -55,6 +55,7 @@ class Event:
 
 @dataclass
 class _Stored:
+    kind: Kind
     object: Object
     owners: dict[tuple[str, str, str], set[Path]] = field(default_factory=dict)
     """Fields by manager, operation (Apply or Update) and subresource."""
@@ -199,7 +200,7 @@ class Objects:
             "creationTimestamp": "2026-01-01T00:00:00Z",
         }
         new = _admitted(kind, new, None)
-        stored = _Stored(new, {owner: {path for path, _ in leaves(new) if _ownable(path)}})
+        stored = _Stored(kind, new, {owner: {path for path, _ in leaves(new) if _ownable(path)}})
         self._stored[self._key(kind, namespace, name)] = stored
         self._tell("ADDED", kind, stored)
         return self._shown(stored)
@@ -277,6 +278,9 @@ class Objects:
         meta = _meta(stored.object)
         del self._stored[self._key(kind, meta["namespace"], meta["name"])]
         self._tell("DELETED", kind, stored)
+        for other in list(self._stored.values()):  # what it owned goes with it
+            if any(owner["uid"] == meta["uid"] for owner in _meta(other.object).get("ownerReferences") or ()):
+                self.delete(other.kind, meta["namespace"], _meta(other.object)["name"])
 
     def _tell(self, type_: str, kind: Kind, stored: _Stored) -> None:
         self.revision = next(self._revisions)

@@ -8,7 +8,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from autoscaler.traffic import Counts, TrafficLog
+from autoscaler.observing.traffic import Counts, TrafficLog
 from cli.context import open_project
 from cli.main import app
 from cli.wiring import store

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler.daemon import Daemon
+from autoscaler.observing.receiver import RequestLog
 from autoscaler.plan import ApplyApplications, ProbeApplication, ScaleApplication, SiteAction
-from autoscaler.receiver import RequestLog
 from autoscaler.snapshot import ProbeResult, Wanted
 from serving import failpoints
 from serving.errors import HcctlError

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from pydantic import TypeAdapter
 
-from autoscaler.cost import spend
-from autoscaler.placement import all_rooms, placements
+from autoscaler.money.cost import spend
 from autoscaler.plan import CloseSite, Decision, ProbeApplication, SiteAction
+from autoscaler.routing.placement import all_rooms, placements
 from autoscaler.snapshot import ProbeResult, ServiceSnapshot, SiteSnapshot, Snapshot, TrackSignals
 from autoscaler.state import DaemonState, Release, ServiceState
 from autoscaler.step import Step, step

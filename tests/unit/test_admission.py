@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.admission import LONGEST_RETRY_S, RETRY_S, admit, eject_failing, probes
+from autoscaler.routing.admission import LONGEST_RETRY_S, RETRY_S, admit, eject_failing, probes
 from autoscaler.snapshot import ProbeResult
 from autoscaler.state import Admission, Ejection
 from tests.support.moments import (

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.allocate import CLOSE_MARGIN_S, Demand, allocate, within_budget
-from autoscaler.bids import Bid
-from autoscaler.bill import bill
-from autoscaler.market import Use, ranked
+from autoscaler.money.bill import bill
+from autoscaler.money.market import Use, ranked
+from autoscaler.policy.bids import Bid
+from autoscaler.sizing.allocate import CLOSE_MARGIN_S, Demand, allocate, within_budget
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import RentedNode
 from tests.support.declared import pools, project, service

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 from ray import serve
 
 from serving.application import INGRESS_DEPLOYMENT, build
+from serving.copies.bucket import BucketCopy
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.predictor import load
 from serving.sites.site import Application
 from serving.spec import ModelSpec
+from tests.support.model_bucket import ModelBucket
 from tests.support.models import Echo
 from tests.support.versions import Versions
 
@@ -99,3 +102,22 @@ def test_what_is_no_model_is_refused(versions: Versions, version: str, import_pa
     """An import path to something else says what it should lead to."""
     with pytest.raises(InvalidInput, match=r"torch\.nn\.Module"):
         load(spec(import_path=import_path), versions.registry.directory(version))
+
+
+def test_a_version_from_a_bucket_is_fetched_before_it_is_read(
+    versions: Versions, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a site with a bucket the configuration comes from there, checked; a version that differs is refused."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    there = versions.application(version, import_path=f"{SERVE_MODELS}:Greeter")
+    with mock_aws():
+        held = ModelBucket()
+        BucketCopy(held.spec).put(Path(str(there.args["version_dir"])))
+        here = tmp_path / "pod" / "fetched" / version
+        args = there.args | {"version_dir": str(here), "bucket": held.spec.model_dump(mode="json", exclude_none=True)}
+        assert build(args)._bound_deployment.init_kwargs["word"] == "hello"
+        assert (here / "words.txt").read_text() == "hello"
+        held.overwrite(f"versions/{version}/words.txt", b"jello")
+        with pytest.raises(CorruptArtefact):
+            build(args | {"version_dir": str(tmp_path / "other" / version)})

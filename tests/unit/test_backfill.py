@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler import traffic
-from autoscaler.backfill import RETRY_S, Backfill
-from autoscaler.earlier import NOTHING
 from autoscaler.handles import InlineExecutor
-from autoscaler.history import RecordedHistory
-from autoscaler.traffic import KIND, Counts, TrafficLog
+from autoscaler.observing import traffic
+from autoscaler.observing.backfill import RETRY_S, Backfill
+from autoscaler.observing.history import RecordedHistory
+from autoscaler.observing.traffic import KIND, Counts, TrafficLog
+from autoscaler.policy.earlier import NOTHING
 from serving.errors import HcctlError
 from tests.support.daemon_rig import DaemonRig
 from tests.support.memory_store import MemoryStore

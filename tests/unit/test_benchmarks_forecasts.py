@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from benchmarks.forecasts import Said, made, scores
 from serving.errors import InvalidInput
 

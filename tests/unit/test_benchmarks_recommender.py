@@ -86,6 +86,7 @@ def test_the_ranker_reaches_five_percent_over_both_peers_on_the_real_shop() -> N
         assert gain.mean >= 0.05 * theirs.mean(NDCG)
 
 
+@pytest.mark.campaign
 @pytest.mark.shared
 def test_one_pipeline_is_above_tifu_knn_and_ease_on_the_real_shop() -> None:
     """With settings chosen on October: both lower ends above zero, and the peers where others measured them."""

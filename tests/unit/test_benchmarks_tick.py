@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.earlier import NOTHING
+from autoscaler.policy.earlier import NOTHING
 from autoscaler.snapshot import Snapshot
 from autoscaler.state import DaemonState
 from autoscaler.step import step

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.bill import Bill, bill
-from autoscaler.market import Use, further, ranked
+from autoscaler.money.bill import Bill, bill
+from autoscaler.money.market import Use, further, ranked
 from autoscaler.state import RentedNode
 from serving.project import SiteSpec
 from tests.support.declared import pools, project

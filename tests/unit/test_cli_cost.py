@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from autoscaler.observing.traffic import Record
 from autoscaler.simulation.trace import RateCurve
 from autoscaler.state import DaemonState, RentedNode, ServiceState
-from autoscaler.traffic import Record
 from cli.commands.cost import cost_rows
 from cli.context import open_project
 from cli.costs import compare_ways, peak, service_costs

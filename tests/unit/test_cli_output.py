@@ -227,3 +227,19 @@ def test_share(part: float, shown: str) -> None:
 def test_number(value: float, shown: str) -> None:
     """A number keeps three significant digits, and groups thousands."""
     assert output.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("lead", "shown"),
+    [
+        (
+            {"expected_s": 95.0, "longest_s": {"open": 30.0, "node": 62.0, "warm_up": 2.5}},
+            "capacity takes 1m 35s (opening 30.0 s, node 1m 02s, warm-up 2.5 s)",
+        ),
+        ({"expected_s": 90.0, "longest_s": {}}, ""),
+        (None, ""),
+    ],
+)
+def test_how_long_capacity_takes_is_shown_where_it_was_seen(lead: object, shown: str) -> None:
+    """The whole and its parts in words; nothing of a site that never started anything, or of an older daemon's."""
+    assert output.lead(lead) == shown

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
 
-from autoscaler.bids import PolicyState
 from autoscaler.clock import follow_clock
-from autoscaler.forecast import History
-from autoscaler.leads import Lead, Start
-from autoscaler.relief import ReliefState
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.forecast import History
+from autoscaler.policy.leads import Lead, Start
+from autoscaler.routing.relief import ReliefState
 from autoscaler.state import Admission, DaemonState, Ejection, RentedNode
 from tests.support.moments import NOW_S, releasing, serving
 
@@ -31,7 +31,7 @@ def everything() -> DaemonState:
         emptying_since_s={"cloud": NOW_S - 10},
         unlisted_since_s={"x@cloud": NOW_S - 11},
         home_down_since_s=NOW_S - 12,
-        leads={"cloud": Lead(at_s=NOW_S - 18, going_on=Start("load", NOW_S - 17, 1))},
+        leads={"cloud": Lead(at_s=NOW_S - 18, going_on=Start("load", NOW_S - 17, 1), warming_since_s=NOW_S - 20)},
         relief=ReliefState("light", since_s=NOW_S - 15, calm_since_s=NOW_S - 16),
     )
     nodes = {"cloud/shop": (RentedNode("g5", NOW_S - 13),)}
@@ -55,7 +55,7 @@ def test_a_clock_that_is_set_back_takes_every_moment_with_it():
     """All durations are what they were: a moment that stayed behind would delay something for as long."""
     state = everything()
     after, (told,) = follow_clock(state, NOW_S - 3_700)
-    assert len(moments(state)) > 18
+    assert len(moments(state)) > 19
     assert [round(m) for m in moments(after)] == [round(m - 3_700) for m in moments(state)]
     assert told.reason.startswith("the clock was set back by 3700 s")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.cost import (
+from autoscaler.money.cost import (
     HOUR_S,
     Commitment,
     affordable_nodes,

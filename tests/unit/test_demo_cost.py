@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
+from autoscaler.money.alternatives import Prices, always_on_usd, cloud_only_usd, private_usd
 from cli.demo.cost import compare
 from cli.demo.verdict import Sample
 

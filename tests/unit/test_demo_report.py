@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.alternatives import Prices
+from autoscaler.money.alternatives import Prices
 from cli.canvas import apart, seconds, usd
 from cli.demo.chart import ChartData, Event, render
 from cli.demo.cost import compare

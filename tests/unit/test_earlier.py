@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.earlier import DAY_S, MOST_GROWTH, NOTHING, Earlier, Profile, earlier, window
-from autoscaler.forecast import SEASONAL, History, forecast, observe
-from autoscaler.queueing import Floats
+from autoscaler.policy.earlier import DAY_S, MOST_GROWTH, NOTHING, Earlier, Profile, earlier, window
+from autoscaler.policy.forecast import SEASONAL, History, forecast, observe
+from autoscaler.policy.queueing import Floats
 from autoscaler.simulation.record import PastTraffic
 from autoscaler.snapshot import STEP_S
 

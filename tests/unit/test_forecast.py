@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from autoscaler.forecast import Forecast, History, forecast, observe
+from autoscaler.policy.forecast import Forecast, History, forecast, observe
 from autoscaler.snapshot import STEP_S
 
 HORIZONS_S = (30.0, 120.0)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.allocate import Target
-from autoscaler.guard import guard
+from autoscaler.sizing.allocate import Target
+from autoscaler.sizing.guard import guard
 from tests.support.declared import service
 from tests.support.moments import NOW_S, asked, gateway, moment, site
 

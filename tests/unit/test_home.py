@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.home import GRACE_S, home_down, watch_home
+from autoscaler.sizing.home import GRACE_S, home_down, watch_home
 from autoscaler.state import Ejection
 from serving.gateway.gateway import GatewayObservation, ServerObservation
 from tests.support.moments import NOW_S, app, asked, deployed, errors, moment, releasing, serving, signals, site

@@ -27,6 +27,7 @@ from serving.sites.kubernetes.manifest import (
 from serving.sites.site import Application
 from serving.spec_kubernetes import KubernetesSpec
 from tests.support.broken_specs import KUBERNETES_SITE
+from tests.support.declared import merged
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "kuberay-rayservice-v1.json").read_text())
 IDENTITY = Identity("shop", "cloud", "serving")
@@ -59,6 +60,7 @@ POOLS = st.lists(
     max_size=3,
     unique_by=lambda pool: str(pool["name"]),
 )
+BUCKET = st.fixed_dictionaries({"name": st.just("hcctl-versions")}, optional={"credentials_secret": NAME})
 SITES = st.fixed_dictionaries(
     {
         "role": st.just("cloud"),
@@ -68,13 +70,14 @@ SITES = st.fixed_dictionaries(
             {
                 "namespace": NAME,
                 "image": st.just("registry.example.org:5000/shop@sha256:0123"),
-                "artefacts": st.fixed_dictionaries({"claim": NAME}),
+                "artefacts": st.fixed_dictionaries({"claim": NAME}) | st.fixed_dictionaries({"bucket": BUCKET}),
             },
             optional={
                 "pull_secrets": st.lists(NAME, max_size=3),
                 "head": st.fixed_dictionaries(NODES),
                 "upgrade": st.sampled_from(["none", "new_cluster"]),
                 "run_as_user": st.integers(1, 70_000),
+                "service_account": NAME,
             },
         ),
     }
@@ -129,7 +132,7 @@ def test_pods_are_restricted(site: SiteSpec) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-        assert all(set(volume) == {"name", "persistentVolumeClaim"} for volume in pod["volumes"])
+        assert {*pod["volumes"][0]} - {"name"} <= {"persistentVolumeClaim", "emptyDir"}
         for container in pod["containers"]:
             check_restricted(container["securityContext"])
             assert all("hostPort" not in port for port in container.get("ports", ()))
@@ -173,6 +176,12 @@ def test_nodes_are_chosen() -> None:
     assert worker["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def test_pods_write_to_their_own_logs() -> None:
+    """Ray's and the replicas' lines are where `hcctl logs` finds them, and not in files of the pod."""
+    logged = [{"name": "RAY_LOG_TO_STDERR", "value": "1"}]
+    assert [pod["containers"][0]["env"] for pod in pods(rendered(SITE))] == [logged, logged]
+
+
 def test_applications_find_their_version_on_the_volume() -> None:
     """The registry of this computer is not in the pods: the folder is that of the mount, the rest as it was."""
     document = json.loads(rendered(SITE, ECHO)["spec"]["serveConfigV2"])
@@ -180,6 +189,29 @@ def test_applications_find_their_version_on_the_volume() -> None:
     assert entry["args"] == {"version_dir": f"/var/lib/hcctl/versions/{'a' * 64}", "n": 1}
     assert entry["deployments"] == [{"name": "model", "num_replicas": 2}]
     assert document["http_options"] == {"host": "0.0.0.0", "port": 8000}
+
+
+def test_applications_fetch_their_version_from_a_bucket() -> None:
+    """Pods know the bucket, have room for what they fetch, an account and a secret to open it; no key is in text."""
+    bucket = {"name": "hcctl-versions", "region": "us-east-1", "credentials_secret": "storage"}
+    change = {"artefacts": {"claim": None, "bucket": bucket, "cache_gib": 2.5}, "service_account": "hcctl-replica"}
+    site = SiteSpec.model_validate(merged(KUBERNETES_SITE, {"kubernetes": change}))
+    manifest = rendered(site, ECHO)
+    (entry,) = json.loads(manifest["spec"]["serveConfigV2"])["applications"]
+    assert entry["args"] == {
+        "version_dir": f"/var/lib/hcctl/versions/fetched/{'a' * 64}",
+        "n": 1,
+        "bucket": {"name": "hcctl-versions", "prefix": "versions", "region": "us-east-1", "encrypted": True},
+    }
+    for pod in pods(manifest):
+        assert pod["volumes"] == [{"name": "versions", "emptyDir": {"sizeLimit": "2560Mi"}}]
+        assert pod["serviceAccountName"] == "hcctl-replica"
+        (container,) = pod["containers"]
+        assert container["volumeMounts"] == [{"name": "versions", "mountPath": "/var/lib/hcctl/versions"}]
+        assert container["env"][1:] == [
+            {"name": key, "valueFrom": {"secretKeyRef": {"name": "storage", "key": key}}}
+            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        ]
 
 
 def test_no_application_is_an_empty_set_not_an_empty_text() -> None:

@@ -18,8 +18,9 @@ from serving.sites.kubernetes.status import (
     replicas_of,
     what_blocks,
     with_replicas,
+    workers_of,
 )
-from serving.sites.site import Endpoint, NodesInUse
+from serving.sites.site import Endpoint, NodesInUse, Worker
 from tests.support.json_fields import json_patched
 
 JSON = st.recursive(
@@ -160,3 +161,35 @@ def test_pods_say_which_nodes_are_in_use() -> None:
         ]
     )
     assert found == NodesInUse(workers=frozenset("ab"), others=frozenset("c"))
+
+
+def worker_pod(conditions: list[object], containers: list[object], kind: str = "worker") -> dict[str, Any]:
+    meta = {"labels": {"ray.io/node-type": kind}, "creationTimestamp": "1970-01-01T00:01:40Z"}
+    spec = {"containers": [{"name": "worker"}, {"name": "beside"}]}
+    return {"metadata": meta, "spec": spec, "status": {"conditions": conditions, "containerStatuses": containers}}
+
+
+def test_pods_say_how_far_workers_are() -> None:
+    """Asked for, on a node, running: of Ray's own container, whatever stands beside it; the head is no worker."""
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:02:00Z"}
+    nowhere = placed | {"status": "False"}
+    beside = {"name": "beside", "state": {"running": {"startedAt": "1970-01-01T00:02:05Z"}}}
+    running = {"name": "worker", "state": {"running": {"startedAt": "1970-01-01T00:02:25Z"}}}
+    pulling = {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    found = workers_of(
+        [
+            worker_pod([nowhere], []),
+            worker_pod([placed], [beside, pulling]),
+            worker_pod([placed], [beside, running]),
+            worker_pod([placed], [running], "head"),
+        ]
+    )
+    assert found == (Worker(100.0), Worker(100.0, 120.0), Worker(100.0, 120.0, 145.0))
+
+
+@given(JSON, st.sampled_from(["metadata", "spec", "status"]))
+def test_a_malformed_pod_is_no_worker_or_one_without_times(part: Any, field: str) -> None:
+    """Whatever a pod holds is read without an error; a time that is none is unknown."""
+    found = workers_of([worker_pod([], []) | {field: part}])
+    assert len(found) <= 1
+    assert all((worker.node_s, worker.running_s) == (None, None) for worker in found)

@@ -18,7 +18,8 @@ from serving.project import HybridProject
 from serving.sites.kubernetes.api import connect
 from serving.sites.kubernetes.site import KubernetesSite
 from serving.sites.local import LocalSite
-from serving.spec_kubernetes import ArtefactVolume, KubernetesSpec
+from serving.spec_artefacts import Artefacts
+from serving.spec_kubernetes import KubernetesSpec
 from tests.support.broken_specs import KUBERNETES_SITE
 from tests.support.declared import project as project_with
 
@@ -36,7 +37,7 @@ def mixed() -> HybridProject:
 
 
 def spec(kubeconfig: str) -> KubernetesSpec:
-    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=ArtefactVolume(claim="versions"))
+    return KubernetesSpec(kubeconfig=kubeconfig, namespace="n", image="i:1", artefacts=Artefacts(claim="versions"))
 
 
 def test_each_kind_has_its_site(project: Project) -> None:

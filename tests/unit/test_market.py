@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.market import (
+from autoscaler.money.market import (
     REPLICA_WORTH,
     Use,
     egress_gb_per_hour,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.outlier import FORGIVE_AFTER_S, LONGEST_EJECTION_S, backoff_s, eject, ejected, fails_fast
+from autoscaler.routing.outlier import FORGIVE_AFTER_S, LONGEST_EJECTION_S, backoff_s, eject, ejected, fails_fast
 from autoscaler.snapshot import TrackSignals
 from autoscaler.state import Ejection
 from tests.support.moments import NOW_S, signals

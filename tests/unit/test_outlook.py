@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.outlook import LEAST_DAYS, hourly_usd, month_outlook
+from autoscaler.money.outlook import LEAST_DAYS, hourly_usd, month_outlook
 from serving.state import LedgerEntry
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0

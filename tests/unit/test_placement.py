@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.bids import PolicyState
-from autoscaler.placement import (
+from autoscaler.policy.bids import PolicyState
+from autoscaler.routing.placement import (
     UNLISTED_S,
     SitePlacement,
     all_rooms,

@@ -8,9 +8,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from autoscaler.bids import Bid, PolicyState, Promise
-from autoscaler.market import Use, ranked
-from autoscaler.predictive import BACKLOG_S, STEADY_STEPS, LeadTimes, late_price_usd, predictive, supply_of, take_in
+from autoscaler.money.market import Use, ranked
+from autoscaler.policy.bids import Bid, PolicyState, Promise
+from autoscaler.policy.predictive import (
+    BACKLOG_S,
+    STEADY_STEPS,
+    LeadTimes,
+    late_price_usd,
+    predictive,
+    supply_of,
+    take_in,
+)
 from autoscaler.snapshot import STEP_S, ServiceSnapshot, Step
 from tests.support.declared import pools, project, service
 from tests.support.moments import NOW_S, asked, moment, signals

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.queueing import EXACT_SLOTS, LateTable, late_shares, many_waiting_shares, waiting_shares
+from autoscaler.policy.queueing import EXACT_SLOTS, LateTable, late_shares, many_waiting_shares, waiting_shares
 
 
 def erlang_c(servers: int, offered: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.signals import SignalWindow
+from autoscaler.observing.signals import SignalWindow
 from serving.gateway.gateway import GatewayObservation, RequestRecord, ServerObservation
 
 

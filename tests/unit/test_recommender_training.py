@@ -237,6 +237,7 @@ def test_a_shop_without_returning_customers_is_refused(lines: list[tuple[int, in
         train(made(lines))
 
 
+@pytest.mark.campaign
 @pytest.mark.shared
 @pytest.mark.timeout(300)
 def test_real_orders_are_learned_within_a_minute() -> None:

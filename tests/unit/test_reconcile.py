@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.plan import ApplyApplications, CloseSite, OpenSite, ScaleApplication
-from autoscaler.reconcile import SiteWish, site_action
+from autoscaler.sizing.reconcile import SiteWish, site_action
 from serving.sites.site import Application
 from tests.support.moments import app, site
 

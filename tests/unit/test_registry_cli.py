@@ -7,10 +7,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
+from moto import mock_aws
 
 from cli.main import app
+from serving.artefact import verify_version
 from tests.support.artefacts import make_artefact, tensor_bytes
+from tests.support.broken_specs import KUBERNETES_SITE
+from tests.support.model_bucket import NAME, ModelBucket
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +166,51 @@ def test_malformed_weights_are_refused_by_name(project: Path) -> None:
     result = hcctl("version", "push", "artefact")
     assert result.exit_code == 1
     assert "model.safetensors" in result.stderr
+
+
+def with_sites(project: Path, **artefacts: object) -> None:
+    """Give the project Kubernetes sites, by name, with these artefacts."""
+    data = yaml.safe_load((project / "hcctl.yaml").read_text())
+    for name, where in artefacts.items():
+        kubernetes = KUBERNETES_SITE["kubernetes"] | {"artefacts": where}
+        data["sites"][name] = KUBERNETES_SITE | {"kubernetes": kubernetes}
+    (project / "hcctl.yaml").write_text(json.dumps(data))
+
+
+def test_a_push_reaches_every_site(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version goes to the bucket, once for two sites, and to the mounted volume; only its id is on stdout."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    bucket = {"bucket": {"name": NAME, "region": "us-east-1"}}
+    with_sites(project, east=bucket, west=bucket, home={"claim": "versions", "folder": "volume"})
+    (project / "volume").mkdir()
+    with mock_aws():
+        held = ModelBucket()
+        done = hcctl("version", "push", "artefact")
+        version = done.stdout.strip()
+        assert done.exit_code == 0
+        assert done.stderr.count(f"to s3://{NAME}/versions: copied") == 1
+        assert f"versions/{version}/manifest.json" in held.objects()
+        assert verify_version(project / "volume" / version).version == version
+        assert hcctl("version", "replicate", version[:12]).stderr.count("it was there") == 2
+
+
+def test_a_copy_that_fails_is_told_and_done_again(project: Path) -> None:
+    """Without its copy a push fails with what to do; the version is in the registry, and `replicate` goes on."""
+    with_sites(project, home={"claim": "versions", "folder": "volume"})
+    done = hcctl("version", "push", "artefact")
+    assert (done.exit_code, done.stdout) == (1, "")
+    said = " ".join(done.stderr.split())
+    (row,) = json.loads(hcctl("version", "list", "-o", "json").stdout)
+    assert f"hcctl version replicate {row['version'][:12]}" in said
+    (project / "volume").mkdir()
+    assert hcctl("version", "replicate", "latest").exit_code == 0
+    verify_version(project / "volume" / row["version"])
+
+
+def test_without_a_copy_there_is_nothing_to_replicate(project: Path) -> None:
+    """On local sites, and with a volume that somebody else fills, that is said."""
+    version = pushed()
+    done = hcctl("version", "replicate", version)
+    assert done.exit_code == 2
+    assert "artefacts.bucket or artefacts.folder" in " ".join(done.stderr.split())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.release import (
+from autoscaler.routing.release import (
     ReleaseView,
     SiteRelease,
     advance,

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.relief import ReliefState, ReliefView, expected_wait_s, queue_from, refuses, relieve
+from autoscaler.routing.relief import ReliefState, ReliefView, expected_wait_s, queue_from, refuses, relieve
 from serving.spec_relief import RELIEF_LEVELS, Relief, ReliefLevel
 
 SLO_S = 1.0

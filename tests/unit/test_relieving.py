@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.relief import ReliefState, gateway_level
-from autoscaler.relieving import relief_route, relieve_service
+from autoscaler.policy.threshold import breaches
+from autoscaler.routing.relief import ReliefState, gateway_level
+from autoscaler.routing.relieving import relief_route, relieve_service
+from autoscaler.sizing.targets import demand
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, ServiceState
 from autoscaler.status import service_status
 from autoscaler.step import step
-from autoscaler.targets import demand
-from autoscaler.threshold import breaches
 from serving.gateway.routes import ReliefRoute
 from serving.spec import HybridService
 from serving.spec_relief import RELIEF_LEVELS, ReliefLevel

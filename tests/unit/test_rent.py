@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.placement import SitePlacement
-from autoscaler.rent import rent
+from autoscaler.routing.placement import SitePlacement
+from autoscaler.sizing.rent import rent
 from autoscaler.state import DaemonState, RentedNode
 from tests.support.declared import service
 from tests.support.moments import NOW_S, app, asked, moment, serving, site

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoscaler.rollout import roll
+from autoscaler.routing.rollout import roll
 from autoscaler.snapshot import Wanted
 from autoscaler.state import Admission, Ejection
 from tests.support.declared import service

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.signals import STEPS_KEPT, SignalWindow, bucket_edges, is_error, is_load, quantile
+from autoscaler.observing.signals import STEPS_KEPT, SignalWindow, bucket_edges, is_error, is_load, quantile
 from autoscaler.snapshot import STEP_S, TrackSignals
 from serving.gateway.gateway import GatewayObservation, RequestRecord, ServerObservation
 

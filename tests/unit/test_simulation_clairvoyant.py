@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.queueing import Floats, LateTable
+from autoscaler.policy.queueing import Floats, LateTable
 from autoscaler.simulation.clairvoyant import TICK_S, Clairvoyant, clairvoyant
 from autoscaler.simulation.lateness import smoothed_rps
 

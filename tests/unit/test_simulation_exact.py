@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.queueing import Floats, Ints, waiting_shares
+from autoscaler.policy.queueing import Floats, Ints, waiting_shares
 from autoscaler.simulation.exact import simulate_exact
 
 MEAN_S = 0.4

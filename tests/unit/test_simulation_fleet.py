@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.cost import HOUR_S
+from autoscaler.money.cost import HOUR_S
 from autoscaler.simulation.fleet import CloudPool, Fleet
 
 USD_PER_S = 1 / HOUR_S

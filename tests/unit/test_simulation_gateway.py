@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.queueing import Floats, LateTable
-from autoscaler.relief import ReliefState, gateway_level, refuses
+from autoscaler.policy.queueing import Floats, LateTable
+from autoscaler.routing.relief import ReliefState, gateway_level, refuses
 from autoscaler.simulation.contest import POLICIES, controller, judge
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.gateway import RELIEF, Mix, kept_away

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.queueing import Floats, Ints, late_shares, waiting_shares
+from autoscaler.policy.queueing import Floats, Ints, late_shares, waiting_shares
 from autoscaler.simulation.exact import simulate_exact
 from autoscaler.simulation.lateness import SMOOTH_S, backlogs, lateness, smoothed_rps, wait_quantile
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.cost import spend
+from autoscaler.money.cost import spend
 from autoscaler.simulation import spending
 from autoscaler.simulation.spending import Spending
 from serving.state import LedgerEntry

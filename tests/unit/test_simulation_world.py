@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.cost import HOUR_S
+from autoscaler.money.cost import HOUR_S
 from autoscaler.simulation import contest as contests
 from autoscaler.simulation.contest import POLICIES, chosen, cloud_size, contest, controller, judge, summary
 from autoscaler.simulation.fleet import CloudPool

@@ -48,6 +48,42 @@ def project_with(tmp_path: Path, path: str, value: object) -> Path:
         pytest.param("kubernetes.run_as_user", 0, "run_as_user", "0 is not", "from 1 to", id="root"),
         pytest.param("kubernetes.artefacts", None, "artefacts", "is missing", "add artefacts", id="no-artefacts"),
         pytest.param("kubernetes.artefacts.mount", "/a/../b", "mount", "not a folder", "such as /var", id="dots"),
+        pytest.param("kubernetes.artefacts", {}, "artefacts", "neither a claim nor", "give one of them", id="nowhere"),
+        pytest.param(
+            "kubernetes.artefacts.bucket", {"name": "abc"}, "artefacts", "both a claim", "give one", id="both"
+        ),
+        pytest.param(
+            "kubernetes.artefacts",
+            {"bucket": {"name": "A"}},
+            "name",
+            "not the name of a bucket",
+            "3 to 63",
+            id="bucket",
+        ),
+        pytest.param(
+            "kubernetes.artefacts",
+            {"bucket": {"name": "abc", "endpoint": "http://minio.example.org"}},
+            "endpoint",
+            "not an address such as https",
+            "http only on 127.0.0.1",
+            id="in-the-clear",
+        ),
+        pytest.param(
+            "kubernetes.artefacts",
+            {"bucket": {"name": "abc", "prefix": "/a"}},
+            "prefix",
+            "not a folder",
+            "without /",
+            id="key",
+        ),
+        pytest.param(
+            "kubernetes.artefacts",
+            {"bucket": {"name": "abc"}, "folder": "v"},
+            "folder",
+            "has the claim",
+            "leave",
+            id="folder",
+        ),
         pytest.param("kubernetes.address.host", "a.b", "host", "not an IP address", "load balancer", id="name"),
         pytest.param("kubernetes.address.host", "fe80::1%x", "host", "has a zone", "plain address", id="zone"),
         pytest.param("pools.0.worker", None, "pools", "'a10g' has no worker", "cpus and memory_gib", id="no-worker"),
@@ -119,3 +155,11 @@ def test_where_a_site_runs_is_fixed_while_it_is_up(tmp_path: Path) -> None:
     one = load_project(project_with(tmp_path, "kubernetes.namespace", "one"))
     two = load_project(project_with(tmp_path, "kubernetes.namespace", "two"))
     assert fixed_while_up(one, two) == ["sites.cluster.kubernetes"]
+
+
+def test_the_next_image_may_be_named_while_up(tmp_path: Path) -> None:
+    """Images to pull beforehand are for a change to come: naming them needs no restart of the site."""
+    one = load_project(project_with(tmp_path, "kubernetes.run_as_user", 1_000))
+    two = load_project(project_with(tmp_path, "kubernetes.pre_pull", ["registry.example.org/shop:1.5.0"]))
+    assert one != two
+    assert fixed_while_up(one, two) == []

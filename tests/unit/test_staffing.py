@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler import staffing
-from autoscaler.forecast import Forecast
-from autoscaler.queueing import LateTable
-from autoscaler.staffing import Supply, cheapest, late_rps
+from autoscaler.policy import staffing
+from autoscaler.policy.forecast import Forecast
+from autoscaler.policy.queueing import LateTable
+from autoscaler.policy.staffing import Supply, cheapest, late_rps
 
 LATE_USD = 5e-4
 

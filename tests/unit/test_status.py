@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.bids import PolicyState, Standing
+from autoscaler.policy.bids import PolicyState, Standing
+from autoscaler.policy.leads import Lead
 from autoscaler.snapshot import Hold, Spend
 from autoscaler.state import DaemonState, ReleaseEvent
 from autoscaler.status import service_status
@@ -35,6 +36,18 @@ def test_it_is_plain_json_about_every_site():
     assert found["cost"]["usd_per_hour"] == pytest.approx(3.32)
     assert found["cost"]["usd_per_1000"] == pytest.approx(3.32 * 1_000 / (50 * 3_600))
     assert found["cost"]["spent"] == {"hour_usd": 1.0, "day_usd": 2.0, "month_usd": 3.0}
+
+
+def test_it_says_how_long_capacity_takes():
+    """On rented sites: what is expected, and the parts that are known; owned nodes are there."""
+    lead = Lead(seen_s={"load": (40.0, 60.0), "open": (30.0,)}, parts_s={"weights": (9.0,), "node": (18.0, 35.0)})
+    found = status(state=serving(targets={"private": 2, "cloud": 3}, leads={"cloud": lead}))
+    assert found["sites"]["private"]["lead"] is None
+    assert found["sites"]["cloud"]["lead"] == {
+        "expected_s": 60.0,
+        "longest_s": {"open": 30.0, "node": 35.0, "weights": 9.0},
+    }
+    assert status()["sites"]["cloud"]["lead"] == {"expected_s": 40.0, "longest_s": {}}
 
 
 def test_it_says_what_stands_by():

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from pydantic import TypeAdapter
 
-from autoscaler.bids import PolicyState
 from autoscaler.plan import ApplyApplications, OpenSite
-from autoscaler.snapshot import Snapshot
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.leads import Lead
+from autoscaler.snapshot import Hold, Snapshot
 from autoscaler.state import Admission, DaemonState, Ejection, ReleaseEvent, RentedNode
 from autoscaler.step import step
+from serving.sites.site import Worker
 from tests.support.declared import service
 from tests.support.moments import NOW_S, app, asked, deployed, gateway, moment, releasing, serving, signals, site
 
@@ -152,3 +155,30 @@ def test_time_is_an_argument():
     """A tick in another year with a fresh gateway decides as well."""
     now_s = datetime(2040, 2, 29, tzinfo=UTC).timestamp()
     assert step(moment(now_s=now_s, gateway=gateway(at_s=now_s)), DaemonState()).plan.routes
+
+
+def test_where_the_time_of_a_start_goes_is_learned_from_what_a_site_tells():
+    """What a rented site tells of its workers becomes parts of its lead time; the wait for answers is the warm-up."""
+    name = deployed("v1").application
+
+    def look(state: DaemonState, now_s: float, ready: int, worker: Worker | None = None) -> DaemonState:
+        cloud = site("cloud", apps=[app(name, ready, target=1)])
+        seen = replace(cloud.observation, at_s=now_s, workers=None if worker is None else (worker,))
+        private = site("private", apps=[app(name)])
+        sites = {"private": private, "cloud": replace(cloud, observation=seen)}
+        held = asked(hold=Hold({"private": 1, "cloud": 1}, NOW_S + 60, "x"))
+        return step(moment(held, now_s=now_s, sites=sites, gateway=gateway(at_s=now_s)), state).state
+
+    mine = serving(targets={"private": 1, "cloud": 1}, leads={"cloud": Lead(target=0, at_s=NOW_S - 1)})
+    state = look(DaemonState(services={"shop": mine}), NOW_S, 0)
+    state = look(state, NOW_S + 8, 0, Worker(NOW_S + 1, NOW_S + 4, NOW_S + 7))
+    state = look(state, NOW_S + 10, 1)
+    key = f"cloud/{name}"
+    admitted = replace(state.services["shop"], admissions={key: Admission(ok=True, requests=5, attempts=1)})
+    state = look(replace(state, services={"shop": admitted}), NOW_S + 12, 1)
+    assert state.services["shop"].leads["cloud"].longest_s() == {
+        "node": 3.0,
+        "image": 3.0,
+        "weights": 4.0,
+        "warm_up": 2.0,
+    }

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoscaler.allocate import Target
-from autoscaler.market import taken
+from autoscaler.money.market import taken
+from autoscaler.sizing.allocate import Target
+from autoscaler.sizing.targets import FIRST_BID, demand, set_targets
 from autoscaler.snapshot import Hold
 from autoscaler.state import DaemonState, RentedNode
-from autoscaler.targets import FIRST_BID, demand, set_targets
 from tests.support.moments import NOW_S, app, asked, deployed, hurting, moment, releasing, serving, site
 
 V1 = deployed("v1")

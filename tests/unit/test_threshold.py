@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.bids import PolicyState
-from autoscaler.threshold import Capacity, breaches, cost_view, needed_replicas, threshold
+from autoscaler.policy.bids import PolicyState
+from autoscaler.policy.threshold import Capacity, breaches, cost_view, needed_replicas, threshold
 from tests.support.declared import pools, project, repriced, service
 from tests.support.moments import NOW_S, asked, gateway, hurting, moment, signals, site
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler import traffic
-from autoscaler.earlier import NOTHING
-from autoscaler.receiver import RequestLog
-from autoscaler.traffic import HOUR_S, KIND, MOST_UNTAKEN, Counts, TrafficLog, count, recorded
+from autoscaler.observing import traffic
+from autoscaler.observing.receiver import RequestLog
+from autoscaler.observing.traffic import HOUR_S, KIND, MOST_UNTAKEN, Counts, TrafficLog, count, recorded
+from autoscaler.policy.earlier import NOTHING
 from serving.errors import HcctlError
 from serving.gateway.gateway import RequestRecord
 from serving.state import Document

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoscaler.placement import SitePlacement
 from autoscaler.plan import ApplyApplications, CloseSite
+from autoscaler.routing.placement import SitePlacement
+from autoscaler.sizing.wish import site_actions
 from autoscaler.state import DaemonState
-from autoscaler.wish import site_actions
 from tests.support.declared import service
 from tests.support.moments import NOW_S, app, asked, deployed, gateway, moment, releasing, serving, site
 

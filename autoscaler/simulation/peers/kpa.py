@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from autoscaler.queueing import Floats
+from autoscaler.policy.queueing import Floats
 from autoscaler.simulation.peers.measures import recent_mean
 from autoscaler.simulation.view import View
 

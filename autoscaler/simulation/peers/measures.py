@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from autoscaler.queueing import Floats, Ints
+from autoscaler.policy.queueing import Floats, Ints
 from autoscaler.simulation.view import View
 
 A = TypeVar("A", Floats, Ints)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from serving.errors import HcctlError, InvalidInput, SiteUnreachable
-from serving.sites.kubernetes.answers import SERVICES, Answer, Conflict, Object, Resource, checked, forbidden
+from serving.sites.kubernetes.answers import PODS, SERVICES, Answer, Conflict, Object, Resource, checked, forbidden
 from serving.sites.kubernetes.manifest import FIELD_MANAGER
 from serving.sites.serve_api import ANSWER_LIMIT_BYTES, short_reason
 from serving.sites.site import Endpoint
@@ -109,6 +109,28 @@ class KubernetesApi:
             if response.status != 200:
                 checked(Answer(response.status, _read(response, time.monotonic() + 1.0)), "watch", resource, namespace)
             yield from _events(response, f"{self._configuration.host}{path}")
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str], *, timeout_s: float) -> bytes | None:
+        """The log of a pod's container; None if the pod is gone, or the container has not begun.
+
+        Args:
+            namespace: of the pod.
+            pod: its name.
+            query: `container`, `tailLines` and others, as the API names them.
+            timeout_s: longest time.
+        """
+        answer = self.request("GET", PODS.path(namespace, pod, "log"), query=query, timeout_s=timeout_s)
+        if answer.status == 200:
+            return answer.body
+        said = answer.data()
+        gone = answer.status == 404 and said.get("reason") == "NotFound"
+        # Without a node there is no content; with one its kubelet says that the container waits.
+        if gone or answer.status == 204 or (answer.status == 400 and "waiting to start" in str(said.get("message"))):
+            return None
+        if answer.status == 403:
+            raise forbidden("get", "pods/log", namespace, pod)
+        checked(answer, "get", PODS, namespace, pod)
+        raise SiteUnreachable("the API server gave no valid answer", where=f"log of pod {pod}", why=str(answer.status))
 
     def create(self, resource: Resource, namespace: str, made: Object, *, timeout_s: float) -> Object:
         """Make an object; returns it as it is stored.

@@ -28,6 +28,7 @@ from serving.project import Pool, SiteSpec
 from serving.sites.kubernetes.answers import Object
 from serving.sites.serve_api import serve_config
 from serving.sites.site import Application, Endpoint
+from serving.spec_artefacts import Artefacts
 from serving.spec_kubernetes import HeadSpec, KubernetesSpec, NodeSelection
 
 FIELD_MANAGER = "hcctl"
@@ -95,15 +96,21 @@ def pool_bounds(pools: Sequence[Pool], replicas: int, present: Mapping[str, int]
     return found
 
 
-def on_volume(application: Application, spec: KubernetesSpec) -> Application:
-    """The application as the pods see it: its version lies on the volume, not in this project's registry."""
-    folder = str(PurePosixPath(spec.artefacts.mount, application.version))
-    return replace(application, args=application.args | {"version_dir": folder})
+def in_pods(application: Application, spec: KubernetesSpec) -> Application:
+    """The application as the pods see it: its version lies on the volume, or comes there from the bucket."""
+    artefacts, args = spec.artefacts, dict(application.args)
+    if artefacts.bucket is None:
+        args["version_dir"] = str(PurePosixPath(artefacts.mount, application.version))
+    else:
+        # A folder below the volume, which is the pod's own and not root's.
+        args["version_dir"] = str(PurePosixPath(artefacts.mount, "fetched", application.version))
+        args["bucket"] = artefacts.bucket.model_dump(mode="json", exclude={"credentials_secret"}, exclude_none=True)
+    return replace(application, args=args)
 
 
 def serve_document(applications: Sequence[Application], spec: KubernetesSpec) -> Object:
     """Serve's full configuration for these applications."""
-    return serve_config([on_volume(application, spec) for application in applications], _INGRESS)
+    return serve_config([in_pods(application, spec) for application in applications], _INGRESS)
 
 
 def token_secret(identity: Identity, token: str) -> Object:
@@ -126,7 +133,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
         document: `serve_document`, or what another holds already.
         bounds: by name of pool, for each pool of the site.
     """
-    spec = _kubernetes(site)
+    spec = kubernetes_of(site)
     kind = "NewCluster" if spec.upgrade == "new_cluster" else "None"
     return {
         "apiVersion": "ray.io/v1",
@@ -144,7 +151,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
                     "upscalingMode": "Default",
                     "idleTimeoutSeconds": IDLE_TIMEOUT_S,
                     "resources": _resources(0.5, 1.0, {}),
-                    "securityContext": _CONTAINER_SECURITY,
+                    "securityContext": CONTAINER_SECURITY,
                 },
                 "headGroupSpec": {
                     "serviceType": "ClusterIP",
@@ -158,7 +165,7 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
     }
 
 
-_CONTAINER_SECURITY: Object = {
+CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "runAsNonRoot": True,
@@ -167,11 +174,16 @@ _CONTAINER_SECURITY: Object = {
 """The restricted Pod Security Standard."""
 
 
+_LOGS_OF_PODS: list[Object] = [{"name": "RAY_LOG_TO_STDERR", "value": "1"}]
+"""Ray and the replicas write to the pod's own log, and not into files that go with the pod: `hcctl logs`."""
+
+
 def _metadata(identity: Identity, name: str) -> Object:
     return {"name": name, "namespace": identity.namespace, "labels": identity.labels}
 
 
-def _kubernetes(site: SiteSpec) -> KubernetesSpec:
+def kubernetes_of(site: SiteSpec) -> KubernetesSpec:
+    """The section of a site of kind kubernetes."""
     assert site.kubernetes is not None  # noqa: S101 - the model of the site says so
     return site.kubernetes
 
@@ -223,27 +235,68 @@ def _template(
     more: Object,
 ) -> Object:
     """A pod with Ray in it."""
-    volume: Object = {"claimName": spec.artefacts.claim, "readOnly": True}
+    volume, mount = _versions(spec.artefacts)
     pod: Object = {
         "restartPolicy": "Never",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": spec.run_as_user,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(spec),
         "containers": [
             container
             | {
                 "image": spec.image,
-                "securityContext": _CONTAINER_SECURITY,
-                "volumeMounts": [{"name": "versions", "mountPath": spec.artefacts.mount, "readOnly": True}],
+                "securityContext": CONTAINER_SECURITY,
+                "env": [*_LOGS_OF_PODS, *_credentials(spec.artefacts)],
+                "volumeMounts": [mount],
             }
         ],
-        "volumes": [{"name": "versions", "persistentVolumeClaim": volume}],
+        "volumes": [volume],
     }
+    if spec.service_account is not None:
+        pod["serviceAccountName"] = spec.service_account
     if spec.pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in spec.pull_secrets]
     return {"metadata": {"labels": identity.labels}, "spec": pod | _nodes(nodes) | more}
+
+
+def _versions(artefacts: Artefacts) -> tuple[Object, Object]:
+    """The volume with the versions and its mount: a claim that is read, or the pod's own room for what it fetches."""
+    name = "versions"
+    if artefacts.bucket is None:
+        claim = {"claimName": artefacts.claim, "readOnly": True}
+        return (
+            {"name": name, "persistentVolumeClaim": claim},
+            {"name": name, "mountPath": artefacts.mount, "readOnly": True},
+        )
+    size = f"{max(1, round(artefacts.cache_gib * 1_024))}Mi"
+    return {"name": name, "emptyDir": {"sizeLimit": size}}, {"name": name, "mountPath": artefacts.mount}
+
+
+def _credentials(artefacts: Artefacts) -> list[Object]:
+    """Environment by which pods open the bucket; nothing where their service account's role does."""
+    secret = None if artefacts.bucket is None else artefacts.bucket.credentials_secret
+    return [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        if secret is not None
+    ]
+
+
+def pod_security(spec: KubernetesSpec) -> Object:
+    """The same standard, for a pod."""
+    return {"runAsNonRoot": True, "runAsUser": spec.run_as_user, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def tolerations(nodes: NodeSelection) -> list[Object]:
+    """The taints that are no obstacle, as a pod says it."""
+    return [
+        {"key": taint.key, "effect": taint.effect}
+        | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
+        for taint in nodes.taints
+    ]
+
+
+def zone_expressions(nodes: NodeSelection) -> list[Object]:
+    """The zones a node may be in; none for any."""
+    return [{"key": _ZONE, "operator": "In", "values": list(nodes.zones)}] if nodes.zones else []
 
 
 def _nodes(nodes: NodeSelection) -> Object:
@@ -252,13 +305,9 @@ def _nodes(nodes: NodeSelection) -> Object:
     if nodes.labels:
         found["nodeSelector"] = dict(nodes.labels)
     if nodes.taints:
-        found["tolerations"] = [
-            {"key": taint.key, "effect": taint.effect}
-            | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
-            for taint in nodes.taints
-        ]
+        found["tolerations"] = tolerations(nodes)
     if nodes.zones:
-        term = {"matchExpressions": [{"key": _ZONE, "operator": "In", "values": list(nodes.zones)}]}
+        term = {"matchExpressions": zone_expressions(nodes)}
         found["affinity"] = {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
         }

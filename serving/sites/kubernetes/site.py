@@ -27,8 +27,18 @@ from pydantic import SecretStr
 
 from serving.errors import HcctlError, SiteUnreachable
 from serving.project import SiteSpec
-from serving.sites.kubernetes.answers import EVENTS, PODS, RAY_CLUSTERS, RAY_SERVICES, SECRETS, Conflict, Object
+from serving.sites.kubernetes.answers import (
+    DAEMON_SETS,
+    EVENTS,
+    PODS,
+    RAY_CLUSTERS,
+    RAY_SERVICES,
+    SECRETS,
+    Conflict,
+    Object,
+)
 from serving.sites.kubernetes.api import KubernetesApi
+from serving.sites.kubernetes.images import image_puller
 from serving.sites.kubernetes.manifest import (
     TOKEN_KEY,
     Identity,
@@ -47,9 +57,10 @@ from serving.sites.kubernetes.status import (
     replicas_of,
     what_blocks,
     with_replicas,
+    workers_of,
 )
 from serving.sites.serve_api import ServeApi
-from serving.sites.site import Application, ApplicationStatus, Endpoint, NodesInUse, Phase, SiteObservation
+from serving.sites.site import Application, ApplicationStatus, Endpoint, NodesInUse, Phase, SiteObservation, Worker
 from serving.spec_kubernetes import KubernetesSpec
 
 OBSERVE_TIMEOUT_S = 0.9
@@ -99,6 +110,8 @@ class KubernetesSite:
         self._last = SiteObservation(identity.site, "open", None, None, 0.0)
         """Before it is seen for the first time it may well be open: out of sight, not closed."""
         self._token: SecretStr | None = None
+        self._images_problem = ""
+        """Why images are not pulled beforehand; empty if they are, or need not be."""
         self._answered = ""
         """The cluster that answered last: it is open whatever KubeRay calls it, also while it is out of sight."""
 
@@ -184,17 +197,20 @@ class KubernetesSite:
             return self._absent("lost" if lost is not None else "closed")
         current = state.current
         if state.deleting or current is None:
-            return self._observation(state.phase, state.problem or self._blocker(deadline_s))
+            blocker, workers = self._blocker(deadline_s)
+            return self._observation(state.phase, state.problem or blocker, workers=workers)
         try:
             statuses = self._statuses(current, _left(deadline_s) * _SHARE_OF_RAY)
         except SiteUnreachable as error:
-            blocker = state.problem or self._blocker(deadline_s)
+            blocker, workers = self._blocker(deadline_s)
+            message = state.problem or blocker or error.one_line()
             phase = "open" if current.name == self._answered else state.phase
-            return self._observation(phase, blocker or error.one_line(), ingress=self._ingress(current))
+            return self._observation(phase, message, ingress=self._ingress(current), workers=workers)
         self._answered = current.name
         hungry = any(one.phase != "deleting" and one.replicas_ready < one.replicas_target for one in statuses)
-        message = state.problem or (self._blocker(deadline_s) if hungry else "")
-        return self._observation("open", message, statuses, self._ingress(current))
+        blocker, workers = self._blocker(deadline_s) if hungry else ("", None)
+        message = state.problem or blocker or self._images_problem
+        return self._observation("open", message, statuses, self._ingress(current), workers)
 
     def _absent(self, phase: Phase) -> SiteObservation:
         message = f"RayService {self._service} is gone from namespace {self._namespace}" if phase == "lost" else ""
@@ -205,19 +221,21 @@ class KubernetesSite:
         declared = self._kubernetes.address
         return cluster.proxy if declared is None else Endpoint(declared.host, declared.port)
 
-    def _blocker(self, deadline_s: float) -> str:
-        """What keeps pods from running; nothing where that cannot be told, since it only explains."""
+    def _blocker(self, deadline_s: float) -> tuple[str, tuple[Worker, ...] | None]:
+        """What keeps pods from running, and how far workers are; it only explains, so what cannot be told is not."""
+        workers = None
         try:
             pods = self._pods(_left(deadline_s))
+            workers = workers_of(pods)
             said = what_blocks(pods, ())
             if said:
-                return said
+                return said, workers
             events = self._api.list(
                 EVENTS, self._namespace, {"fieldSelector": "type=Warning", "limit": "500"}, timeout_s=_left(deadline_s)
             )
-            return what_blocks((), [event for event in events if self._is_mine(event)])
+            return what_blocks((), [event for event in events if self._is_mine(event)]), workers
         except HcctlError as error:
-            return f"why is unknown: {error.one_line()}"
+            return f"why is unknown: {error.one_line()}", workers
 
     def _is_mine(self, event: Object) -> bool:
         """KubeRay names clusters and pods of a RayService after it."""
@@ -265,9 +283,21 @@ class KubernetesSite:
         """Apply the RayService; returns its worker groups."""
         bounds = pool_bounds(self._spec.pools, replicas_of(document), present)
         manifest = ray_service(self._identity, self._spec, document, bounds)
-        self._api.apply(RAY_SERVICES, self._namespace, manifest, timeout_s=CALL_TIMEOUT_S)
+        stored = self._api.apply(RAY_SERVICES, self._namespace, manifest, timeout_s=CALL_TIMEOUT_S)
+        self._pull_images(stored)
         groups: list[Object] = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"]
         return groups
+
+    def _pull_images(self, ray_service: Object) -> None:
+        """Keep images on the nodes, where that is declared. What is wrong with it is told, and holds nothing up."""
+        if not self._kubernetes.pre_pull:
+            return
+        puller = image_puller(self._identity, self._spec, str(ray_service["metadata"]["uid"]))
+        try:
+            self._api.apply(DAEMON_SETS, self._namespace, puller, timeout_s=CALL_TIMEOUT_S)
+            self._images_problem = ""
+        except HcctlError as error:
+            self._images_problem = f"images are not pulled beforehand: {error.one_line()}"
 
     def _drain(self) -> None:
         """Let requests in flight finish. What does not answer is stopped without."""
@@ -307,8 +337,9 @@ class KubernetesSite:
         message: str = "",
         applications: tuple[ApplicationStatus, ...] | None = None,
         ingress: Endpoint | None = None,
+        workers: tuple[Worker, ...] | None = None,
     ) -> SiteObservation:
-        return SiteObservation(self.name, phase, applications, ingress, self._clock(), message)
+        return SiteObservation(self.name, phase, applications, ingress, self._clock(), message, workers=workers)
 
 
 def _left(deadline_s: float) -> float:

@@ -10,12 +10,13 @@ import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from serving.sites.kubernetes.answers import Object
 from serving.sites.kubernetes.manifest import DASHBOARD_PORT, SERVE_PORT
 from serving.sites.serve_api import short_reason
-from serving.sites.site import Endpoint, NodesInUse, Phase
+from serving.sites.site import Endpoint, NodesInUse, Phase, Worker
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,30 @@ def nodes_in_use(pods: Iterable[Object]) -> NodesInUse:
     return NodesInUse(frozenset(workers), frozenset(others))
 
 
+def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
+    """How far the pods of Ray's workers have come; what has no time when it was made is left out."""
+    found = []
+    for pod in pods:
+        meta, status = _mapping(pod, "metadata"), _mapping(pod, "status")
+        asked_s = _moment_s(meta.get("creationTimestamp"))
+        if asked_s is None or _mapping(meta, "labels").get("ray.io/node-type") != "worker":
+            continue
+        placed = [
+            _moment_s(condition.get("lastTransitionTime"))
+            for condition in _items(status, "conditions")
+            if condition.get("type") == "PodScheduled" and condition.get("status") == "True"
+        ]
+        # KubeRay takes the first container for Ray's; its status is found by name, since their order is not promised.
+        ray = next((container.get("name") for container in _items(_mapping(pod, "spec"), "containers")), None)
+        running = [
+            _moment_s(_mapping(_mapping(container, "state"), "running").get("startedAt"))
+            for container in _items(status, "containerStatuses")
+            if container.get("name") == ray
+        ]
+        found.append(Worker(asked_s, next(iter(placed), None), next(iter(running), None)))
+    return tuple(found)
+
+
 def what_blocks(pods: Iterable[Object], events: Iterable[Object]) -> str:
     """Why pods do not run, in words: the scheduler's reason, the image, the quota; empty if nothing says so."""
     for pod in sorted(pods, key=lambda pod: str(_mapping(pod, "metadata").get("name"))):
@@ -192,6 +217,15 @@ def _cluster(status: Object) -> RayClusterRef | None:
 def _last_time(event: Object) -> str:
     """Times are ISO 8601 in UTC, so their texts are in order."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _moment_s(stamp: object) -> float | None:
+    """Kubernetes's time as seconds since the epoch; None if it is none."""
+    try:
+        at = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else at.timestamp()
 
 
 def _mapping(found: Mapping[str, Any], key: str) -> Object:
