@@ -144,6 +144,11 @@ class SiteSnapshot:
     """An action on this site is still running."""
 
     @cached_property
+    def max_nodes(self) -> int:
+        """Nodes over all its pools."""
+        return self.spec.max_nodes
+
+    @cached_property
     def statuses(self) -> Mapping[str, ApplicationStatus]:
         """What the site says, by application; empty also when it says nothing."""
         return {status.name: status for status in self.observation.applications or ()}
@@ -203,7 +208,7 @@ class Snapshot:
         """Name of the home site."""
         return next(name for name, site in self.sites.items() if site.spec.role == "private")
 
-    @property
+    @cached_property
     def stale_reason(self) -> str | None:
         """Why the gateway's signals must not be trusted; None if they are fresh."""
         if self.gateway is None:

@@ -14,7 +14,7 @@ from autoscaler.money.market import going, taken
 from autoscaler.plan import Decision, Plan
 from autoscaler.policy.leads import Lead, follow
 from autoscaler.routing.admission import admit, eject_failing, probes
-from autoscaler.routing.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted
+from autoscaler.routing.placement import SitePlacement, all_rooms, placements, routes, seen_ready, unlisted, versions
 from autoscaler.routing.relieving import relief_route, relieve_service
 from autoscaler.routing.rollout import roll
 from autoscaler.sizing.allocate import Demand, allocate
@@ -190,9 +190,9 @@ def _expected(
 ) -> ServiceState:
     """Forget what is no longer wanted on a site: it will vanish from there, and nobody need doubt that."""
     names = {
-        ready_key(app.name, site)
+        ready_key(deployed.application, site)
         for site, placement in placed.items()
-        for app in wished(service, mine, snapshot, site, placement)
+        for deployed, _ in versions(mine, wished(service, mine, snapshot, site, placement))
     }
     return updated(mine, known_ready={key: ready for key, ready in mine.known_ready.items() if key in names})
 

@@ -16,6 +16,7 @@ def updated(value: Value, **fields: object) -> Value:
 
     A copy of a service's state is the dearest thing that a tick of a large fleet does.
     """
-    if all(getattr(value, name) == new for name, new in fields.items()):
-        return value
-    return replace(value, **fields)
+    for name, new in fields.items():
+        if getattr(value, name) != new:
+            return replace(value, **fields)
+    return value

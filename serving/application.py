@@ -34,11 +34,11 @@ def application_name(service: HybridService, version: str) -> str:
 def application_for(service: HybridService, version: str, version_dir: Path, replicas: int) -> Application:
     """The application that runs `version`, whose files are in `version_dir`, for `service`."""
     name = application_name(service, version)
-    return named_application(name, service.name, service.model, version, version_dir, replicas)
+    return named_application(name, service.name, service.model, version, str(version_dir), replicas)
 
 
 def named_application(
-    name: str, service: str, model: ModelSpec, version: str, version_dir: Path, replicas: int
+    name: str, service: str, model: ModelSpec, version: str, version_dir: str, replicas: int
 ) -> Application:
     """The same for what has a name already: an hcctl whose model section has other fields would name it otherwise."""
     return Application(
@@ -48,7 +48,7 @@ def named_application(
         route_prefix=f"/{name}",
         args={
             "version": version,
-            "version_dir": str(version_dir),
+            "version_dir": version_dir,
             "model": model.model_dump(mode="json"),
         },
         replicas=replicas,

@@ -84,7 +84,7 @@ class Pool(Model):
     @model_validator(mode="after")
     def _rented_has_price(self) -> Self:
         if self.kind != "fixed" and self.price_usd_per_hour == 0:
-            raise ValueError("price_usd_per_hour is missing; a rented pool has a price")
+            raise ValueError("price_usd_per_hour of a rented pool is 0 or not set; set what one node costs per hour")
         if self.kind == "fixed" and self.price_usd_per_hour > 0:
             raise ValueError("price_usd_per_hour is for rented pools; use power, tariff and opportunity")
         if self.kind == "fixed" and self.price_as_of is not None:

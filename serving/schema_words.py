@@ -17,7 +17,7 @@ from serving.declared import ClockTime, Day, ImportPath, KubernetesName, Name, U
 from serving.spec_artefacts import BucketName, KeyPrefix, KmsKey, MountFolder, StorageUrl
 from serving.spec_capacity import AwsName, QueueUrl, RegionName
 from serving.spec_events import Moment, ZoneName
-from serving.spec_kubernetes import ImageName, LabelKey, LabelValue
+from serving.spec_kubernetes import ImageName, LabelKey, LabelValue, ResourceName
 
 Schema = Mapping[str, Any]
 Location = tuple[str | int, ...]
@@ -38,6 +38,7 @@ _PATTERN_WORDS = {
     _pattern(ZoneName): "a time zone such as Europe/Berlin",
     _pattern(KubernetesName): "a name of lower-case letters, digits and hyphens, at most 63",
     _pattern(LabelKey): "the key of a label such as example.org/name",
+    _pattern(ResourceName): "the name of a device such as nvidia.com/gpu",
     _pattern(LabelValue): "the value of a label, of letters, digits and . _ -, at most 63",
     _pattern(ImageName): "an image such as registry.example.org/shop:1.4.0",
     _pattern(MountFolder): "a folder such as /var/lib/hcctl/versions",

@@ -11,10 +11,13 @@ from pydantic import Field, StringConstraints, model_validator
 from serving.declared import KubernetesName, Model
 from serving.spec_artefacts import Artefacts
 
-_KEY = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+_PREFIX, _NAME = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)", r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_KEY = rf"^{_PREFIX}?{_NAME}$"
 _VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 LabelKey = Annotated[str, StringConstraints(pattern=_KEY)]
-"""A key of a label or taint, or the name of a resource, with or without a prefix."""
+"""A key of a label or taint, with or without a prefix."""
+ResourceName = Annotated[str, StringConstraints(pattern=rf"^{_PREFIX}{_NAME}$")]
+"""The name of a device that nodes offer; one without a prefix would be refused in every pod."""
 LabelValue = Annotated[str, StringConstraints(pattern=_VALUE)]
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/@-]{0,500}$")]
 
@@ -58,7 +61,7 @@ class WorkerSpec(NodeSelection):
 
     cpus: float = Field(gt=0, le=1_024, description="Processors of the pod. Leave some of the node's to Kubernetes.")
     memory_gib: float = Field(gt=0, le=65_536, description="Memory of the pod. Leave some of the node's to Kubernetes.")
-    gpu_resource: LabelKey = Field(
+    gpu_resource: ResourceName = Field(
         default="nvidia.com/gpu", description="Name of the resource that `gpus_per_node` is asked of."
     )
 
@@ -141,6 +144,13 @@ class KubernetesSpec(Access):
         description="When image or nodes change. none: at the next opening. new_cluster: KubeRay starts a second "
         "cluster and switches, which needs room for both; cloud sites only.",
     )
+
+    @model_validator(mode="after")
+    def _secrets_are_named_once(self) -> Self:
+        twice = [name for name in self.pull_secrets if self.pull_secrets.count(name) > 1]
+        if twice:
+            raise ValueError(f"pull_secrets has {twice[0]} twice; keep one")
+        return self
 
     @model_validator(mode="after")
     def _image_is_a_version(self) -> Self:

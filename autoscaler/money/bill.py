@@ -46,7 +46,8 @@ def bill(
     leaving = going(nodes, now_s)[:count]
     kept = (*leaving, *keep(spec, staying(nodes), count - len(leaving), now_s))
     kept = tuple(sorted(kept, key=lambda node: node.launched_at_s))
-    returned = tuple(node for node in nodes if node not in kept)
+    staying_on = set(kept)
+    returned = tuple(node for node in nodes if node not in staying_on)
     added = tuple(
         RentedNode(pool.name, now_s + index * _SAME_MOMENT_S)
         for index, pool in enumerate(further(offers, kept, max(0, count - len(kept))))

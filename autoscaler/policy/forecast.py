@@ -11,12 +11,13 @@ drifts by a share of itself as time goes on.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import compress
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autoscaler.policy.earlier import NOTHING, Earlier
 from autoscaler.policy.queueing import Floats
@@ -90,7 +91,7 @@ class Forecast:
     """Standard deviation."""
 
     def points(self) -> tuple[Floats, Floats]:
-        """The distribution as rates in requests per second, and their weights."""
+        """The distribution as rates in requests per second, the lowest first, and their weights."""
         where, weights = _points()
         return np.maximum(self.mean_rps + self.spread_rps * where, 0.0), weights
 
@@ -161,10 +162,11 @@ def _after_a_gap(history: History) -> History:
 
 def _horizon(known: tuple[Horizon, ...], steps: int) -> Horizon:
     """The horizon of so many steps, or a new one that begins with the scores of the nearest."""
-    if not known:
-        return Horizon(steps)
-    nearest = min(known, key=lambda horizon: abs(math.log(horizon.steps / steps)))
-    return nearest if nearest.steps == steps else replace(nearest, steps=steps, mixes=())
+    for horizon in known:
+        if horizon.steps == steps:
+            return horizon
+    nearest = min(known, key=lambda horizon: abs(math.log(horizon.steps / steps)), default=Horizon(steps))
+    return replace(nearest, steps=steps, mixes=())
 
 
 def _advance(
@@ -177,43 +179,45 @@ def _advance(
     ahead: Growths,
 ) -> Horizon:
     """Score what is due, then say what comes next; with the growth of earlier days up to here, and from here on."""
-    if len(horizon.mixes) == horizon.steps and len(past) >= horizon.steps:
+    steps, losses, spread, scored = horizon.steps, horizon.losses, horizon.spread, horizon.scored
+    said = _said(steps, averages, ahead)
+    if len(losses) != len(said):
+        losses = ()  # of another bank, as an earlier hcctl stored them
+    if len(horizon.mixes) == steps and len(past) >= steps:
+        scored += 1
         due_rps = horizon.mixes[0]
-        size = _size(due_rps, horizon.steps)
-        scored = horizon.scored + 1
-        before = _said(horizon.steps, past[-horizon.steps], due)
+        size = _size(due_rps, steps)
         share = _share(LOSS_MEMORY_S, scored - 1)
-        losses = np.array(_known_losses(horizon, len(before)) or (0.0,) * len(before)) * (1.0 - share)
-        losses += share * (before - observed_rps) ** 2 / size
+        losses = tuple(
+            loss * (1.0 - share) + share * (said_rps - observed_rps) ** 2 / size
+            for loss, said_rps in zip(losses or (0.0,) * len(said), _said(steps, past[-steps], due), strict=True)
+        )
         surprise = min((observed_rps - due_rps) ** 2 / size, MOST_SURPRISE * _spread(horizon))
-        spread = horizon.spread + _share(SPREAD_MEMORY_S, scored + PRIOR_STEPS) * (surprise - horizon.spread)
-        horizon = replace(horizon, losses=tuple(losses.tolist()), spread=spread, mixes=horizon.mixes[1:], scored=scored)
-    said = _said(horizon.steps, averages, ahead)
-    scaled = [growth is not None for growth in ahead for _ in range(SEASONAL)]
-    speaks = np.array([True] * (len(said) - len(scaled)) + scaled)
-    mix_rps = float(_say(_known_losses(horizon, len(said)), speaks) @ said)
-    return replace(horizon, mixes=(*horizon.mixes, mix_rps)[-horizon.steps :])
+        spread += _share(SPREAD_MEMORY_S, scored + PRIOR_STEPS) * (surprise - spread)
+    mixes = (*horizon.mixes, _mix(said, losses, ahead))[-steps:]
+    return Horizon(steps, losses, spread, mixes, scored)
 
 
-def _said(steps: int, averages: tuple[float, ...], growths: Growths) -> Floats:
+def _said(steps: int, averages: tuple[float, ...], growths: Growths) -> list[float]:
     """What each forecaster says. Without a growth a level stays, and so is scored as a level until there is one."""
-    scaled = [averages[index] * (1.0 if growth is None else growth) for growth in growths for index in range(SEASONAL)]
-    return np.maximum(np.concatenate((_bank(steps) @ np.array(averages), scaled)), 0.0)
+    trends = [averages[fast] + ahead * (averages[fast] - averages[slow]) for fast, slow, ahead in _trends(steps)]
+    scaled = [level * (1.0 if growth is None else growth) for growth in growths for level in averages[:SEASONAL]]
+    return [*averages, *(max(0.0, rate_rps) for rate_rps in trends), *scaled]
 
 
-def _known_losses(horizon: Horizon, forecasters: int) -> tuple[float, ...]:
-    """Empty also for those of another bank, as an earlier hcctl stored them."""
-    return horizon.losses if len(horizon.losses) == forecasters else ()
-
-
-def _say(losses: tuple[float, ...], speaks: NDArray[np.bool_]) -> Floats:
-    """How much each forecaster that speaks has to say; all the same before any was scored."""
+def _mix(said: Sequence[float], losses: Sequence[float], growths: Growths) -> float:
+    """The mean of all that have a say, by how well they did; the plain one before any was scored."""
+    scaled = [growth is not None for growth in growths for _ in range(SEASONAL)]
+    speaks = [True] * (len(said) - len(scaled)) + scaled
     if not losses or min(losses) <= 0:
-        return np.asarray(speaks / speaks.sum())
-    known = np.array(losses)
-    relative = known / known[speaks].min() - 1.0
-    say = np.where(speaks, np.exp(-SHARPNESS * np.maximum(relative, 0.0)), 0.0)
-    return np.asarray(say / say.sum())
+        say = [float(mine) for mine in speaks]
+    else:
+        best = min(compress(losses, speaks))
+        say = [
+            math.exp(-SHARPNESS * (loss / best - 1.0)) if mine else 0.0
+            for loss, mine in zip(losses, speaks, strict=True)
+        ]
+    return sum(weight * rate_rps for weight, rate_rps in zip(say, said, strict=True)) / sum(say)
 
 
 def _share(memory_s: float, counted: int) -> float:
@@ -227,16 +231,13 @@ def _spread(horizon: Horizon) -> float:
 
 
 @lru_cache(maxsize=64)
-def _bank(steps: int) -> Floats:
-    """The forecasters, as weights of the averages: shape (forecasters, averages)."""
-    rows = list(np.eye(len(SPANS_S)))
-    for fast, slow, damping in TRENDS:
-        # An average of time constant s follows a ramp s seconds late, so two of them tell its slope.
-        ahead = (SPANS_S[fast] + damping * steps * STEP_S) / (SPANS_S[slow] - SPANS_S[fast])
-        row = np.zeros(len(SPANS_S))
-        row[fast], row[slow] = 1.0 + ahead, -ahead
-        rows.append(row)
-    return np.array(rows)
+def _trends(steps: int) -> tuple[tuple[int, int, float], ...]:
+    """The forecasters with a trend: of two averages, the fast one and so many times its lead over the slow one."""
+    # An average of time constant s follows a ramp s seconds late, so two of them tell its slope.
+    return tuple(
+        (fast, slow, (SPANS_S[fast] + damping * steps * STEP_S) / (SPANS_S[slow] - SPANS_S[fast]))
+        for fast, slow, damping in TRENDS
+    )
 
 
 TAIL_SHARE, TAIL_POINTS, BODY_POINTS = 0.02, 32, 96

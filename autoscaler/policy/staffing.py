@@ -71,8 +71,9 @@ def late_rps(supply: Supply, expected: Forecast) -> tuple[Floats, int]:
     loads = rates_rps * supply.service_s  # the unit of time is a service
     counts = np.arange(units + 1.0) * slots
     late = _late(loads, weights, counts, slots, max(supply.patience_s, LEAST_PATIENCE_S) / supply.service_s)
-    unanswered = weights @ np.maximum(loads[:, None] - counts, 0.0)
-    return (late + unanswered) / supply.service_s, group
+    short = counts[: math.ceil(loads[-1] / slots)]
+    late[: len(short)] += weights @ np.maximum(loads[:, None] - short, 0.0)
+    return late / supply.service_s, group
 
 
 def _late(loads: Floats, weights: Floats, counts: Floats, slots: int, patience: float) -> Floats:
@@ -86,17 +87,18 @@ def _late(loads: Floats, weights: Floats, counts: Floats, slots: int, patience: 
     position = loads / step
     below = np.minimum(position.astype(np.int64), len(shares) - 2)
     part = np.minimum(position - below, 1.0)
-    low, high = int(below.min()), int(below.max()) + 2
+    low, high = int(below[0]), int(below[-1]) + 2
     weight = np.bincount(below - low, weights * (1.0 - part), high - low)
     weight[1:] += np.bincount(below - low, weights * part, high - low - 1)
     first = min(len(counts) - 1, int(low * step / slots))
     last = min(len(counts), math.ceil((high * step + NEVER / patience) / slots) + 1)
     grid = np.arange(low, high, dtype=np.float64)[:, None] * np.float64(step)
     found = late_shares(shares[low:high, first:last], counts[first:last], grid, patience, 1.0) * grid
-    beyond = weights @ np.maximum(loads - (len(shares) - 1) * step, 0.0)
     late = np.zeros(len(counts))
     late[:first] = weights @ loads
-    late[first:last] = weight @ found + beyond
+    late[first:last] = weight @ found
+    if position[-1] > len(shares) - 1:
+        late[first:last] += weights @ np.maximum(loads - (len(shares) - 1) * step, 0.0)
     return late
 
 

@@ -49,8 +49,8 @@ def threshold(
     if capacity.private_down is not None:
         bid, state = _failover(spec, capacity, state, need, now_s)
     else:
-        state = _watch(service, snapshot, capacity, state, need)
         text = "; ".join(breaches(spec, signals))
+        state = _watch(service, snapshot, capacity, state, need, breached=bool(text))
         grown = _grow(spec, signals, capacity, state, text, now_s) if text else None
         bid = grown or _shrink(spec, signals, state, text, now_s)
         if text and _capacity_would_help(spec, signals):  # what hurts at this level is no calm at it
@@ -62,13 +62,18 @@ def threshold(
 
 
 def _watch(
-    service: ServiceSnapshot, snapshot: Snapshot, capacity: Capacity, state: PolicyState, need: int | None
+    service: ServiceSnapshot,
+    snapshot: Snapshot,
+    capacity: Capacity,
+    state: PolicyState,
+    need: int | None,
+    *,
+    breached: bool,
 ) -> PolicyState:
     """Take in what is seen while the private site serves."""
     spec, now_s = service.spec, snapshot.now_s
     need = state.level if need is None else need
     state = _cost_side(service, snapshot, need, _remember(state, need, now_s, spec.burst.calm_s))
-    breached = bool(breaches(spec, service.signals))
     back = state.failover_s is not None and now_s - state.failover_s >= spec.burst.calm_s
     return updated(
         state,

@@ -5,7 +5,7 @@ A site that fails fast loses its admission and has to be probed again. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from autoscaler.plan import Decision, ProbeApplication
@@ -22,8 +22,8 @@ LONGEST_RETRY_S = 60.0
 
 def admit(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> dict[str, Admission]:
     """Admissions with the finished probes counted in, and those of closed sites forgotten."""
-    kept = {key: admission for key, admission in state.admissions.items() if _may_keep(key, service, state, snapshot)}
     mine = {d.application for d in _deployed(state)}
+    kept = {key: known for key, known in state.admissions.items() if _may_keep(key, mine, service, state, snapshot)}
     for result in snapshot.probes:
         if result.application not in mine:
             continue
@@ -43,10 +43,12 @@ def admit(service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> 
     return kept
 
 
-def _may_keep(key: str, service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot) -> bool:
+def _may_keep(
+    key: str, mine: Collection[str], service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot
+) -> bool:
     """It holds for as long as the application is there; what is loaded again is probed again."""
     site, _, application = key.partition("/")
-    if site not in service.spec.sites or application not in {d.application for d in _deployed(state)}:
+    if site not in service.spec.sites or application not in mine:
         return False
     seen = snapshot.sites[site].observation
     gone = seen.applications is not None and status_of(snapshot, site, application) is None

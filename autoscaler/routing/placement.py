@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from autoscaler.routing.outlier import ejected
 from autoscaler.routing.release import ReleaseView, SiteRelease, split
@@ -38,6 +37,9 @@ class SitePlacement:
     candidate: int
 
 
+NOWHERE = SitePlacement(0, 0)
+
+
 def placements(
     service: ServiceSnapshot, state: ServiceState, snapshot: Snapshot, rooms: Mapping[str, int]
 ) -> dict[str, SitePlacement]:
@@ -49,7 +51,7 @@ def placements(
         view = None if release is None else site_release(service, state, snapshot, site, rooms[site])
         if release is None or view is None:
             # One that is announced to go serves beside the one that takes its place.
-            both = min(target + len(_going(state, site)), snapshot.sites[site].spec.max_nodes) if target else 0
+            both = min(target + len(_going(state, site)), snapshot.sites[site].max_nodes) if target else 0
             placed[site] = SitePlacement(max(target, both) if state.stable else 0, 0)
             continue
         elsewhere = any(
@@ -129,7 +131,7 @@ def all_rooms(daemon: DaemonState, snapshot: Snapshot) -> Rooms:
                 min(
                     share.max_replicas,
                     mine.affordable.get(site, share.max_replicas),
-                    snapshot.sites[site].spec.max_nodes - (full[site] - held[name].get(site, 0)),
+                    snapshot.sites[site].max_nodes - (full[site] - held[name].get(site, 0)),
                 ),
             )
             for site, share in service.spec.sites.items()
@@ -148,13 +150,17 @@ def _release_age(state: ServiceState) -> tuple[float, str]:
 
 def applications(spec: HybridService, state: ServiceState, placed: SitePlacement) -> tuple[Application, ...]:
     """The applications one site should run for this service."""
+    return tuple(
+        named_application(d.application, spec.name, d.model, d.version, d.version_dir, replicas)
+        for d, replicas in versions(state, placed)
+    )
+
+
+def versions(state: ServiceState, placed: SitePlacement) -> list[tuple[Deployed, int]]:
+    """The versions one site should run for this service, and how many replicas of each."""
     release = state.release
-    found = []
-    if state.stable and placed.stable:
-        found.append(_application(spec, state.stable, placed.stable))
-    if release and placed.candidate:
-        found.append(_application(spec, release.candidate, placed.candidate))
-    return tuple(found)
+    both = ((state.stable, placed.stable), (release and release.candidate, placed.candidate))
+    return [(deployed, replicas) for deployed, replicas in both if deployed and replicas]
 
 
 def routes(
@@ -261,6 +267,8 @@ def _without_draining(
     track: TrackPlacement, spec: HybridService, state: ServiceState, snapshot: Snapshot
 ) -> TrackPlacement:
     """A node drains in its last seconds: the site's limit is lower by its replica, whichever that is."""
+    if not state.going_s:
+        return track
     ready = {}
     for site, count in track.ready.items():
         draining = sum(ends_s - snapshot.now_s <= spec.model.drain_s for ends_s in _going(state, site))
@@ -281,11 +289,6 @@ def _keep_only(track: TrackPlacement, home: str, share: float, state: ServiceSta
         return track
     ready = {**track.ready, home: min(track.ready.get(home, 0), kept)}
     return TrackPlacement(track.application, track.path_prefix, track.slots_per_replica, ready, track.withdrawn)
-
-
-def _application(spec: HybridService, deployed: Deployed, replicas: int) -> Application:
-    files = Path(deployed.version_dir)
-    return named_application(deployed.application, spec.name, deployed.model, deployed.version, files, replicas)
 
 
 def _in_use(service: ServiceSnapshot, snapshot: Snapshot, track: Track) -> int | None:

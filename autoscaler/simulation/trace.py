@@ -148,7 +148,8 @@ def from_trace(path: Path) -> RateCurve:
 def _even_step_s(path: Path, times: Floats) -> float:
     """Distance of the rows, which is the same for all. A gap is an error: what is missing is not zero."""
     steps = np.diff(times)
-    uneven = np.flatnonzero((steps <= 0) | (np.abs(steps - steps[0]) > 1e-6 * abs(steps[0])))
+    backwards = np.flatnonzero(steps <= 0)  # first of all: a row that stands further down looks like a gap
+    uneven = backwards if len(backwards) else np.flatnonzero(np.abs(steps - steps[0]) > 1e-6 * steps[0])
     if len(uneven):
         at = int(uneven[0])
         where, now_s, before_s = f"line {at + 3}, column t_seconds", times[at + 1], times[at]
@@ -169,7 +170,8 @@ def _number(path: Path, where: str, text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value <= MAX_TRACE_REQUESTS:
-        raise _bad_trace(path, where, f"{text[:40]!r} is not a number from 0 to {MAX_TRACE_REQUESTS}")
+        why = f"{text[:40]!r} is not a number from 0 to {MAX_TRACE_REQUESTS}"
+        raise _bad_trace(path, where, why, "correct the row; a step without requests has 0")
     return value
 
 

@@ -86,7 +86,7 @@ def allocate(demands: Sequence[Demand], snapshot: Snapshot) -> Targets:
     for demand in demands:
         name = demand.spec.name
         room = {
-            site: min(share.max_replicas, snapshot.sites[site].spec.max_nodes - (full[site] - reserved[name][site]))
+            site: min(share.max_replicas, snapshot.sites[site].max_nodes - (full[site] - reserved[name][site]))
             for site, share in demand.spec.sites.items()
         }
         targets[name] = _allocate_one(demand, snapshot, {site: max(0, count) for site, count in room.items()})

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autoscaler.plan import Decision
-from autoscaler.routing.placement import SitePlacement
+from autoscaler.routing.placement import NOWHERE, versions
 from autoscaler.sizing.wish import wished
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
 from autoscaler.state import DaemonState, Release, ReleaseEvent, ServiceState
 
 REASON = "the service is removed"
-NOWHERE = SitePlacement(0, 0)
 
 
 def leave(
@@ -41,7 +40,7 @@ def leave(
 def gone(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, state: DaemonState) -> bool:
     """Whether nothing of it is left on any site, as far as is known, nor on the bill."""
     name = service.spec.name
-    if any(wished(service, mine, snapshot, site, NOWHERE) for site in service.spec.sites):
+    if any(versions(mine, wished(service, mine, snapshot, site, NOWHERE)) for site in service.spec.sites):
         return False
     if any(state.nodes.get(f"{site}/{name}") for site in service.spec.sites):
         return False

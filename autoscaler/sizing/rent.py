@@ -33,11 +33,13 @@ def rent(
             known = state.nodes.get(key, ())
             alive = [node for node in known if node.ends_s is None or node.ends_s > snapshot.now_s]
             there = _there(service, snapshot.sites[site], len(alive), used=site in used)
-            count = min(max(_wanted(placement), there), spec.max_nodes)
+            count = min(max(_wanted(placement), there), snapshot.sites[site].max_nodes)
             offers = market(service, site, spec, state, everybodys) if count > len(alive) else ()
             result = bill(site, spec, service.spec.name, known, count=count, offers=offers, now_s=snapshot.now_s)
-            everybodys.subtract((site, node.pool) for node in known)
-            everybodys.update((site, node.pool) for node in result.nodes)
+            for node in known:
+                everybodys[site, node.pool] -= 1
+            for node in result.nodes:
+                everybodys[site, node.pool] += 1
             nodes[key] = result.nodes
             entries += result.entries
             served_s = [_served_s(spec, node, snapshot.now_s) for node in staying(result.returned)]

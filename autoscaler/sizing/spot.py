@@ -110,7 +110,7 @@ def _cheaper(
     if len(seen.spec.pools) < 2 or not nodes or not calm or len(staying(nodes)) < len(nodes):
         return None
     target = mine.targets.get(site, 0)
-    if mine.affordable.get(site, 0) <= target or target < len(nodes) or seen.spec.max_nodes <= len(nodes):
+    if mine.affordable.get(site, 0) <= target or target < len(nodes) or seen.max_nodes <= len(nodes):
         return None  # while it moves there is one node more
     cheapest = next(
         (o for o in offers if o.room > sum(node.pool == o.pool.name for node in nodes)),

@@ -72,7 +72,7 @@ def _ask(
     """
     reactive = service.spec.burst.policy == "threshold"
     if reactive and not service.spec.events:
-        return threshold(service, snapshot, capacity, replace(mine.policy, standing=()))
+        return threshold(service, snapshot, capacity, updated(mine.policy, standing=()))
     now_s = _lead_s(service, snapshot, mine)
     leads = LeadTimes(now_s, max(now_s, _lead_s(service, snapshot, mine, closed=True)))
     policy = take_in(service, mine.policy, leads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autoscaler.plan import ApplyApplications, CloseSite, Decision, OpenSite, SiteAction
-from autoscaler.routing.placement import SitePlacement, applications, doubted, seen_ready, status_of
+from autoscaler.routing.placement import NOWHERE, SitePlacement, applications, doubted, seen_ready, status_of, versions
 from autoscaler.routing.release import SETTLE_S
 from autoscaler.sizing.reconcile import SiteWish, site_action
 from autoscaler.snapshot import ServiceSnapshot, Snapshot
@@ -57,7 +57,8 @@ def _wish(
         if site not in service.spec.sites:
             continue
         mine = state.services[service.spec.name]
-        found = wished(service, mine, snapshot, site, placed[service.spec.name][site])
+        wish = wished(service, mine, snapshot, site, placed[service.spec.name][site])
+        found = applications(service.spec, mine, wish)
         target = mine.targets.get(site, 0)
         text = f"{service.spec.name} wants {target} replicas" if target else f"{service.spec.name} has left"
         text = f"{text} ({mine.reasons[site]})" if site in mine.reasons else text
@@ -70,23 +71,22 @@ def _wish(
 
 def wished(
     service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str, placement: SitePlacement
-) -> tuple[Application, ...]:
-    """What a service wants of a site, those still finishing their requests included."""
-    return applications(service.spec, mine, placement) or _finishing(service, mine, snapshot, site)
+) -> SitePlacement:
+    """What a service wants of a site, replicas still finishing their requests included."""
+    return placement if versions(mine, placement) else _finishing(service, mine, snapshot, site)
 
 
-def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str) -> tuple[Application, ...]:
+def _finishing(service: ServiceSnapshot, mine: ServiceState, snapshot: Snapshot, site: str) -> SitePlacement:
     """What must stay on a site that is being left until its requests are done, or their time is over."""
     since_s = mine.emptying_since_s.get(site)
     if since_s is None:
-        return ()
+        return NOWHERE
     waited_s = snapshot.now_s - since_s
     finished = waited_s >= SETTLE_S and snapshot.in_use(service.spec.name, site) == 0
     if finished or waited_s > service.spec.model.drain_s:
-        return ()
+        return NOWHERE
     candidate = mine.release.candidate if mine.release else None
-    there = [_there(mine, snapshot, site, deployed) for deployed in (mine.stable, candidate)]
-    return applications(service.spec, mine, SitePlacement(*there))
+    return SitePlacement(*(_there(mine, snapshot, site, deployed) for deployed in (mine.stable, candidate)))
 
 
 def _there(mine: ServiceState, snapshot: Snapshot, site: str, deployed: Deployed | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MODELS, DATA = "serving.recommender.model_commands", "serving.recommender.data_commands"
+SERVED = "serving.recommender.lists"
 """The workload enters by its import path alone: nothing of hcctl needs it."""
 
 FOLDER = click.Path(path_type=Path)
@@ -97,6 +98,65 @@ def show(output_format: output.Output) -> None:
     output.emit(rows, output_format)
 
 
+@command.command("index")
+@click.argument("folder", metavar="MODEL", type=FOLDER)
+@_data_option
+@output.output_option
+def index(folder: Path, data: Path, output_format: output.Output) -> None:
+    """Make the shop's items searchable, in the folder of the trained MODEL.
+
+    The version that is pushed from it answers `/search` beside `/recommend`, in the order of the
+    model's taste where a request names a user.
+    """
+    output.emit(_recommender(MODELS).index(data, folder), output_format)
+
+
+@command.command("ask")
+@click.argument("version", metavar="VERSION")
+@click.option("--user", metavar="ID", help="For whom.")
+@click.option("--bought", metavar="ITEM", multiple=True, help="For somebody who bought this; may be repeated.")
+@click.option("--search", "query", metavar="WORDS", help="Search instead; needs `hcctl model index`.")
+@click.option("--category", metavar="NAME", multiple=True, help="Of a search: only these; may be repeated.")
+@click.option("--brand", metavar="NAME", multiple=True, help="Of a search: only these; may be repeated.")
+@click.option("--min-price", type=Number(0, 1e12), help="Of a search.")
+@click.option("--max-price", type=Number(0, 1e12), help="Of a search.")
+@click.option("--new", is_flag=True, help="Of a list: leave out what the user bought.")
+@click.option("-k", "count", type=click.IntRange(1, 100), default=10, show_default=True, help="How many items.")
+@output.output_option
+def ask(
+    version: str,
+    user: str | None,
+    bought: tuple[str, ...],
+    query: str | None,
+    category: tuple[str, ...],
+    brand: tuple[str, ...],
+    min_price: float | None,
+    max_price: float | None,
+    new: bool,
+    count: int,
+    output_format: output.Output,
+) -> None:
+    """Ask VERSION in this process, as a request would: a list for somebody, or a search.
+
+    A version is an id of the registry, the beginning of one, `latest`, or the folder of a trained
+    model. Without --user and --bought a list is for somebody unknown.
+    """
+    who: dict[str, Any] = {"user_id": user} if user is not None else {"history": list(bought)}
+    filters = {"categories": list(category), "brands": list(brand), "min_price": min_price, "max_price": max_price}
+    wanted = {name: value for name, value in filters.items() if value not in (None, [])}
+    _check_question(user, bought, query, bool(wanted), new)
+    path, body = "/recommend", who | {"exclude_bought": new}
+    if query is not None:
+        path, body = "/search", wanted | {"query": query} | (who if user is not None or bought else {})
+    lists = _recommender(SERVED).Lists.load(_folder(version), {})
+    (answer,) = lists.predict_batch([{"path": path, "query": {}, "body": body | {"k": count}}])
+    if isinstance(answer, InvalidInput):
+        raise answer
+    if "items" not in answer:
+        raise InvalidInput("the version cannot be searched", where=version, next_step="run `hcctl model index` on it")
+    output.emit(answer["items"], output_format)
+
+
 @command.command("evaluate")
 @click.argument("version", metavar="VERSION")
 @click.option("--against", metavar="VERSION", help="Give a verdict: may VERSION replace this one?")
@@ -146,6 +206,16 @@ def evaluate(
     return 0 if found["verdict"] is None or found["verdict"]["passes"] else 1
 
 
+def _check_question(user: str | None, bought: Sequence[str], query: str | None, filtered: bool, new: bool) -> None:
+    """Refuse options that say nothing together."""
+    if user is not None and bought:
+        raise InvalidInput("whom is it for?", where="--user, --bought", next_step="give one of them")
+    if query is None and filtered:
+        raise InvalidInput("a list has no filters", where="--search", next_step="give it, or leave them out")
+    if query is not None and new:
+        raise InvalidInput("a search leaves nothing out", where="--new", next_step="leave it out")
+
+
 def _recommender(module: str) -> ModuleType:
     """The recommender's commands.
 
@@ -189,8 +259,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _tell_ingested(found: Mapping[str, Any]) -> None:
     rows = []
-    for table in ("events", "items"):
-        counts = found[table]
+    for table, counts in (("events", found["events"]), ("items", found["items"]), ("users", found["people"])):
         if counts is not None:
             rows.append({"table": table, "what": "rows", "count": counts["rows"]})
             rows.append({"table": table, "what": "kept", "count": counts["kept"]})
@@ -208,6 +277,15 @@ def _tell_judged(found: Mapping[str, Any]) -> None:
     label = ", on a generated shop" if found["generated"] else ""
     users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
     output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
+    segments = [
+        output.Column(name, render=lambda value: f"{value:.4f}", right=True)
+        for name in (found["segments"][0] if found["segments"] else {})
+        if name not in {"track", "segment", "users"}
+    ]
+    rows = [row for row in found["segments"] if row["users"]]
+    output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
+    if found["newcomers"]:
+        output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
     output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
     if found["verdict"]:
         tell = output.success if found["verdict"]["passes"] else output.warning

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -37,7 +37,7 @@ def parse(request: ModelRequest) -> ListRequest | Result:
         return {"status": 404, "error": f"no such path; POST to {ROUTE}"}
     try:
         body = request["body"]
-        return _parsed(_from_query(request["query"]) if body is None else body)
+        return _parsed(from_query(request["query"], QUERY_FIELDS) if body is None else body)
     except InvalidInput as error:
         return error
 
@@ -47,14 +47,42 @@ def _parsed(body: JsonValue) -> ListRequest:
         raise InvalidInput('the body is not an object with "user_id" or "history"')
     if unknown := sorted(body.keys() - BODY_FIELDS):
         raise InvalidInput("unknown field", where=unknown[0][:64], next_step=f"use {', '.join(sorted(BODY_FIELDS))}")
+    return ListRequest(who_of(body), k_of(body), flag_of(body, "exclude_bought"))
+
+
+def who_of(body: Mapping[str, JsonValue]) -> str | tuple[str, ...]:
+    """A user's id, or the items that somebody bought.
+
+    Raises:
+        InvalidInput: it is not one of the two.
+    """
     if ("user_id" in body) == ("history" in body):
         raise InvalidInput('give either "user_id" or "history"')
-    k, exclude = body.get("k", DEFAULT_K), body.get("exclude_bought", False)
+    return _user(body["user_id"]) if "user_id" in body else _history(body["history"])
+
+
+def k_of(body: Mapping[str, JsonValue]) -> int:
+    """How many items are wanted.
+
+    Raises:
+        InvalidInput: it is no such number.
+    """
+    k = body.get("k", DEFAULT_K)
     if type(k) is not int or not 1 <= k <= MAX_K:
         raise InvalidInput(f"not a whole number from 1 to {MAX_K}", where="k")
-    if type(exclude) is not bool:
-        raise InvalidInput("not true or false", where="exclude_bought")
-    return ListRequest(_user(body["user_id"]) if "user_id" in body else _history(body["history"]), k, exclude)
+    return k
+
+
+def flag_of(body: Mapping[str, JsonValue], field: str) -> bool:
+    """True or false; false if it is not there.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    flag = body.get(field, False)
+    if type(flag) is not bool:
+        raise InvalidInput("not true or false", where=field)
+    return flag
 
 
 def _user(user_id: JsonValue) -> str:
@@ -74,12 +102,14 @@ def _history(history: JsonValue) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _from_query(query: Mapping[str, str]) -> JsonValue:
-    """`?user_id=17850&k=5` as the body it stands for."""
-    if unknown := sorted(query.keys() - QUERY_FIELDS):
-        raise InvalidInput(
-            "unknown parameter", where=unknown[0][:64], next_step=f"use {', '.join(sorted(QUERY_FIELDS))}"
-        )
+def from_query(query: Mapping[str, str], known: Set[str]) -> JsonValue:
+    """`?user_id=17850&k=5` as the body it stands for.
+
+    Raises:
+        InvalidInput: a parameter is not `known`, or k is no number.
+    """
+    if unknown := sorted(query.keys() - known):
+        raise InvalidInput("unknown parameter", where=unknown[0][:64], next_step=f"use {', '.join(sorted(known))}")
     fields: dict[str, JsonValue] = dict(query)
     if "k" in query:
         if not (query["k"].isascii() and query["k"].isdigit() and len(query["k"]) <= 4):

@@ -1,8 +1,8 @@
-"""What `hcctl model train`, `list` and `evaluate` do: folders in, plain figures out."""
+"""What `hcctl model train`, `list`, `index` and `evaluate` do: folders in, plain figures out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -12,17 +12,20 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.files import disk_errors
-from serving.recommender import models
-from serving.recommender.evaluation.segments import by_history, by_segment
-from serving.recommender.evaluation.tracks import Evaluation, Score, compare, evaluate
+from serving.recommender import models, told
+from serving.recommender.evaluation.newcomers import answered, new_items, new_users
+from serving.recommender.evaluation.segments import by_history, by_label, by_segment
+from serving.recommender.evaluation.tracks import Evaluation, Interval, Score, bootstrap, compare, evaluate
 from serving.recommender.evaluation.verdict import verdict
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
 from serving.recommender.orders.lines import Index
-from serving.recommender.orders.purchases import Matrix, Purchases
+from serving.recommender.orders.purchases import DAY_S, Matrix, Purchases, epoch_day
 from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
+from serving.recommender.search.index import SearchIndex
 
 Rows = list[dict[str, Any]]
+NEWCOMERS_BY = "ndcg@10"
 
 
 def model_names() -> dict[str, str]:
@@ -60,6 +63,21 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         models.save(folder, trained, model, shown)
     return {"folder": str(folder), **trained.model_dump(exclude={"format", "until_day"}), "until": trained.until}
+
+
+def index(data_folder: Path, folder: Path) -> dict[str, Any]:
+    """Make the shop's items searchable: an index in `folder`, which is that of a trained model.
+
+    Raises:
+        InvalidInput: the data cannot be used, or no item has a title.
+        CorruptArtefact: `folder` is not that of a trained model.
+        HcctlError: the disk is full, read-only or failing.
+    """
+    trained, _, _ = models.load(folder)
+    found = SearchIndex.build(told.searchable(Dataset.open(data_folder).items()))
+    with disk_errors("the index cannot be written", folder):
+        found.save(folder)
+    return {"folder": str(folder), "model": trained.model, "generated": trained.generated, "items": len(found.items)}
 
 
 def judge(
@@ -123,7 +141,8 @@ def judge(
         "against": known[1].trained.model if against else None,
         "users": {track.name: len(track.users) for track in asked},
         "metrics": _table(judged),
-        "segments": [row for one in judged[0] for row in _segments(one, metric)],
+        "segments": [row for one in judged[0] for row in _segments(one, metric, data.labels())],
+        "newcomers": _newcomers([one.model for one in known], data, start, min_rows),
         "verdict": None,
     }
     if against:
@@ -161,16 +180,40 @@ def _table(judged: list[list[Evaluation]]) -> Rows:
         for metric, value in summary.items():
             row = {"track": ours.track.name, "metric": metric, "value": value}
             if theirs is not None:
-                row |= {"against": theirs.summary()[metric], "difference": value - theirs.summary()[metric]}
                 gain = compare(ours, theirs, metric) if metric in ours.per_user else None
-                row |= {"low": gain.low if gain else None, "high": gain.high if gain else None}
+                row |= _beside(value, theirs.summary()[metric], gain)
             rows.append(row)
     return rows
 
 
-def _segments(one: Evaluation, metric: str) -> Rows:
+def _beside(value: float, other: float, gain: Interval | None) -> dict[str, float | None]:
+    """The other model's figure, and the difference with its interval, where it has one."""
+    low, high = (gain.low, gain.high) if gain else (None, None)
+    return {"against": other, "difference": value - other, "low": low, "high": high}
+
+
+def _newcomers(asked: Sequence[AnyModel], data: Dataset, start: date, min_rows: int) -> Rows:
+    """NDCG@10 for items, and for users, that nobody knew on the day; a row where there are any."""
+    events, items, at_s = data.events(), data.items().lazy(), epoch_day(start) * DAY_S
+    rows: Rows = []
+    kinds = {"new items": new_items(events, items, at_s, min_rows), "new users": new_users(events, items, at_s)}
+    for kind, questions in kinds.items():
+        if questions.questions:
+            ours, *others = (answered(questions, model) for model in asked)
+            row = {"newcomers": kind, "users": len(ours), "metric": NEWCOMERS_BY, "value": float(ours.mean())}
+            for theirs in others:
+                row |= _beside(float(ours.mean()), float(theirs.mean()), bootstrap(ours - theirs))
+            rows.append(row)
+    return rows
+
+
+def _segments(one: Evaluation, metric: str, labels: Mapping[str, Mapping[str, str]]) -> Rows:
+    """By how much users bought, and by each label of theirs."""
     track: Track = one.track
-    rows = by_segment(one, by_history(track), [metric])
+    segments = by_history(track)
+    for label, values in labels.items():
+        segments |= {f"{label}={value}": chosen for value, chosen in by_label(track, values).items()}
+    rows = by_segment(one, segments, [metric])
     return [
         {"track": track.name, "segment": row.segment, "users": row.users, metric: row.metrics[metric]} for row in rows
     ]

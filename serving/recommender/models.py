@@ -18,6 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.artefact import first_problem
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.files import disk_errors, open_plain, write_atomic
+from serving.recommender import told
+from serving.recommender.clicks.model import ClickModel, Watched
+from serving.recommender.clicks.ranker import ClickSettings
+from serving.recommender.content import Content, ContentModel, Likeness
 from serving.recommender.evaluation.tuning import fit_weights
 from serving.recommender.fitted import FittedModel
 from serving.recommender.ingest.dataset import Dataset
@@ -26,12 +30,15 @@ from serving.recommender.method import Settings
 from serving.recommender.methods.als import Als
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.ensemble import Ensemble, Part
+from serving.recommender.methods.nearest import Nearest
 from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.ranking import Ranked
 from serving.recommender.methods.repeats import OwnFrequency
 from serving.recommender.methods.sasrec import Sasrec
 from serving.recommender.methods.towers import Towers
+from serving.recommender.multimodal.looks import Looks, looks
+from serving.recommender.multimodal.taste import Lesson, Taste, TasteModel, Told
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.orders.splits import Split
 
@@ -103,7 +110,10 @@ def method(kind: type[Settings], **usual: Any) -> Fit:
     return fit
 
 
-def checked(kind: type[Settings], settings: Mapping[str, Any]) -> Settings:
+_Chosen = TypeVar("_Chosen", bound=Settings)
+
+
+def checked(kind: type[_Chosen], settings: Mapping[str, Any]) -> _Chosen:
     """The settings.
 
     Raises:
@@ -128,6 +138,42 @@ def _ensemble(settings: Mapping[str, Any], past: Purchases, _: Dataset, /) -> An
     tune_from = day(past.as_of_day - TUNE_DAYS)
     split = Split(past.between(None, tune_from), past.between(tune_from, None))
     return FittedModel.fit(fit_weights(BLEND, split), past)
+
+
+class _ByContent(Settings):
+    """Settings of `content`."""
+
+    likeness: Likeness = "cosine"
+    by: tuple[told.Attribute, ...] = Field(default=told.ATTRIBUTES, min_length=1)
+
+
+class _ByTaste(Taste):
+    """Settings of `taste`."""
+
+    looks: Looks = Looks()
+
+
+def _content(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+    """By the attributes of all items of the shop."""
+    chosen = checked(_ByContent, settings)
+    return ContentModel.fit(Content(told.attributes(data.items(), chosen.by), chosen.likeness), past)
+
+
+def _taste(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+    """By the texts and pictures of all items, what was shown before the end of `past`, and what users told."""
+    chosen, items, until = checked(_ByTaste, settings), data.items(), past.as_of_day
+    seen = told.impressions(data, until)
+    features = looks(items, told.there(data, items, until), chosen.looks)
+    known = Told(tuple(items["item_id"]), features, told.people(data.labels()))
+    taste = Taste.model_validate(chosen.model_dump(include=set(Taste.model_fields)))
+    return TasteModel.fit(Lesson(known, told.shown(seen, known.item_ids), taste), told.likes(data, until))
+
+
+def _clicks(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+    """By what was shown before the end of `past`."""
+    chosen = checked(ClickSettings, settings)
+    seen = told.impressions(data, past.as_of_day)
+    return ClickModel.fit(Watched(chosen, seen, told.listed(data.items())), past)
 
 
 def day(number: int) -> date:
@@ -236,6 +282,12 @@ MODELS: dict[str, Entry] = {
     "ranked": Entry(
         "candidates of the closed-form ones, in the order of a trained ranker", method(Ranked, parts=RANKED)
     ),
+    "nearest": Entry("the nearest items of the two towers, found by a graph in large catalogues", method(Nearest)),
+    "content": Entry(
+        "what is like what the user bought, by category, brand, price and words", _content, ContentModel.load
+    ),
+    "taste": Entry("a learned taste for texts and pictures, also of who and what is new", _taste, TasteModel.load),
+    "clicks": Entry("how likely a click is, learned from the lists that were shown", _clicks, ClickModel.load),
     "ensemble": Entry("the closed-form ones, blended by what does best in the last four weeks", _ensemble),
 }
 """Every model by name. A new one needs a line here, and nothing else: `Entry.load` where it is no `FittedModel`."""

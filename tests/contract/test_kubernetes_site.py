@@ -239,6 +239,18 @@ def test_the_gateway_is_sent_where_declared(another: Callable[..., KubernetesSit
     assert declared.observe().ingress == Endpoint("10.9.9.9", 80)
 
 
+def test_a_site_is_open_once_its_address_is_known(rig: SiteRig, kuberay: FakeKubeRay) -> None:
+    """Ray answers before KubeRay has told where its head is: until then nothing could be sent there."""
+    kuberay.pod_ip = ""
+    rig.site.open()
+    until(lambda: bool(kuberay.double.services))
+    seen = rig.site.observe()
+    assert (seen.phase, seen.applications, seen.ingress) == ("opening", None, None)
+    kuberay.pod_ip = "10.0.0.7"
+    seen = rig.wait(lambda seen: seen.phase == "open")
+    assert seen.ingress == Endpoint("10.0.0.7", 8000)
+
+
 def test_out_of_sight_is_not_closed(
     rig: SiteRig, double: KubernetesDouble, another: Callable[..., KubernetesSite]
 ) -> None:
@@ -364,6 +376,19 @@ def test_a_kuberay_that_is_too_old(double: KubernetesDouble, site: KubernetesSit
     with pytest.raises(HcctlError, match="too old") as caught:
         site.open()
     assert "authOptions" in caught.value.why
+
+
+def test_an_apply_that_does_not_fit_is_refused(double: KubernetesDouble, site: KubernetesSite) -> None:
+    """The API server answers 500 to it, as often as it is asked: an error of the order, not a server to wait for."""
+    refusal = "failed to create typed patch object (...): .spec.imagePullSecrets: duplicate entries for key"
+
+    def apply(kind: Kind, *_: object, **__: object) -> Object:
+        raise Refused(500, "", refusal)
+
+    double.objects.apply = apply  # type: ignore[method-assign]
+    with pytest.raises(HcctlError, match="duplicate entries") as caught:
+        site.open()
+    assert not isinstance(caught.value, SiteUnreachable)
 
 
 def test_what_kuberay_refuses_is_said(rig: SiteRig, kuberay: FakeKubeRay) -> None:

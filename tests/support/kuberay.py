@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.json_fields import Object, json_patched
+from tests.support.kuberay_rewrite import through_kuberay
 from tests.support.kubernetes_api import KubernetesDouble
 from tests.support.kubernetes_objects import Refused
 
@@ -137,6 +138,8 @@ class FakeKubeRay:
         """By name of RayCluster."""
         self.pod_status: Object = {"phase": "Running"}
         """Of pods that are made; where it is not Running, Ray does not answer."""
+        self.pod_ip = "10.0.0.7"
+        """Of the heads, as the status tells it, which may be some time after they answer."""
         self.no_pods = ""
         """Why no pod can be made; empty if they can."""
         self._numbers = itertools.count(1)
@@ -191,7 +194,7 @@ class FakeKubeRay:
             return
         if not meta.get("finalizers"):
             meta["finalizers"] = ["ray.io/rayservice-finalizer"]
-            objects.replace(kind, self.namespace, name, service, "kuberay")
+            objects.replace(kind, self.namespace, name, through_kuberay(service), "kuberay")
             return
         status = service.setdefault("status", {})
         active, pending = status.get("activeServiceStatus") or {}, status.get("pendingServiceStatus") or {}
@@ -235,9 +238,16 @@ class FakeKubeRay:
         dashboard = (self.namespace, f"{name}-head-svc:8265")
         if self.pod_status["phase"] == "Running":
             self.double.services[dashboard] = self.serves[name]
-            return {"serviceName": f"{name}-head-svc", "podIP": "10.0.0.7"}
+            self._tell_head(name)
+            return {"serviceName": f"{name}-head-svc"}
         self.double.services.pop(dashboard, None)
         return {"serviceName": f"{name}-head-svc"}
+
+    def _tell_head(self, name: str) -> None:
+        """Say in the RayCluster where its head is; the real KubeRay does not copy that to the RayService at once."""
+        objects, kind = self.double.objects, self.double.kind("rayclusters")
+        head = {"podIP": self.pod_ip, "serviceName": f"{name}-head-svc"}
+        objects.patch(kind, self.namespace, name, lambda old: old | {"status": {"head": head}}, "kuberay", "status")
 
     def _pod(self, name: str, template: Object) -> None:
         objects, kind = self.double.objects, self.double.kind("pods")

@@ -200,7 +200,7 @@ class KubernetesDouble:
             with self.objects.changed:
                 revision = self.objects.revision
                 items = [item for item in self._seen(request) if selected(item, request.query)]
-            return 200, _list(request.kind, [_shown(item, request) for item in items], revision)
+            return 200, _list(request, [_shown(item, request) for item in items], revision)
         if request.verb == "get":
             return 200, _shown(self._read(request), request)
         return (201 if request.verb == "create" else 200), self._write(request)
@@ -434,9 +434,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
 
-def _list(kind: Kind, items: list[Object], revision: int) -> Object:
+def _list(request: _Request, items: list[Object], revision: int) -> Object:
     meta = {"resourceVersion": str(revision)}
+    if _metadata_only(request):  # an empty one is null, as the real server writes it
+        return {
+            "apiVersion": "meta.k8s.io/v1",
+            "kind": "PartialObjectMetadataList",
+            "metadata": meta,
+            "items": items or None,
+        }
+    kind = request.kind
     return {"apiVersion": kind.api_version, "kind": f"{kind.name}List", "metadata": meta, "items": items}
+
+
+def _metadata_only(request: _Request) -> bool:
+    return "as=PartialObjectMetadata" in request.headers.get("accept", "")
 
 
 def log_of(lines: list[str], query: dict[str, str]) -> bytes:
@@ -456,7 +468,7 @@ def log_of(lines: list[str], query: dict[str, str]) -> bytes:
 
 def _shown(item: Object, request: _Request) -> Object:
     """The object, or its metadata where no more is asked for."""
-    if "as=PartialObjectMetadata" not in request.headers.get("accept", ""):
+    if not _metadata_only(request):
         return item
     return {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": item["metadata"]}
 

@@ -25,9 +25,10 @@ from serving.sites.kubernetes.manifest import (
     token_secret,
 )
 from serving.sites.site import Application
-from serving.spec_kubernetes import KubernetesSpec
+from serving.spec_kubernetes import HeadSpec, KubernetesSpec
 from tests.support.broken_specs import KUBERNETES_SITE
 from tests.support.declared import merged
+from tests.support.kuberay_rewrite import through_kuberay
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "kuberay-rayservice-v1.json").read_text())
 IDENTITY = Identity("shop", "cloud", "serving")
@@ -37,6 +38,7 @@ ECHO = Application("echo-0123456789ab", "echo", "a" * 64, "/echo-0123456789ab", 
 NAME = st.from_regex(r"\A[a-z]([a-z0-9-]{0,20}[a-z0-9])?\Z")
 LABEL = st.from_regex(r"\A([A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?)?\Z")
 KEY = st.from_regex(r"\A([a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?\Z")
+DEVICE = st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?\Z")
 AMOUNT = st.floats(0.001, 1_000)
 NODES: dict[str, st.SearchStrategy[Any]] = {
     "labels": st.dictionaries(KEY, LABEL, max_size=3),
@@ -53,7 +55,7 @@ POOLS = st.lists(
             "price_usd_per_hour": st.just(1.0),
             "max_nodes": st.integers(1, 10_000),
             "gpus_per_node": st.integers(0, 8).map(float),
-            "worker": st.fixed_dictionaries(NODES, optional={"gpu_resource": KEY}),
+            "worker": st.fixed_dictionaries(NODES, optional={"gpu_resource": DEVICE}),
         }
     ),
     min_size=1,
@@ -73,7 +75,7 @@ SITES = st.fixed_dictionaries(
                 "artefacts": st.fixed_dictionaries({"claim": NAME}) | st.fixed_dictionaries({"bucket": BUCKET}),
             },
             optional={
-                "pull_secrets": st.lists(NAME, max_size=3),
+                "pull_secrets": st.lists(NAME, max_size=3, unique=True),
                 "head": st.fixed_dictionaries(NODES),
                 "upgrade": st.sampled_from(["none", "new_cluster"]),
                 "run_as_user": st.integers(1, 70_000),
@@ -154,7 +156,7 @@ def test_what_belongs_to_others_is_not_written() -> None:
     manifest = rendered(SITE, ECHO)
     cluster = manifest["spec"]["rayClusterConfig"]
     assert cluster["enableInTreeAutoscaling"] is True
-    assert all(not {"replicas", "scaleStrategy"} & set(group) for group in cluster["workerGroupSpecs"])
+    assert all("replicas" not in group and group["scaleStrategy"] == {} for group in cluster["workerGroupSpecs"])
     assert set(manifest["metadata"]) == {"name", "namespace", "labels"}
 
 
@@ -170,10 +172,36 @@ def test_nodes_are_chosen() -> None:
     assert term["matchExpressions"] == [
         {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["us-east-1a"]}
     ]
-    amounts = {"cpu": "3500m", "memory": "12288Mi", "nvidia.com/gpu": "1"}
+    amounts = {"cpu": "3500m", "memory": "12Gi", "nvidia.com/gpu": "1"}
     assert worker["containers"][0]["resources"] == {"requests": amounts, "limits": amounts}
     assert "nvidia.com/gpu" not in head["containers"][0]["resources"]["limits"]
     assert worker["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@settings(max_examples=60)
+@given(SITES)
+def test_what_kuberay_writes_back_is_what_was_written(site: SiteSpec) -> None:
+    """KubeRay's write of the whole object changes no field of ours: else it would own it, and refuse the next apply."""
+    manifest = rendered(site, ECHO)
+    assert through_kuberay(manifest) == manifest
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory_gib", "amounts"),
+    [
+        pytest.param(2, 8, {"cpu": "2", "memory": "8Gi"}, id="whole"),
+        pytest.param(0.5, 0.5, {"cpu": "500m", "memory": "512Mi"}, id="parts"),
+        pytest.param(1_000, 1_024, {"cpu": "1k", "memory": "1Ti"}, id="large"),
+        pytest.param(1_024, 1_025, {"cpu": "1024", "memory": "1025Gi"}, id="large-and-odd"),
+        pytest.param(0.0001, 0.0001, {"cpu": "1m", "memory": "1Mi"}, id="least"),
+    ],
+)
+def test_amounts_are_written_as_kubernetes_writes_them(cpus: float, memory_gib: float, amounts: dict[str, str]) -> None:
+    """The largest suffix that leaves a whole number."""
+    assert SITE.kubernetes is not None
+    head = HeadSpec(cpus=cpus, memory_gib=memory_gib)
+    site = SITE.model_copy(update={"kubernetes": SITE.kubernetes.model_copy(update={"head": head})})
+    assert pods(rendered(site))[0]["containers"][0]["resources"]["requests"] == amounts
 
 
 def test_pods_write_to_their_own_logs() -> None:

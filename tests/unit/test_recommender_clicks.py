@@ -131,6 +131,40 @@ def test_a_newcomer_is_known_after_some_clicks(ranker: ClickRanker) -> None:
     assert after[:3].min() > 3 * after[3:].max()
 
 
+def test_an_item_that_was_never_shown_is_judged_by_its_content_alone() -> None:
+    """Of two that are listed alike neither is liked more, whatever weights they began with."""
+    more = Items(
+        item_ids=(*ITEMS.item_ids, "new", "newer"),
+        categories=(*ITEMS.categories, "a", "a"),
+        brands=("x",) * 8,
+        titles=(*ITEMS.titles, "item 0", "item 0"),
+        prices=(1.0,) * 8,
+    )
+    ranker = ClickRanker.fit(SMALL, shown(), more)
+    asked = shown(200)
+    one, other = (
+        ranker.chances(Impressions(**{**vars(asked), "item": np.full(200, name)})) for name in more.item_ids[6:]
+    )
+    assert (one == other).all()
+
+
+def test_an_item_is_known_after_some_lists(ranker: ClickRanker) -> None:
+    """What others clicked on is likelier for everybody afterwards; other items stay as they were."""
+    count = 60
+    liked = Impressions(
+        user=np.char.add("new", np.arange(count).astype(str)),
+        item=np.full(count, "i3"),
+        position=np.zeros(count, dtype=np.int64),
+        timestamp_s=np.arange(count),
+        searched=np.zeros(count, dtype=bool),
+        clicked=np.ones(count, dtype=bool),
+    )
+    updated = ranker.update(liked)
+    for item, more in (("i3", True), ("i4", False), ("gone", False)):
+        asked = Impressions(**{**vars(shown(40)), "item": np.full(40, item)})
+        assert ((updated.chances(asked) > ranker.chances(asked)) == more).all()
+
+
 def test_a_new_item_is_judged_by_its_category(ranker: ClickRanker) -> None:
     """An id that is in no catalogue is answered too."""
     odd = shown(10)

@@ -128,6 +128,47 @@ def test_a_bad_row_goes_to_a_file_with_its_reason(tmp_path: Path, line: str, rea
     assert data.events().collect()["user_id"].to_list() == ["u1"]
 
 
+USERS = {"files": ["users.csv"], "columns": {"user_id": "customer", "country": "land", "age": "how old"}}
+
+
+def test_users_have_labels(tmp_path: Path) -> None:
+    """What is known of users comes in as text by any name; bad rows are told as those of the other tables."""
+    lines = ["customer,land,how old", "u1, Côte  d'Ivoire ,30-39", "u2,,40", ",France,1", "u1,Spain,2", "u3"]
+    (tmp_path / "users.csv").write_text("\n".join(lines) + "\n")
+    data = shop(tmp_path, HEAD + GOOD, users=USERS)
+    assert data.labels() == {"country": {"u1": "Côte d'Ivoire"}, "age": {"u1": "30-39", "u2": "40"}}
+    assert sorted(rejected(data)) == [
+        ("users", 3, "missing user"),
+        ("users", 4, "duplicate"),
+        ("users", 5, "malformed row"),
+    ]
+    assert data.report.people is not None
+    assert (data.report.people.rows, data.report.people.kept) == (5, 2)
+
+
+def test_without_a_table_of_users_nothing_is_known_of_them(tmp_path: Path) -> None:
+    """There are no labels, and no counts of them."""
+    data = shop(tmp_path, HEAD + GOOD)
+    assert data.labels() == {}
+    assert data.report.people is None
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"country": "land"},
+        {"user_id": "customer"},
+        {"user_id": "customer", "A b": "land"},
+        {"user_id": "customer", "row": "land"},
+    ],
+)
+def test_labels_need_a_user_and_a_name(tmp_path: Path, columns: dict[str, str]) -> None:
+    """A table of users without an id, without a label, or with a name that is none is refused."""
+    with pytest.raises(InvalidInput, match="the data schema is not valid") as caught:
+        load_schema(schema(tmp_path, users={"files": ["users.csv"], "columns": columns}))
+    assert "users" in caught.value.where
+
+
 def test_bytes_that_are_no_text_are_one_bad_row(tmp_path: Path) -> None:
     """A row that is no UTF-8 is rejected by itself; the rows around it keep their numbers."""
     lines = [

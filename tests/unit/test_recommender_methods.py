@@ -79,8 +79,11 @@ def test_user_popularity_sums_the_shares_of_like_users() -> None:
 
 
 def test_item_neighbours_are_by_bm25() -> None:
-    """Two users with one item each and two with both: the similarity is the sum over buyers of the two weights."""
-    past = purchases([(0, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0)], users=3, items=4)
+    """Two users with one item each and one with both: the similarity is the sum over buyers of the two weights.
+
+    Items 2 and 3 are bought by somebody else, and a fifth one, by nobody, changes nothing.
+    """
+    past = purchases([(0, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 2, 0), (3, 3, 0)], items=5)
     method = ItemKnn(neighbours=4, k1=1.0, b=0.0)
     learned = method.learn(past)
     rarity = {1: np.log(5 / 2), 2: np.log(5 / 3)}  # a user of one of the four items, and of two

@@ -11,8 +11,9 @@ import torch
 
 from serving.errors import InvalidInput
 from serving.recommender.demo import quality
+from serving.recommender.demo import train as train_module
 from serving.recommender.demo.quality import measure, split_by_time
-from serving.recommender.demo.train import TrainedRecommender, train
+from serving.recommender.demo.train import TrainedRecommender, settle, train
 from serving.recommender.generated.orders import generate_orders
 from serving.recommender.networks.two_tower import TwoTower
 from serving.recommender.orders.data import Orders, load_orders
@@ -180,6 +181,35 @@ def test_the_seed_makes_the_model(orders: Orders) -> None:
     torch.rand(7)
     assert torch.equal(first, train(orders, seed=4, epochs=1, dim=8).model.items.weight)
     assert not torch.equal(first, train(orders, seed=5, epochs=1, dim=8).model.items.weight)
+
+
+def test_the_towers_get_the_weight_whose_lists_are_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the shares that are tried; among equals the largest, which trusts the training most."""
+    model, split = TwoTower(10, 4), split_by_time(made([(time, time % 2, time % 10) for time in range(100)]), 0.1)
+    assert split is not None
+    trained = model.log_scale.exp().item()
+    for wanted, least in ((0.3, 0.3), (1.0, 0.0)):
+
+        def worth(_split: object, _items: int, _scorer: object, least: float = least) -> quality.Quality:
+            share = model.log_scale.exp().item() / trained
+            return quality.Quality(1 - abs(share - least) if least else 0.5, 0.0, 0.0)
+
+        monkeypatch.setattr(train_module, "measure", worth)
+        settle(model, split)
+        assert model.log_scale.exp().item() == pytest.approx(wanted * trained, rel=1e-5)
+        model.log_scale.data.fill_(math.log(trained))
+
+
+def test_the_slice_that_settles_the_weight_comes_before_the_test() -> None:
+    """The orders before the test are split again: none of the test's lines is in the second split."""
+    orders = made([(time, time % 2, time % 10) for time in range(100)])
+    test = split_by_time(orders, 0.1)
+    assert test is not None
+    tuning = split_by_time(orders, 0.1, test.at_s)
+    assert tuning is not None
+    assert (test.at_s, tuning.at_s) == (90, 81)
+    assert tuning.after.timestamp_s.max() < test.at_s
+    assert len(tuning.before.item) + len(tuning.after.item) == len(test.before.item) == 90
 
 
 def test_training_leaves_the_process_as_it_was(orders: Orders) -> None:

@@ -45,6 +45,8 @@ def project_with(tmp_path: Path, path: str, value: object) -> Path:
         pytest.param("kubernetes.image", "shop", "image", "names no version", "a tag other than latest", id="no-tag"),
         pytest.param("kubernetes.image", "r:5000/shop:latest", "image", "no version", "or a digest", id="latest"),
         pytest.param("kubernetes.image", "shop;rm", "image", "not an image", "registry.example.org", id="no-image"),
+        pytest.param("kubernetes.pull_secrets", ["a", "a"], "kubernetes", "has a twice", "keep one", id="secret-twice"),
+        pytest.param("pools.0.worker.gpu_resource", "gpu", "gpu_resource", "not the name of a", "nvidia.com", id="gpu"),
         pytest.param("kubernetes.run_as_user", 0, "run_as_user", "0 is not", "from 1 to", id="root"),
         pytest.param("kubernetes.artefacts", None, "artefacts", "is missing", "add artefacts", id="no-artefacts"),
         pytest.param("kubernetes.artefacts.mount", "/a/../b", "mount", "not a folder", "such as /var", id="dots"),

@@ -271,6 +271,19 @@ def test_error_says_where_why_and_what_to_write(
     assert found[2].startswith(fix)
 
 
+@pytest.mark.parametrize(
+    "price", ["price_usd_per_hour: 0 ", "", "price_usd_per_hour: -1 "], ids=["0", "missing", "negative"]
+)
+def test_a_rented_pool_has_a_price(folder: Path, price: str) -> None:
+    """Without one nothing could be compared: the error names the pool's field and what to write."""
+    path = edited(folder, "price_usd_per_hour: 1.006 ", price, "hcctl.yaml")
+    with pytest.raises(InvalidInput) as caught:
+        load_project(path)
+    assert caught.value.where is not None
+    assert caught.value.where.endswith("sites.cloud.pools.0.price_usd_per_hour")
+    assert caught.value.next_step.startswith(("set what one node costs", "set price_usd_per_hour to a number"))
+
+
 def test_relief_needs_a_route_that_may_be_asked_twice(folder: Path) -> None:
     """What the relief process cannot answer is sent again: only an idempotent route may have it."""
     edited(folder, "relief: null              #", "relief: shared #")

@@ -14,8 +14,18 @@ from safetensors import numpy as safetensors_numpy
 
 from serving.recommender import bundle
 from serving.recommender.clicks.impressions import Impressions, Items
-from serving.recommender.clicks.seen import SEEN, Numbers, Seen, centred, sigmoid
-from serving.recommender.method import Arrays, Settings
+from serving.recommender.clicks.seen import (
+    APPEAL_CURVE,
+    APPEAL_SLOPE,
+    SEEN,
+    Appeal,
+    Index,
+    Numbers,
+    Seen,
+    centred,
+    sigmoid,
+)
+from serving.recommender.method import Arrays, Settings, expect
 from serving.recommender.orders.purchases import index_of
 from serving.recommender.training.plan import Plan
 
@@ -42,6 +52,9 @@ class ClickSettings(Settings):
     own_share: float = Field(
         default=0.03, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
     )
+    item_variance: float = Field(
+        default=0.1, gt=0, le=100, description="Of the logit of an item's own appeal, which later clicks tell."
+    )
     hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
     users_per_step: int = Field(default=32, ge=1, le=65_536)
     rows_per_user: int = Field(
@@ -55,16 +68,18 @@ class ClickSettings(Settings):
 class ClickRanker:
     """A fitted ranker. Immutable: `update` gives another one. Made by `fit` or `load`."""
 
-    def __init__(self, settings: ClickSettings, items: Items, learned: Arrays, seen: Seen) -> None:
+    def __init__(self, settings: ClickSettings, items: Items, learned: Arrays, seen: Seen, appeal: Appeal) -> None:
         """Make ready to score.
 
         Raises:
-            ValueError: `learned` or `seen` is not of this shop.
+            ValueError: `learned`, `seen` or `appeal` is not of this shop.
         """
         from serving.recommender.training.weights import load_weights
 
         seen.check(settings.kinds)
-        self._settings, self._items, self._learned, self._seen = settings, items, learned, seen
+        wanted = (np.float64, (len(items.item_ids) + 1,))
+        expect({APPEAL_SLOPE: appeal.slope, APPEAL_CURVE: appeal.curve}, {APPEAL_SLOPE: wanted, APPEAL_CURVE: wanted})
+        self._settings, self._items, self._learned, self._seen, self._appeal = settings, items, learned, seen, appeal
         self._features = Features(settings, items)
         self._network = self._features.network()
         load_weights(self._network, learned)
@@ -88,29 +103,34 @@ class ClickRanker:
         from serving.recommender.training.loop import unheard
 
         learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
-        return cls(settings, items, learned, Seen.nobody(settings.kinds)).update(past)
+        return cls(settings, items, learned, Seen.nobody(settings.kinds), Appeal.none(len(items.item_ids))).update(past)
 
     def update(self, later: Impressions) -> Self:
         """The ranker that also knows what these users did, without another training."""
         seen, user = self._seen.with_users(later.user)
-        batches = [(rows, logits.numpy().astype(np.float64)) for rows, logits in self._logits(later)]
-        for rows, logits in batches:
+        batches, appeal = list(self._logits(later)), self._appeal
+        for rows, _, logits in batches:
             seen.add_evidence(user[rows], logits, later.clicked[rows])
         weight = seen.kinds_of(self._prior)
-        for rows, logits in batches:
-            seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
-        return type(self)(self._settings, self._items, self._learned, seen)
+        for rows, item, logits in batches:
+            chance = seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
+            appeal = appeal.with_clicks(item, later.clicked[rows], chance)
+        return type(self)(self._settings, self._items, self._learned, seen, appeal)
 
     def chances(self, shown: Impressions) -> Numbers:
         """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
-        seen, user = self._seen.with_users(shown.user)
+        seen, user = self._seen.of(shown.user)
         weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
-        found = np.zeros(len(shown))
-        for rows, tensor in self._logits(shown):
-            logits = tensor.numpy().astype(np.float64)
-            deviation = (centred(logits) * own[user[rows]]).sum(axis=1, keepdims=True)
-            found[rows] = (sigmoid(logits + deviation) * weight[user[rows]]).sum(axis=1)
+        appeal, found = self._appeal.logits(self._settings.item_variance), np.zeros(len(shown))
+        for rows, item, logits in self._logits(shown):
+            deviation = appeal[item] + (centred(logits) * own[user[rows]]).sum(axis=1)
+            found[rows] = (sigmoid(logits + deviation[:, None]) * weight[user[rows]]).sum(axis=1)
         return found
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The items that it knows something of."""
+        return self._items.item_ids
 
     @property
     def _prior(self) -> Numbers:
@@ -122,9 +142,10 @@ class ClickRanker:
         Raises:
             HcctlError: the disk is full, read-only or failing.
         """
+        appeal = {APPEAL_SLOPE: self._appeal.slope, APPEAL_CURVE: self._appeal.curve}
         arrays = {
             name: np.require(array, requirements="C")
-            for name, array in {**self._learned, **self._seen.arrays()}.items()
+            for name, array in {**self._learned, **self._seen.arrays(), **appeal}.items()
         }
         shop = _Shop(items=self._items, users=self._seen.user_ids)
         contents = {SHOP: shop.model_dump_json().encode(), LEARNED: safetensors_numpy.save(arrays)}
@@ -142,19 +163,21 @@ class ClickRanker:
         arrays = bundle.tensors(LEARNED, contents[LEARNED])
         try:
             seen = Seen.of_arrays(shop.users, arrays)
-            return cls(head.settings, shop.items, {name: arrays[name] for name in arrays.keys() - SEEN}, seen)
-        except ValueError as problem:
+            appeal = Appeal(arrays[APPEAL_SLOPE], arrays[APPEAL_CURVE])
+            learned = {name: arrays[name] for name in arrays.keys() - SEEN - {APPEAL_SLOPE, APPEAL_CURVE}}
+            return cls(head.settings, shop.items, learned, seen, appeal)
+        except (ValueError, KeyError) as problem:
             raise bundle.corrupt(LEARNED, str(problem)) from problem
 
-    def _logits(self, shown: Impressions) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """A batch of rows after the other, with their logits."""
+    def _logits(self, shown: Impressions) -> Iterator[tuple[Index, Index, Numbers]]:
+        """A batch of rows after the other, with their items and logits."""
         import torch
 
         for first in range(0, len(shown), SCORED_AT_ONCE):
             rows = np.arange(first, min(first + SCORED_AT_ONCE, len(shown)))
             item, context = self._features.of(shown.where(rows))
             with torch.inference_mode():
-                yield rows, self._network(item, item, context)
+                yield rows, item.numpy(), self._network(item, item, context).numpy().astype(np.float64)
 
 
 class _Head(bundle.Head):

@@ -1,4 +1,4 @@
-"""What users did, in numbers that add up: of which kind their taste is, and how it differs from the kind's."""
+"""What was seen, in numbers that add up: whose taste is of which kind, how it differs, and what an item's appeal is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from serving.recommender.orders.purchases import index_of
 
 TOLD, SLOPE, CURVE = "seen.told", "seen.slope", "seen.curve"
+APPEAL_SLOPE, APPEAL_CURVE = "appeal.slope", "appeal.curve"
 SEEN = {TOLD, SLOPE, CURVE}
 
 Numbers = NDArray[np.float64]
@@ -76,13 +77,25 @@ class Seen:
         grown = (np.concatenate([array, np.zeros((more, *array.shape[1:]))]) for array in self.arrays().values())
         return type(self)(tuple(place), *grown), rows[inverse]
 
+    def of(self, names: NDArray[np.str_]) -> tuple[Self, Index]:
+        """These users alone, known or not, and the place of each of `names`."""
+        unique, inverse = np.unique(names, return_inverse=True)
+        place = index_of(self.user_ids)
+        known = [(row, place[name]) for row, name in enumerate(unique.tolist()) if name in place]
+        arrays = []
+        for array in self.arrays().values():
+            found = np.zeros((len(unique), *array.shape[1:]))
+            found[[row for row, _ in known]] = array[[own for _, own in known]]
+            arrays.append(found)
+        return type(self)(tuple(unique.tolist()), *arrays), inverse
+
     def add_evidence(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_]) -> None:
         """Count some impressions in, in place: how likely each kind makes them."""
         surprise = np.logaddexp(0.0, np.where(clicked[:, None], -logits, logits))
         np.subtract.at(self.told, user, surprise)
 
-    def add_deviation(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_], weight: Numbers) -> None:
-        """Count them in, in place: how they differ from what the user's kinds, by `kinds_of`, make likely."""
+    def add_deviation(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_], weight: Numbers) -> Numbers:
+        """Count them in, in place: how they differ from what the user's kinds, by `kinds_of`, make likely: returned."""
         chance = (sigmoid(logits) * weight[user]).sum(axis=1)
         differs = centred(logits)
         np.add.at(self.slope, user, differs * (clicked - chance)[:, None])
@@ -93,6 +106,7 @@ class Seen:
         for place, start, end in zip(different, first, [*first[1:], len(user)], strict=True):
             mine = differs[start:end]
             self.curve[place] += mine.T @ (spread[start:end] * mine)
+        return np.asarray(chance)
 
     def kinds_of(self, prior: Numbers) -> Numbers:
         """[users, kinds]: the chances of the kinds, by Bayes; `prior` is the log of those beforehand."""
@@ -104,6 +118,37 @@ class Seen:
         """[users, kinds]: the weights of the user's own taste."""
         kinds = self.told.shape[1]
         return np.asarray(np.linalg.solve(self.curve + np.eye(kinds) / own_share, self.slope[:, :, None])[:, :, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class Appeal:
+    """How much more each listed item is clicked on than its content makes likely: what a new one cannot tell.
+
+    One number for each, of variance `item_variance` beforehand, by one Newton step as a user's own taste. Of an item
+    that was there at the fit the network has learned it, and little is left. The first is for what is not listed.
+    """
+
+    slope: Numbers
+    curve: Numbers
+
+    @classmethod
+    def none(cls, items: int) -> Self:
+        """Before anything was seen."""
+        return cls(np.zeros(items + 1), np.zeros(items + 1))
+
+    def with_clicks(self, item: Index, clicked: NDArray[np.bool_], chance: Numbers) -> Self:
+        """Some more impressions counted in; `chance` is what was expected of them."""
+        count = len(self.slope)
+        return type(self)(
+            self.slope + np.bincount(item, weights=clicked - chance, minlength=count),
+            self.curve + np.bincount(item, weights=chance * (1 - chance), minlength=count),
+        )
+
+    def logits(self, item_variance: float) -> Numbers:
+        """[items + 1]: what is added to the logit of a click; nothing for what is not listed."""
+        found = self.slope / (self.curve + 1 / item_variance)
+        found[0] = 0.0
+        return found
 
 
 def centred(logits: Numbers) -> Numbers:

@@ -46,11 +46,18 @@ class Split:
     """Users with purchases on both sides."""
 
 
-def split_by_time(orders: Orders, test_share: float) -> Split | None:
-    """Split so that about `test_share` of the lines come after; None when no user is on both sides."""
-    at_s = int(orders.timestamp_s[int(len(orders) * (1 - test_share))])
+def split_by_time(orders: Orders, test_share: float, until_s: int | None = None) -> Split | None:
+    """Split the orders before `until_s` (all if unset), with about `test_share` of their lines after the moment.
+
+    None when no user is on both sides.
+    """
+    known = len(orders) if until_s is None else int(np.searchsorted(orders.timestamp_s, until_s))
+    if not known:
+        return None
+    at_s = int(orders.timestamp_s[int(known * (1 - test_share))])
     earlier = orders.timestamp_s < at_s
-    before, after = UserLines.of(orders, earlier), UserLines.of(orders, ~earlier)
+    later = ~earlier & (np.arange(len(orders)) < known)
+    before, after = UserLines.of(orders, earlier), UserLines.of(orders, later)
     users = np.flatnonzero((np.diff(before.offsets) > 0) & (np.diff(after.offsets) > 0))
     return Split(at_s, before, after, users) if len(users) else None
 

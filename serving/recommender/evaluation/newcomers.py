@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from serving.recommender.interface import Bought
-from serving.recommender.orders.purchases import DAY_S
+from serving.recommender import metrics
+from serving.recommender.interface import Bought, Model
+from serving.recommender.orders.purchases import DAY_S, Vector, index_of
 from serving.recommender.orders.splits import MIN_ROWS
 
 PURCHASE = "purchase"
+ASKED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,28 @@ def new_users(events: pl.LazyFrame, items: pl.LazyFrame, at_s: int, shown: int =
     history, later = ordered.filter(pl.col("place") < shown), ordered.filter(pl.col("place") >= shown)
     fresh = later.join(history, on=["user_id", "item_id"], how="anti")
     return _asked(tuple(candidates), history, fresh.join(candidates.to_frame().lazy(), on="item_id"))
+
+
+def answered(asked: Newcomers, model: Model[Any], k: int = 10) -> Vector:
+    """NDCG@k of the model's list for each question: the candidates alone are ranked, and those it does not know never.
+
+    Users are asked for by their ids, so what they told at sign-up counts where a model knows it.
+    """
+    place = index_of(model.item_ids)
+    known = [column for column, name in enumerate(asked.candidates) if name in place]
+    own = [place[asked.candidates[column]] for column in known]
+    at = index_of(asked.candidates)
+    found = []
+    for first in range(0, len(asked.questions), ASKED_AT_ONCE):
+        some = asked.questions[first : first + ASKED_AT_ONCE]
+        scores, wanted = (np.full((len(some), len(at)), value) for value in (-np.inf, 0.0))
+        scores[:, known] = model.score([question.user_id for question in some])[:, own]
+        for row, question in enumerate(some):
+            wanted[row, [at[name] for name in question.relevant]] = 1.0
+        lists = metrics.top(scores, k)
+        hit = (np.take_along_axis(wanted, np.maximum(lists, 0), axis=1) > 0) & (lists != metrics.NO_ITEM)
+        found.append(metrics.ndcg(hit, wanted.sum(axis=1).astype(np.int64)))
+    return np.concatenate([np.empty(0), *found])
 
 
 def _purchases(events: pl.LazyFrame, at_s: int) -> tuple[pl.LazyFrame, pl.LazyFrame]:

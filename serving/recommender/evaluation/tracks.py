@@ -93,9 +93,9 @@ def evaluate(score: Score, track: Track, cutoffs: tuple[int, ...] = CUTOFFS) -> 
 
 def candidate_scores(score: Score, track: Track, rows: slice) -> Matrix:
     """The scores of some users of the track, minus infinity for what is no candidate."""
-    scores = score(track.users[rows])
+    scores = score(track.users[rows]).copy()
+    scores[:, ~track.candidates] = -np.inf
     if track.excluded is not None:
-        scores = scores.copy()
         scores[track.excluded[rows].nonzero()] = -np.inf
     return scores
 

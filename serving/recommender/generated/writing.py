@@ -57,6 +57,12 @@ items:
     price: price
     image: image
     added: added_s
+users:
+  files: ["users-*.{0}"]
+  columns:
+    user_id: user_id
+    region: region
+    age: age_band
 """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from serving.recommender.ingest.schema import Cleaning, Events, EventType, Items, Table, Time
+from serving.recommender.ingest.schema import Cleaning, Events, EventType, Items, Table, Time, Users
 
 EARLIEST_S, LATEST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: what lies outside is a wrong unit rather than a moment of a shop."""
@@ -140,6 +140,13 @@ def clean_items(rows: pl.DataFrame, table: Items, rules: Cleaning) -> pl.DataFra
         "bad time": (told["added"] & strange_time) if "added" in told else pl.lit(value=False),
     }
     return frame.select(ROW, *ITEMS.names(), _first(reasons))
+
+
+def clean_users(rows: pl.DataFrame, table: Users) -> pl.DataFrame:
+    """Users and their labels as text, with `reason` and `row`; all of them at once."""
+    frame = rows.select(pl.col(ROW), _name(rows, table, "user_id"), *(_phrase(table, name) for name in table.labels))
+    reasons = {"missing user": pl.col("user_id").is_null(), "duplicate": ~pl.col("user_id").is_first_distinct()}
+    return frame.select(ROW, "user_id", *table.labels, _first(reasons))
 
 
 def _given(rows: pl.DataFrame, table: Table) -> dict[str, pl.Expr]:

@@ -3,6 +3,7 @@
 `dataset.json`       what it was made from, and how many rows broke which rule
 `events-*.parquet`   clean events, sorted by time within each file; a user is in one file
 `items.parquet`      clean items
+`users.parquet`      users and their labels, where the schema declares them
 `rejected.csv`       every row that broke a rule: table, file, row, reason, content
 """
 
@@ -21,7 +22,8 @@ from serving.artefact import first_problem
 from serving.errors import InvalidInput
 from serving.recommender.orders.purchases import DAY_S, Purchases
 
-DATASET, ITEMS, REJECTED, EVENTS = "dataset.json", "items.parquet", "rejected.csv", "events-*.parquet"
+DATASET, ITEMS, USERS = "dataset.json", "items.parquet", "users.parquet"
+REJECTED, EVENTS = "rejected.csv", "events-*.parquet"
 PURCHASE = "purchase"
 
 
@@ -49,6 +51,8 @@ class Report(BaseModel):
     events: Counts
     items: Counts | None
     """None where items are what events name."""
+    people: Counts | None = None
+    """Of the table of users; None where none is declared."""
     by_type: dict[str, int]
     """Events of each type."""
     users: int
@@ -95,6 +99,15 @@ class Dataset:
         """The events, in no order beyond that of each file."""
         return pl.scan_parquet(self.folder / EVENTS)
 
+    def collected(self, events: pl.LazyFrame) -> pl.DataFrame:
+        """What a query over the events finds, in bounded memory.
+
+        Raises:
+            InvalidInput: a file is damaged.
+        """
+        with self._damage():
+            return events.collect(engine="streaming")
+
     def items(self) -> pl.DataFrame:
         """The items.
 
@@ -104,15 +117,30 @@ class Dataset:
         with self._damage():
             return pl.read_parquet(self.folder / ITEMS)
 
-    def purchases(self) -> Purchases:
+    def labels(self) -> dict[str, dict[str, str]]:
+        """What is known of users: by label, as `country`, the value of each user that has one.
+
+        Raises:
+            InvalidInput: the file is damaged.
+        """
+        if self.report.people is None:
+            return {}
+        with self._damage():
+            users = pl.read_parquet(self.folder / USERS)
+        names = (name for name in users.columns if name != "user_id")
+        return {name: dict(users.select("user_id", name).drop_nulls().iter_rows()) for name in names}
+
+    def purchases(self, kinds: tuple[str, ...] = (PURCHASE,)) -> Purchases:
         """Each user's purchases by item and UTC day; users in the order of their ids, items in that of the items.
+
+        Events of other `kinds` count as purchases where they are asked for.
 
         Raises:
             InvalidInput: a file is damaged.
         """
         with self._damage():
             day = (pl.col("timestamp_s") // DAY_S).alias("day")
-            bought = self.events().filter(pl.col("type") == PURCHASE).select("user_id", "item_id", day)
+            bought = self.events().filter(pl.col("type").is_in(kinds)).select("user_id", "item_id", day)
             rows = bought.unique().collect(engine="streaming")
             items = pl.read_parquet(self.folder / ITEMS, columns=["item_id"])["item_id"]
         users = rows["user_id"].unique().sort()

@@ -23,7 +23,7 @@ from serving.recommender.ingest.cleaning import MALFORMED, REASON, ROW
 from serving.recommender.ingest.dataset import Counts, Dataset, Report
 from serving.recommender.ingest.pictures import pictures
 from serving.recommender.ingest.reading import SHOWN_CHARS, batches
-from serving.recommender.ingest.schema import ShopData, load_schema
+from serving.recommender.ingest.schema import ShopData, Table, load_schema
 
 PART_BYTES = 32 << 20
 MAX_PARTS = 256
@@ -60,11 +60,12 @@ def ingest(schema: Path, folder: Path, *, run: Callable[[list[Source]], None] | 
     data = load_schema(schema)
     with disk_errors("the clean data cannot be written", folder), _made(folder) as work:
         items = _items(data, schema.parent, work)
+        people = _people(data, schema.parent, work)
         paths = data.events.paths(schema.parent)
         parts = _parts(paths)
         (run or here)([Source(data, path, number, parts, work) for number, path in enumerate(paths)])
         _merge_rejected(work)
-        report = _report(data, work, items)
+        report = _report(data, work, items, people)
         shutil.rmtree(work / PARTS, ignore_errors=True)
         write_atomic(work / dataset.DATASET, report.model_dump_json(indent=2).encode() + b"\n", mode=0o644)
     return Dataset.open(folder)
@@ -121,12 +122,7 @@ def _items(data: ShopData, root: Path, work: Path) -> Counts | None:
     """Write the clean items, if a table of them is declared."""
     if data.items is None:
         return None
-    frames, rejected = [], []
-    for path in data.items.paths(root):
-        for batch in batches(data.items, path):
-            rejected.append(_told("items", path, batch.malformed, pl.lit(MALFORMED)))
-            frames.append(batch.rows.with_columns(pl.lit(str(path)).alias("file")))
-    rows = pl.concat(frames, how="vertical_relaxed")
+    rows, rejected = _whole("items", data.items, root)
     marked = cleaning.clean_items(rows, data.items, data.cleaning).with_columns(rows["file"])
     seen = pictures(marked, root)
     blind = seen["image"].is_null() & marked["image"].is_not_null() & marked[REASON].is_null()
@@ -145,7 +141,33 @@ def _items(data: ShopData, root: Path, work: Path) -> Counts | None:
     return _counts(data, "items", len(sound), reasons, mended)
 
 
-def _report(data: ShopData, work: Path, items: Counts | None) -> Report:
+def _people(data: ShopData, root: Path, work: Path) -> Counts | None:
+    """Write the users and their labels, if a table of them is declared."""
+    if data.users is None:
+        return None
+    rows, rejected = _whole("users", data.users, root)
+    marked = cleaning.clean_users(rows, data.users)
+    told = rows.select(pl.lit("users").alias("table"), "file", ROW, marked[REASON], content=_as_json())
+    rejected.append(told.filter(pl.col(REASON).is_not_null()))
+    with _rejected(work / REJECTED_ROWS / "people.csv") as reject:
+        for frame in rejected:
+            reject(frame)
+    sound = marked.filter(pl.col(REASON).is_null()).drop(ROW, REASON)
+    sound.write_parquet(work / dataset.USERS)
+    return _counts(data, "users", len(sound), Counter(pl.concat(rejected, how="vertical_relaxed")[REASON]))
+
+
+def _whole(name: str, table: Table, root: Path) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """All rows of a table that is held at once, with their `file`; and what is no row, ready to be written."""
+    frames, rejected = [], []
+    for path in table.paths(root):
+        for batch in batches(table, path):
+            rejected.append(_told(name, path, batch.malformed, pl.lit(MALFORMED)))
+            frames.append(batch.rows.with_columns(pl.lit(str(path)).alias("file")))
+    return pl.concat(frames, how="vertical_relaxed"), rejected
+
+
+def _report(data: ShopData, work: Path, items: Counts | None, people: Counts | None) -> Report:
     """What became of the rows; and the items where none are declared."""
     events = pl.scan_parquet(work / dataset.EVENTS)
     if not list(work.glob(dataset.EVENTS)):
@@ -175,6 +197,7 @@ def _report(data: ShopData, work: Path, items: Counts | None) -> Report:
         generated=data.generated,
         events=counts,
         items=items,
+        people=people,
         by_type=types,
         users=users,
         first_s=first_s,
@@ -231,7 +254,7 @@ def _rejected(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
 
 
 def _merge_rejected(work: Path) -> None:
-    """One file of all rejected rows: items, then files of events, then users."""
+    """One file of all rejected rows: items, users, then files of events, then events seen by user."""
     folder = work / REJECTED_ROWS
     folder.mkdir(exist_ok=True)
     with (work / dataset.REJECTED).open("wb") as merged:

@@ -9,10 +9,14 @@ events:
 items:
   files: [items.csv]
   columns: {item_id: item_id, title: title, price: median_price}
+users:
+  files: [users.csv]
+  columns: {user_id: user_id, country: country}
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from glob import glob
 from pathlib import Path
@@ -34,6 +38,9 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 ITEM_COLUMNS = ("item_id", "title", "description", "category", "brand", "price", "image", "added")
 DATA_FILE = "data.yaml"
+LABEL = re.compile("[a-z][a-z0-9_]{0,39}")
+KEPT_NAMES = {"row", "file", "place", "reason"}
+"""Columns that cleaning itself has."""
 
 
 class Time(Model):
@@ -114,6 +121,28 @@ class Items(Table):
         return self
 
 
+class Users(Table):
+    """What is known of users, as their country or age band: beside `user_id` any columns, which are labels."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "user_id" not in self.columns:
+            raise ValueError("the column user_id is missing")
+        if len(self.columns) == 1:
+            raise ValueError("name a column beside user_id, as in country: land")
+        for name in self.columns:
+            if not LABEL.fullmatch(name) or name in KEPT_NAMES:
+                raise ValueError(
+                    f"{name[:40]!r} cannot name a column: use lower-case letters, digits and _, as country"
+                )
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns beside the id."""
+        return tuple(name for name in self.columns if name != "user_id")
+
+
 class Cleaning(Model):
     """What is taken for damage."""
 
@@ -144,6 +173,7 @@ class ShopData(Model):
     kind: Literal["ShopData"]
     events: Events
     items: Items | None = Field(default=None, description="Unset: items are what events name.")
+    users: Users | None = Field(default=None, description="Unset: nothing is known of users but what they did.")
     cleaning: Cleaning = Field(default=Cleaning())
     generated: bool = Field(default=False, description="Whether the shop is made up; what is measured on it says so.")
 

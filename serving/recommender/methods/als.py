@@ -74,4 +74,4 @@ class Als(Settings):
     def _confidence(self, histories: Histories) -> Any:
         counts = histories.table(histories.recency(self.half_life_days))
         counts.data = 1 + self.alpha * counts.data
-        return sparse.csr_matrix(counts, dtype=np.float32)
+        return sparse.csr_matrix(counts, dtype=np.float32, copy=True)  # the library wants arrays that may be written

@@ -63,44 +63,42 @@ class Catalogue:
 def candidates(asked: Histories, scorers: Sequence[Scorer], catalogue: Catalogue, each: int) -> Candidates:
     """The `each` best items of every scorer with a score above 0, and all that the user bought; with their numbers."""
     scores = [np.maximum(scaled(scorer(asked)), 0.0) for scorer in scorers]
-    count, bought = asked.table(np.ones(len(asked.row))).toarray(), asked.bought().toarray() > 0
+    count = asked.dense(np.ones(len(asked.row)))
+    bought = count > 0
     chosen = bought.copy()
-    ordered = [np.sort(table, axis=1) for table in scores]
-    for table, ascending in zip(scores, ordered, strict=True):
-        chosen |= (table >= ascending[:, -min(each, asked.items), None]) & (table > 0)
+    positive = [[np.sort(line[line > 0]) for line in table] for table in scores]
+    for table, lines in zip(scores, positive, strict=True):
+        least = np.array([line[-each] if len(line) > each else 0.0 for line in lines])
+        chosen |= (table >= least[:, None]) & (table > 0)
     row, item = chosen.nonzero()
+    spans = list(pairwise(np.searchsorted(row, np.arange(len(chosen) + 1)).tolist()))
     columns = [
         column
-        for table, ascending in zip(scores, ordered, strict=True)
-        for column in _of_part(table, ascending, row, item)
+        for table, lines in zip(scores, positive, strict=True)
+        for column in _of_part(table[row, item], lines, spans)
     ]
     columns += _of_pair(asked, count, row, item, catalogue.as_of_day)
     columns += _of_user(asked, row, catalogue.as_of_day)
-    known = np.column_stack([*columns, catalogue.numbers[item]]).astype(np.float32)
+    known = np.empty((len(row), len(columns) + catalogue.numbers.shape[1]), dtype=np.float32)
+    for place, column in enumerate(columns):
+        known[:, place] = column
+    known[:, len(columns) :] = catalogue.numbers[item]
     return Candidates(row, item, bought[row, item], known)
 
 
-def _of_part(scores: Matrix, ordered: Matrix, row: Index, item: Index) -> list[Vector]:
-    """Score, its log, and the log of how many items of the row score higher."""
-    score = scores[row, item]
-    bounds = np.searchsorted(row, np.arange(len(scores) + 1))
-    above = np.concatenate(
-        [
-            np.empty(0),
-            *(
-                scores.shape[1] - np.searchsorted(ordered[place], score[first:last], side="right")
-                for place, (first, last) in enumerate(pairwise(bounds))
-            ),
-        ]
-    )
+def _of_part(score: Vector, positive: Sequence[Vector], spans: Sequence[tuple[int, int]]) -> list[Vector]:
+    """Score, its log, and the log of how many items of the row score higher, by the sorted scores above 0 of each."""
+    above = np.empty(len(score))
+    for line, (first, last) in zip(positive, spans, strict=True):
+        above[first:last] = len(line) - np.searchsorted(line, score[first:last], side="right")
     return [score, np.log(score + 1e-3), np.log1p(above)]
 
 
 def _of_pair(asked: Histories, count: Matrix, row: Index, item: Index, as_of_day: int) -> list[Vector]:
     """How often the user bought the item, how long ago, and whether their usual interval is over."""
     last, first = np.zeros(asked.shape), np.full(asked.shape, float(as_of_day))
-    np.maximum.at(last, (asked.row, asked.item), asked.day)
-    np.minimum.at(first, (asked.row, asked.item), asked.day)
+    cells = asked.cells
+    last[cells.row, cells.item], first[cells.row, cells.item] = asked.day[cells.last], asked.day[cells.first]
     _, baskets = asked.baskets()
     of_row = np.zeros(asked.shape[0])
     of_row[asked.row] = baskets
@@ -121,7 +119,7 @@ def _of_pair(asked: Histories, count: Matrix, row: Index, item: Index, as_of_day
 def _of_user(asked: Histories, row: Index, as_of_day: int) -> list[Vector]:
     """Baskets, purchases, days since the last one, purchases per basket, and how much the user repeats."""
     rows = asked.shape[0]
-    lines, different = np.bincount(asked.row, minlength=rows), np.diff(asked.bought().indptr)
+    lines, different = (np.bincount(of, minlength=rows) for of in (asked.row, asked.cells.row))
     baskets, last = np.zeros(rows), np.zeros(rows)
     baskets[asked.row] = asked.baskets()[1]
     np.maximum.at(last, asked.row, asked.day)

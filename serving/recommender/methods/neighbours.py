@@ -40,19 +40,20 @@ class TifuKnn(Settings):
         vectors = self._vectors(past.histories())
         squares = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
         nobody = squares == 0
+        by_item = vectors.T.tocsr()
 
         def score(asked: Histories) -> Matrix:
-            own = self._vectors(asked).toarray()
-            products = (vectors @ own.T).T
+            own = self._vectors(asked)
+            products = (own @ by_item).toarray()
             if self.similarity == "euclidean":
                 closeness = 2 * products - squares
             else:
                 closeness = products / np.sqrt(np.maximum(squares, 1e-300))
             closeness[:, nobody] = -np.inf
             _bar_self(closeness, asked)
-            near = _nearest(closeness, self.neighbours)
-            near[~own.any(axis=1)] = 0  # without a history nobody is alike
-            return np.asarray(self.own_share * own + (1 - self.own_share) * (sparse.csr_matrix(near) @ vectors))
+            closeness[np.diff(own.indptr) == 0] = -np.inf  # without a history nobody is alike
+            near = vectors.T @ _nearest(closeness, self.neighbours).T
+            return np.asarray(self.own_share * own.toarray() + (1 - self.own_share) * near.T)
 
         return score
 
@@ -82,16 +83,20 @@ class UserPopularity(Settings):
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
         expect(learned, {})
         histories = past.histories()
-        bought, shares = histories.bought(), self._shares(histories)
-        lengths = np.diff(bought.indptr)
-        theirs = np.maximum(lengths, 1) ** (1 - self.asymmetry)
+        bought, shares = histories.bought(), self._shares(histories).copy()
+        shares.eliminate_zeros()
+        theirs = np.maximum(np.diff(bought.indptr), 1) ** (1 - self.asymmetry)
+        by_item = bought.T.tocsr()
 
         def score(asked: Histories) -> Matrix:
-            own = asked.bought().toarray()
-            mine = np.maximum(own.sum(axis=1), 1) ** self.asymmetry
-            alike = ((bought @ own.T).T / mine[:, None] / theirs) ** self.locality
-            _bar_self(alike, asked, value=0.0)
-            return np.asarray((shares.T @ alike.T).T + self._shares(asked).toarray())
+            own = asked.bought()
+            counts = np.diff(own.indptr)
+            alike = own @ by_item
+            row = np.repeat(np.arange(len(counts)), np.diff(alike.indptr))
+            mine = np.maximum(counts, 1) ** self.asymmetry
+            alike.data = (alike.data / mine[row] / theirs[alike.indices]) ** self.locality
+            alike.data[alike.indices == asked.user[row]] = 0.0  # nobody is their own neighbour
+            return np.asarray((shares.T @ alike.toarray().T).T + self._shares(asked).toarray())
 
         return score
 
@@ -143,9 +148,9 @@ class ItemKnn(Settings):
     def _weighted(self, histories: Histories) -> Any:
         counts = histories.table(np.ones(len(histories.row))).T.tocoo()
         length = np.asarray(counts.sum(axis=1)).ravel()
-        norm = self.k1 * (1 - self.b + self.b * length / max(length.mean(), 1e-12))
+        norm = self.k1 * (1 - self.b + self.b * length / max(length[length > 0].mean(), 1e-12))
         items_of = np.bincount(counts.col, minlength=counts.shape[1])
-        rarity: Vector = np.log1p(counts.shape[0]) - np.log1p(items_of)
+        rarity: Vector = np.log1p((length > 0).sum()) - np.log1p(items_of)  # an item that nobody bought is no document
         counts.data = counts.data * (self.k1 + 1) / (norm[counts.row] + counts.data) * rarity[counts.col]
         return counts.tocsr()
 
@@ -160,17 +165,17 @@ def too_many(items: int) -> InvalidInput:
     )
 
 
-def _bar_self(closeness: Matrix, asked: Histories, value: float = -np.inf) -> None:
+def _bar_self(closeness: Matrix, asked: Histories) -> None:
     """Nobody is their own neighbour."""
     rows = np.flatnonzero(asked.user != NOBODY)
-    closeness[rows, asked.user[rows]] = value
+    closeness[rows, asked.user[rows]] = -np.inf
 
 
 def _nearest(closeness: Matrix, count: int) -> Matrix:
-    """The mean over the `count` closest users, as weights [rows, users]; those at minus infinity never count."""
+    """The mean over the `count` closest users, as weights [rows, users]; minus infinity is nobody."""
     count = min(count, closeness.shape[1])
     chosen = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
+    near = np.take_along_axis(closeness, chosen, axis=1) > -np.inf
     weights = np.zeros_like(closeness)
-    np.put_along_axis(weights, chosen, 1 / count, axis=1)
-    weights[closeness == -np.inf] = 0
+    np.put_along_axis(weights, chosen, near / np.maximum(near.sum(axis=1, keepdims=True), 1), axis=1)
     return weights

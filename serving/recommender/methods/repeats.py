@@ -36,6 +36,6 @@ class OwnFrequency(Settings):
         def score(asked: Histories) -> Matrix:
             since, _ = asked.baskets()
             weight = asked.recency(self.half_life_days) * self.basket_decay**since
-            return np.asarray(asked.table(weight).toarray() * stocked)
+            return np.asarray(asked.dense(weight) * stocked)
 
         return score

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -95,6 +97,19 @@ class Purchases:
 
 
 @dataclass(frozen=True, eq=False)
+class Cells:
+    """The different pairs of row and item of some histories, sorted by row, then item."""
+
+    row: Index
+    item: Index
+    place: Index
+    """Of each entry of the histories: its pair."""
+    first: Index
+    """Of each pair: its earliest entry."""
+    last: Index
+
+
+@dataclass(frozen=True, eq=False)
 class Histories:
     """What some users bought: one entry per row, item and day, sorted by row, then day."""
 
@@ -112,15 +127,46 @@ class Histories:
         """Rows and items."""
         return len(self.user), self.items
 
+    @cached_property
+    def cells(self) -> Cells:
+        """The different pairs of row and item."""
+        different, place = np.unique(self.row * self.items + self.item, return_inverse=True)
+        row, item = np.divmod(different, self.items)
+        first, last = np.empty_like(different), np.empty_like(different)
+        first[place[::-1]] = np.arange(len(place))[::-1]
+        last[place] = np.arange(len(place))
+        return Cells(row, item, place, first, last)
+
     def table(self, weight: Vector) -> Any:
         """Sparse [rows, items]: the sum of the weights of the entries of each row and item."""
-        from scipy import sparse  # an extra, which the demo's model does without
+        summed = np.bincount(self.cells.place, weights=weight, minlength=len(self.cells.row))
+        return self._sparse(summed.astype(weight.dtype))
 
-        return sparse.csr_matrix((weight, (self.row, self.item)), shape=self.shape)
+    def dense(self, weight: Vector) -> Matrix:
+        """The same, not sparse."""
+        rows, items = self.shape
+        summed = np.bincount(self.row * items + self.item, weights=weight, minlength=rows * items)
+        return np.asarray(summed, dtype=np.float64).reshape(self.shape)
 
     def bought(self) -> Any:
         """Sparse [rows, items]: 1 where the item was bought."""
-        return self.table(self.is_last().astype(np.float64))
+        return self._sparse(np.ones(len(self.cells.row)))
+
+    def _sparse(self, values: NDArray[Any]) -> Any:
+        """Sparse [rows, items], a value for each of the `cells`. All of them share one layout, which takes longest."""
+        found = copy(self._layout)
+        found.data = values
+        return found
+
+    @cached_property
+    def _layout(self) -> Any:
+        from scipy import sparse  # an extra, which the demo's model does without
+
+        offsets = np.searchsorted(self.cells.row, np.arange(len(self.user) + 1))
+        layout = sparse.csr_matrix((np.ones(len(self.cells.row)), self.cells.item, offsets), shape=self.shape)
+        for shared in (layout.indices, layout.indptr):
+            shared.flags.writeable = False
+        return layout
 
     def recency(self, half_life_days: float | None) -> Vector:
         """A weight per entry, halved with each half-life of age; 1 without one, and for days to come."""
@@ -154,14 +200,16 @@ class Histories:
 
     def is_last(self) -> NDArray[np.bool_]:
         """Which entries are the last of their row and item."""
-        by_item = np.lexsort((self.day, self.item, self.row))
-        row, item = self.row[by_item], self.item[by_item]
-        last = np.ones(len(row), dtype=bool)
-        last[by_item[:-1]] = (row[1:] != row[:-1]) | (item[1:] != item[:-1])
+        last = np.zeros(len(self.row), dtype=bool)
+        last[self.cells.last] = True
         return last
 
     def baskets(self) -> tuple[Index, Index]:
         """Of each entry: how many baskets (days) of its row came after it; and how many its row has."""
+        return self._baskets
+
+    @cached_property
+    def _baskets(self) -> tuple[Index, Index]:
         begins = np.ones(len(self.row), dtype=bool)
         begins[1:] = (np.diff(self.row) != 0) | (np.diff(self.day) != 0)
         count = np.bincount(self.row[begins], minlength=len(self.user))

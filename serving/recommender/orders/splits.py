@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.errors import InvalidInput
 from serving.recommender.orders.lines import Index
@@ -47,6 +49,11 @@ class Track:
     """Sparse [users, items]: what they bought later, of the candidates."""
     excluded: Any | None
     """Sparse [users, items]: left out of their lists; None leaves nothing out."""
+
+    @cached_property
+    def candidates(self) -> NDArray[np.bool_]:
+        """The items that are ranked: those that somebody bought in the past."""
+        return np.asarray(np.bincount(self.past.item, minlength=len(self.past.item_ids)) > 0)
 
     @property
     def relevant_counts(self) -> Index:

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.network import ClickNetwork, evidence
-from serving.recommender.clicks.ranker import ClickSettings, Features
+from serving.recommender.clicks.ranker import STRANGER, ClickSettings, Features
 from serving.recommender.method import Arrays
 from serving.recommender.training.loop import Progress, run, unheard
 from serving.recommender.training.weights import weights_of
+
+OF_ITEM = ("item.weight", "item_bias.weight")
+"""What is learned of an item by its id. Of one that was never shown that is what it began with: chance."""
 
 
 def train_clicks(
@@ -41,7 +44,11 @@ def train_clicks(
         digest.update(getattr(past, name).tobytes())
     task = ClickTask(settings, network, features, past)
     run(task, settings.plan, folder=folder, subject=digest.hexdigest(), tell=tell)
-    return weights_of(network)
+    learned = weights_of(network)
+    never_shown = np.setdiff1d(np.arange(len(items.item_ids) + 1), features.of(past)[0].numpy())
+    for name in OF_ITEM:
+        learned[name][never_shown] = learned[name][STRANGER]
+    return learned
 
 
 class ClickTask:

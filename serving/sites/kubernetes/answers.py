@@ -105,7 +105,9 @@ def checked(answer: Answer, verb: str, resource: Resource, namespace: str, name:
             why=why,
             next_step=f"leave to hcctl the fields that {GUIDE} names, or delete the object",
         )
-    if 400 <= answer.status < 500 and answer.status not in {401, 408, 429}:
+    # An apply that does not fit the schema is answered with 500, however often it is asked again.
+    unfit = str(said.get("message")).startswith("failed to create typed patch object")
+    if unfit or (400 <= answer.status < 500 and answer.status not in {401, 408, 429}):
         raise HcctlError("the cluster refused the change", where=where, why=why)
     raise SiteUnreachable("the API server gave no valid answer", where=where, why=why)
 

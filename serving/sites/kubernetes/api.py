@@ -87,7 +87,9 @@ class KubernetesApi:
         headers = {"Accept": METADATA_LIST} if metadata_only else None
         answer = self.request("GET", resource.path(namespace), query=query, headers=headers, timeout_s=timeout_s)
         found = checked(answer, "list", resource, namespace)
-        items, version = found.get("items"), (found.get("metadata") or {}).get("resourceVersion")
+        # An empty list of metadata alone is null: Go writes it so where nobody took care.
+        items = [] if "items" in found and found["items"] is None else found.get("items")
+        version = (found.get("metadata") or {}).get("resourceVersion")
         if not isinstance(items, list):
             raise SiteUnreachable("the cluster gave no valid answer", where=str(resource), why="a list without items")
         return [item for item in items if isinstance(item, dict)], str(version or "")

@@ -2,7 +2,7 @@
 
 Everything here is applied by hcctl's own field manager; what is absent belongs to others:
 
-- `replicas` and `scaleStrategy` of worker groups: Ray's autoscaler;
+- `replicas` of worker groups, and what is in their `scaleStrategy`: Ray's autoscaler;
 - `metadata.finalizers`, `status`: KubeRay;
 - further labels and annotations: whoever wants them.
 
@@ -29,7 +29,7 @@ from serving.sites.kubernetes.answers import Object
 from serving.sites.serve_api import serve_config
 from serving.sites.site import Application, Endpoint
 from serving.spec_artefacts import Artefacts
-from serving.spec_kubernetes import HeadSpec, KubernetesSpec, NodeSelection
+from serving.spec_kubernetes import HeadSpec, KubernetesSpec, NodeSelection, Taint
 
 FIELD_MANAGER = "hcctl"
 RAY_VERSION = "2.60.0"
@@ -208,6 +208,7 @@ def _worker_group(identity: Identity, spec: KubernetesSpec, pool: Pool, bounds: 
         "minReplicas": bounds.least,
         "maxReplicas": bounds.most,
         "rayStartParams": {},
+        "scaleStrategy": {},  # KubeRay would write it, and the list is one field: see _quantity
         "template": _template(identity, spec, worker, container, {"automountServiceAccountToken": False}),
     }
 
@@ -266,7 +267,7 @@ def _versions(artefacts: Artefacts) -> tuple[Object, Object]:
             {"name": name, "persistentVolumeClaim": claim},
             {"name": name, "mountPath": artefacts.mount, "readOnly": True},
         )
-    size = f"{max(1, round(artefacts.cache_gib * 1_024))}Mi"
+    size = _memory(artefacts.cache_gib)
     return {"name": name, "emptyDir": {"sizeLimit": size}}, {"name": name, "mountPath": artefacts.mount}
 
 
@@ -287,11 +288,7 @@ def pod_security(spec: KubernetesSpec) -> Object:
 
 def tolerations(nodes: NodeSelection) -> list[Object]:
     """The taints that are no obstacle, as a pod says it."""
-    return [
-        {"key": taint.key, "effect": taint.effect}
-        | ({"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value})
-        for taint in nodes.taints
-    ]
+    return [_toleration(taint) for taint in nodes.taints]
 
 
 def zone_expressions(nodes: NodeSelection) -> list[Object]:
@@ -314,11 +311,37 @@ def _nodes(nodes: NodeSelection) -> Object:
     return found
 
 
+def _toleration(taint: Taint) -> Object:
+    made: Object = {"key": taint.key, "effect": taint.effect, "operator": "Exists"}
+    if taint.value is not None:
+        made["operator"] = "Equal"
+        if taint.value:  # an empty text is left out, as KubeRay leaves it out: see _quantity
+            made["value"] = taint.value
+    return made
+
+
 def _resources(cpus: float, memory_gib: float, devices: Mapping[str, int]) -> Object:
     """Requests that are limits too: Ray takes the limits for what it has, and such pods are the last to be evicted."""
     amounts: Object = {
-        "cpu": f"{max(1, round(cpus * 1_000))}m",
-        "memory": f"{max(1, round(memory_gib * 1_024))}Mi",
-        **{name: str(count) for name, count in devices.items()},
+        "cpu": _quantity(max(1, round(cpus * 1_000)), 1_000, ("m", "", "k")),
+        "memory": _memory(memory_gib),
+        **{name: _quantity(count, 1_000, ("", "k")) for name, count in devices.items()},
     }
     return {"requests": amounts, "limits": amounts}
+
+
+def _memory(gib: float) -> str:
+    return _quantity(max(1, round(gib * 1_024)), 1_024, ("Mi", "Gi", "Ti", "Pi"))
+
+
+def _quantity(amount: int, base: int, suffixes: Sequence[str]) -> str:
+    """So many of the first suffix, as Kubernetes itself writes it: the largest suffix that leaves a whole number.
+
+    KubeRay writes the whole object when it adds its finalizer. An amount written otherwise would be changed by that,
+    and be KubeRay's from then on: the next apply a conflict.
+    """
+    for suffix in suffixes[:-1]:
+        if amount % base:
+            return f"{amount}{suffix}"
+        amount //= base
+    return f"{amount}{suffixes[-1]}"

@@ -51,6 +51,7 @@ from serving.sites.kubernetes.status import (
     RayClusterRef,
     RayServiceState,
     bounds_patch,
+    head_address,
     nodes_in_use,
     present_workers,
     read_ray_service,
@@ -110,6 +111,8 @@ class KubernetesSite:
         self._last = SiteObservation(identity.site, "open", None, None, 0.0)
         """Before it is seen for the first time it may well be open: out of sight, not closed."""
         self._token: SecretStr | None = None
+        self._head: tuple[str, Endpoint] | None = None
+        """The cluster that answered last, and its head's address as far as that was asked for."""
         self._images_problem = ""
         """Why images are not pulled beforehand; empty if they are, or need not be."""
         self._answered = ""
@@ -205,21 +208,35 @@ class KubernetesSite:
             blocker, workers = self._blocker(deadline_s)
             message = state.problem or blocker or error.one_line()
             phase = "open" if current.name == self._answered else state.phase
-            return self._observation(phase, message, ingress=self._ingress(current), workers=workers)
+            self._head = None  # the next one may have another address
+            return self._observation(phase, message, ingress=self._last.ingress, workers=workers)
+        ingress = self._ingress(current, deadline_s)
+        if ingress is None and current.name != self._answered:  # Ray answers before KubeRay has told where its head is
+            return self._observation(state.phase, state.problem)
         self._answered = current.name
         hungry = any(one.phase != "deleting" and one.replicas_ready < one.replicas_target for one in statuses)
         blocker, workers = self._blocker(deadline_s) if hungry else ("", None)
         message = state.problem or blocker or self._images_problem
-        return self._observation("open", message, statuses, self._ingress(current), workers)
+        return self._observation("open", message, statuses, ingress, workers)
 
     def _absent(self, phase: Phase) -> SiteObservation:
         message = f"RayService {self._service} is gone from namespace {self._namespace}" if phase == "lost" else ""
         return self._observation(phase, message)
 
-    def _ingress(self, cluster: RayClusterRef) -> Endpoint | None:
-        """Where the gateway sends requests: as declared, or the head pod, whose address changes with it."""
+    def _ingress(self, cluster: RayClusterRef, deadline_s: float) -> Endpoint | None:
+        """Where the gateway sends requests: as declared, or the head pod, whose address changes with it.
+
+        The RayCluster tells the address; KubeRay copies it to the RayService only when something else changes there.
+        It is asked once for each head: one that is replaced does not answer meanwhile.
+        """
         declared = self._kubernetes.address
-        return cluster.proxy if declared is None else Endpoint(declared.host, declared.port)
+        if declared is not None:
+            return Endpoint(declared.host, declared.port)
+        if self._head is None or self._head[0] != cluster.name:
+            found = self._api.get(RAY_CLUSTERS, self._namespace, cluster.name, timeout_s=_left(deadline_s))
+            address = None if found is None else head_address(found)
+            self._head = None if address is None else (cluster.name, address)
+        return None if self._head is None else self._head[1]
 
     def _blocker(self, deadline_s: float) -> tuple[str, tuple[Worker, ...] | None]:
         """What keeps pods from running, and how far workers are; it only explains, so what cannot be told is not."""

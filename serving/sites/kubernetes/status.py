@@ -26,8 +26,6 @@ class RayClusterRef:
     name: str
     dashboard: Endpoint
     """Service of the head, by name and port."""
-    proxy: Endpoint | None
-    """The head pod's address, once it has one."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,15 @@ def replicas_of(document: Object) -> int:
         part.get("num_replicas") for entry in _items(document, "applications") for part in _items(entry, "deployments")
     ]
     return sum(count for count in counts if isinstance(count, int))
+
+
+def head_address(cluster: Object) -> Endpoint | None:
+    """Where the proxy on the head pod of a RayCluster listens; None until the pod has an address."""
+    address = _mapping(_mapping(cluster, "status"), "head").get("podIP")
+    try:
+        return Endpoint(str(ipaddress.ip_address(str(address))), SERVE_PORT)
+    except ValueError:
+        return None
 
 
 def present_workers(cluster: Object) -> dict[str, int]:
@@ -207,11 +214,7 @@ def _cluster(status: Object) -> RayClusterRef | None:
     head = _mapping(_mapping(status, "rayClusterStatus"), "head")
     service = head.get("serviceName")
     named = service if isinstance(service, str) and service else f"{name}-head-svc"
-    try:
-        proxy = Endpoint(str(ipaddress.ip_address(str(head.get("podIP")))), SERVE_PORT)
-    except ValueError:
-        proxy = None
-    return RayClusterRef(name, Endpoint(named, DASHBOARD_PORT), proxy)
+    return RayClusterRef(name, Endpoint(named, DASHBOARD_PORT))
 
 
 def _last_time(event: Object) -> str:

@@ -1,0 +1,123 @@
+"""The click-through ranker as a model of lists: how likely each item of the shop is clicked on, first in a list now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import InvalidInput
+from serving.recommender import bundle, storage
+from serving.recommender.asked import Asked
+from serving.recommender.bundle import corrupt
+from serving.recommender.clicks.impressions import DAY_S, Impressions, Items
+from serving.recommender.clicks.ranker import ClickRanker, ClickSettings
+from serving.recommender.interface import Offer, User
+from serving.recommender.orders.purchases import Matrix, Purchases, index_of
+
+KNOWN = "known.json"
+USERS_AT_ONCE = 64
+"""Scored together: bounds memory to so many lists of the whole shop."""
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What the model is fitted by, beside what was bought."""
+
+    settings: ClickSettings
+    shown: Impressions
+    items: Items
+
+
+class ClickModel:
+    """Implements `interface.Model`. A user is what they clicked on; what a history tells counts as clicked on.
+
+    All items that the shop lists are offered, whether anybody bought them or not. An update adds what users bought to
+    what they clicked on, and trains nothing.
+    """
+
+    def __init__(self, ranker: ClickRanker, past: Purchases) -> None:
+        """Make ready to score.
+
+        Raises:
+            InvalidInput: there is no purchase.
+        """
+        new = tuple(name for name in ranker.item_ids if name not in index_of(past.item_ids))
+        self.ranker = ranker
+        self.past = Purchases(past.user, past.item, past.day, past.user_ids, past.item_ids + new)
+        self._asked = Asked(self.past)
+        self._names = np.array(self.past.item_ids, dtype=np.str_)
+        bought = np.bincount(self.past.item, minlength=len(self._names)) > 0
+        self._offered = bought | np.isin(self._names, np.array(ranker.item_ids, dtype=np.str_))
+
+    @classmethod
+    def fit(cls, settings: Watched, past: Purchases, /) -> Self:
+        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items), past)
+
+    def update(self, later: Purchases) -> Self:
+        names = np.array(later.user_ids, dtype=np.str_)[later.user]
+        items = np.array(later.item_ids, dtype=np.str_)[later.item]
+        return type(self)(self.ranker.update(_clicked(names, items, later.day)), self.past.joined(later))
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        return self.past.item_ids
+
+    def score(self, users: Sequence[User]) -> Matrix:
+        batches = [users[first : first + USERS_AT_ONCE] for first in range(0, len(users), USERS_AT_ONCE)]
+        scores = np.concatenate([np.empty((0, len(self._names))), *map(self._scores, batches)])
+        scores[:, ~self._offered] = -np.inf
+        return scores
+
+    def recommend(self, user: User, k: int = 10, *, exclude_bought: bool = False) -> list[Offer]:
+        return self._asked.offers(self.score([user]), user, k, exclude_bought=exclude_bought)
+
+    def save(self, directory: Path) -> None:
+        self.ranker.save(directory)
+        bundle.write(directory, KNOWN, lambda files: _Stored(files=files), storage.past_files(self.past))
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        ranker = ClickRanker.load(directory)
+        _, contents = bundle.read(directory, KNOWN, _Stored, {storage.IDS, storage.PURCHASES})
+        try:
+            return cls(ranker, storage.past_of(contents))
+        except InvalidInput as problem:
+            raise corrupt(storage.PURCHASES, str(problem)) from problem
+
+    def _scores(self, users: Sequence[User]) -> Matrix:
+        """[users, items]: the chance of a click on each item, were it the first of a list on the day after the last."""
+        histories = self._asked.histories(users)
+        # Somebody who is told by a history has no id: the name cannot be one of a user's, which has no control sign.
+        names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
+        told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
+        ranker = self.ranker
+        if told.any():
+            row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
+            ranker = ranker.update(_clicked(names[row], self._names[item], day))
+        rows, items = len(users), len(self._names)
+        now = np.full(rows * items, self.past.as_of_day)
+        asked = _lines(np.repeat(names, items), np.tile(self._names, rows), now, clicked=False)
+        return ranker.chances(asked).reshape(rows, items)
+
+
+def _clicked(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64]) -> Impressions:
+    return _lines(user, item, day, clicked=True)
+
+
+def _lines(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64], *, clicked: bool) -> Impressions:
+    """Each item as the first of a list that answers no search."""
+    rows = len(user)
+    no, yes = np.zeros(rows, dtype=bool), np.full(rows, clicked)
+    return Impressions(user, item, np.zeros(rows, dtype=np.int64), day * DAY_S, no, yes)
+
+
+class _Stored(bundle.Head):
+    """`known.json`."""
+
+    format: Literal[1] = 1
+    kind: Literal["clicks"] = "clicks"
