@@ -1,7 +1,9 @@
 """Ingestion: a declared schema, rules that are counted, bad rows in a file, and one error for a bad file."""
 
 import gzip
+import os
 from collections.abc import Mapping
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -349,10 +351,62 @@ def test_a_bad_file_is_one_error(tmp_path: Path, content: str | bytes, changes: 
     assert not [path for path in tmp_path.iterdir() if "clean" in path.name]
 
 
+@pytest.mark.parametrize("kind", ["list", "struct", "bytes", "time of day", "span"])
+@pytest.mark.parametrize("column", ["user", "item", "at"])
+def test_a_column_of_what_is_no_value_is_one_error(tmp_path: Path, kind: str, column: str) -> None:
+    """Parquet may hold lists, bytes and spans: the error names the file, the column and what it holds."""
+    held = {"list": ["x"], "struct": {"a": 1}, "bytes": b"\xff", "time of day": time(1), "span": timedelta(1)}[kind]
+    frame = pl.DataFrame({"user": ["u1"], "item": ["A"], "at": [1_700_000_000]})
+    frame.with_columns(pl.Series(column, [held])).write_parquet(tmp_path / "events.parquet")
+    columns = {"user_id": "user", "item_id": "item", "timestamp": "at"}
+    changes = {"files": ["events.parquet"], "columns": columns, "time": {"unit": "s"}, "type": "purchase"}
+    with pytest.raises(InvalidInput, match="which is no text, number or moment") as caught:
+        shop(tmp_path, HEAD, **{f"events__{name}": value for name, value in changes.items()})
+    assert caught.value.where == f"{tmp_path / 'events.parquet'}, column {column!r}"
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [("%Y-%m-%dT%H:%M:%S%z", "2024-03-01T10:00:00+0300"), ("%Y-%m-%dT%H:%M:%S%.f%:z", "2024-03-01T10:00:00.5+03:00")],
+)
+def test_an_offset_in_the_text_wins_over_the_zone(tmp_path: Path, form: str, text: str) -> None:
+    """Ten in the morning three hours east of Greenwich is seven in UTC, whatever the zone of the others."""
+    data = shop(
+        tmp_path, HEAD + GOOD.replace("2024-03-01 10:00", text), events__time={"format": form, "zone": "Asia/Tokyo"}
+    )
+    assert data.events().collect()["timestamp_s"].to_list() == [1_709_276_400]
+
+
+def test_a_table_of_a_header_alone_is_an_empty_table(tmp_path: Path) -> None:
+    """No item is known, so every event is told; nobody has a label."""
+    (tmp_path / "users.csv").write_text("customer,land,how old\n")
+    data = shop(tmp_path, HEAD + GOOD, ITEMS.splitlines()[0] + "\n", users=USERS)
+    assert data.report.items is not None
+    assert data.report.items.rows == len(data.items()) == 0
+    assert rejected(data) == [("events", 1, "unknown item")]
+    assert data.labels() == {"country": {}, "age": {}}
+    assert len(data.purchases()) == 0
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    """What is a pattern in `files` is none in the folder's own name, where the clean data is read again."""
+    folder = tmp_path / "shop [2024] *"
+    folder.mkdir()
+    (folder / "users.csv").write_text("customer,land,how old\nu1,France,40\n")
+    (tmp_path / "more.csv").write_text("customer,land,how old\nu2,Spain,\n")
+    data = shop(folder, HEAD + GOOD, users=USERS | {"files": ["us[e]rs.c?v", str(tmp_path / "more.csv")]})
+    assert data.labels()["country"] == {"u1": "France", "u2": "Spain"}
+    assert len(data.purchases()) == 1
+    assert len(data.items()) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
         ({"events__columns": {"user_id": "user", "timestamp": "at"}}, "events"),
+        *(({"events__time": {"format": form}}, "events.time.format") for form in ("%3", "%p %I", "%H:%M", "abc", "%Q")),
+        ({"events__separator": '"'}, "events.separator"),
+        ({"events__separator": "\n"}, "events.separator"),
         ({"events__columns": COLUMNS | {"usr": "user"}}, "events"),
         ({"events__type": "purchase"}, "events"),
         ({"events__types": {"buy": "bought"}}, "events.types.buy"),

@@ -205,10 +205,10 @@ def _moment(rows: pl.DataFrame, time: Time, name: str) -> pl.Expr:
         return column.dt.epoch("s")
     if time.format is not None:
         text = column.cast(pl.String, strict=False).str.strip_chars()
-        if "%z" in time.format:
-            return text.str.to_datetime(time.format, time_unit="us", strict=False).dt.epoch("s")
-        local = text.str.to_datetime(time.format, time_unit="us", strict=False)
-        return local.dt.replace_time_zone(time.zone, ambiguous="earliest", non_existent="null").dt.epoch("s")
+        told = text.str.to_datetime(time.format, time_unit="us", strict=False)
+        if time.has_offset:
+            return told.dt.epoch("s")
+        return told.dt.replace_time_zone(time.zone, ambiguous="earliest", non_existent="null").dt.epoch("s")
     number = column.str.strip_chars() if kind == pl.String else column
     whole = number.cast(pl.Int64, strict=False)
     fraction = number.cast(pl.Float64, strict=False)

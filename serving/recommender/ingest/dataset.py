@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,11 @@ class Report(BaseModel):
     """When the first and the last event happened; None without any."""
 
 
+def scanned(files: Iterable[Path]) -> pl.LazyFrame:
+    """Parquet files under the very names they have: polars would take a bracket in one for a pattern."""
+    return pl.scan_parquet(sorted(files), glob=False)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A folder of clean data."""
@@ -97,7 +102,7 @@ class Dataset:
 
     def events(self) -> pl.LazyFrame:
         """The events, in no order beyond that of each file."""
-        return pl.scan_parquet(self.folder / EVENTS)
+        return scanned(self.folder.glob(EVENTS))
 
     def collected(self, events: pl.LazyFrame) -> pl.DataFrame:
         """What a query over the events finds, in bounded memory.
@@ -115,7 +120,7 @@ class Dataset:
             InvalidInput: the file is damaged.
         """
         with self._damage():
-            return pl.read_parquet(self.folder / ITEMS)
+            return scanned([self.folder / ITEMS]).collect()
 
     def labels(self) -> dict[str, dict[str, str]]:
         """What is known of users: by label, as `country`, the value of each user that has one.
@@ -126,7 +131,7 @@ class Dataset:
         if self.report.people is None:
             return {}
         with self._damage():
-            users = pl.read_parquet(self.folder / USERS)
+            users = scanned([self.folder / USERS]).collect()
         names = (name for name in users.columns if name != "user_id")
         return {name: dict(users.select("user_id", name).drop_nulls().iter_rows()) for name in names}
 
@@ -142,7 +147,7 @@ class Dataset:
             day = (pl.col("timestamp_s") // DAY_S).alias("day")
             bought = self.events().filter(pl.col("type").is_in(kinds)).select("user_id", "item_id", day)
             rows = bought.unique().collect(engine="streaming")
-            items = pl.read_parquet(self.folder / ITEMS, columns=["item_id"])["item_id"]
+            items = scanned([self.folder / ITEMS]).select("item_id").collect()["item_id"]
         users = rows["user_id"].unique().sort()
         placed = rows.select(
             pl.col("user_id").replace_strict(users, pl.int_range(len(users), eager=True), return_dtype=pl.Int64),

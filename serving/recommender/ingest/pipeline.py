@@ -20,7 +20,7 @@ from serving.errors import InvalidInput
 from serving.files import disk_errors, write_atomic
 from serving.recommender.ingest import cleaning, dataset
 from serving.recommender.ingest.cleaning import MALFORMED, REASON, ROW
-from serving.recommender.ingest.dataset import Counts, Dataset, Report
+from serving.recommender.ingest.dataset import Counts, Dataset, Report, scanned
 from serving.recommender.ingest.pictures import pictures
 from serving.recommender.ingest.reading import SHOWN_CHARS, batches
 from serving.recommender.ingest.schema import ShopData, Table, load_schema
@@ -78,7 +78,7 @@ def here(sources: list[Source]) -> None:
         (laid_out / f"{part:05d}").mkdir(parents=True, exist_ok=True)
         frame.write_parquet(laid_out / f"{part:05d}" / f"{number:08d}.parquet")
     for path in sorted(laid_out.glob("*")):
-        settle_part(sources[0], int(path.name), pl.read_parquet(path / "*.parquet"))
+        settle_part(sources[0], int(path.name), scanned(path.glob("*.parquet")).collect())
         shutil.rmtree(path)
 
 
@@ -86,7 +86,7 @@ def clean_file(source: Source) -> Iterator[tuple[int, pl.DataFrame]]:
     """First stage: the sound events of a file by part; the others go to a file of rejected rows."""
     known = None
     if source.data.items is not None:
-        known = pl.read_parquet(source.folder / dataset.ITEMS, columns=["item_id"])
+        known = scanned([source.folder / dataset.ITEMS]).select("item_id").collect()
     with _rejected(source.folder / REJECTED_ROWS / f"rows-{source.number:05d}.csv") as reject:
         for batch in batches(source.data.events, source.path):
             events = cleaning.clean_events(batch.rows, source.data.events, source.data.cleaning)
@@ -164,17 +164,19 @@ def _whole(name: str, table: Table, root: Path) -> tuple[pl.DataFrame, list[pl.D
         for batch in batches(table, path):
             rejected.append(_told(name, path, batch.malformed, pl.lit(MALFORMED)))
             frames.append(batch.rows.with_columns(pl.lit(str(path)).alias("file")))
-    return pl.concat(frames, how="vertical_relaxed"), rejected
+    nothing = pl.DataFrame(schema={**dict.fromkeys(table.columns, pl.String), ROW: pl.Int64, "file": pl.String})
+    return pl.concat(frames or [nothing], how="vertical_relaxed"), rejected
 
 
 def _report(data: ShopData, work: Path, items: Counts | None, people: Counts | None) -> Report:
     """What became of the rows; and the items where none are declared."""
-    events = pl.scan_parquet(work / dataset.EVENTS)
-    if not list(work.glob(dataset.EVENTS)):
-        events = pl.LazyFrame(schema=cleaning.EVENTS)
-        events.collect().write_parquet(work / "events-00000.parquet")
+    if not any(work.glob(dataset.EVENTS)):
+        pl.DataFrame(schema=cleaning.EVENTS).write_parquet(work / "events-00000.parquet")
+    events = scanned(work.glob(dataset.EVENTS))
     types = dict(sorted(events.group_by("type").len().collect(engine="streaming").iter_rows()))
-    rejected = pl.scan_csv(work / dataset.REJECTED).filter(pl.col("table") == "events").group_by(REASON).len()
+    rejected = (
+        pl.scan_csv(work / dataset.REJECTED, glob=False).filter(pl.col("table") == "events").group_by(REASON).len()
+    )
     counts = _counts(data, "events", sum(types.values()), dict(rejected.collect().iter_rows()))
     if items is None:
         names = events.select("item_id").drop_nulls().unique().collect(engine="streaming").sort("item_id")

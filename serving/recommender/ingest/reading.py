@@ -22,6 +22,8 @@ MAX_LINE_CHARS = 1 << 20
 MAX_FIELD_CHARS = 65_536
 """An open quote swallows at most so much: the rest of the file is read again."""
 SHOWN_CHARS = 500
+READABLE = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Null)
+"""What a column of a Parquet file may hold, beside numbers."""
 REPLACED = "\ufffd"
 """What bytes that are no UTF-8 are read as."""
 
@@ -133,8 +135,17 @@ def _malformed(damage: Sequence[tuple[int, str]]) -> pl.DataFrame:
 
 
 def _parquet(table: Table, path: Path) -> Iterator[Batch]:
-    scan = pl.scan_parquet(path)
-    _check(table, path, scan.collect_schema().names())
+    scan = pl.scan_parquet(path, glob=False)
+    kinds = scan.collect_schema()
+    _check(table, path, kinds.names())
+    for theirs in table.columns.values():
+        if not (kinds[theirs].is_numeric() or kinds[theirs] in READABLE):
+            raise InvalidInput(
+                "cannot read the shop's data",
+                where=f"{path}, column {theirs!r}",
+                why=f"it holds {str(kinds[theirs])[:80]}, which is no text, number or moment",
+                next_step="correct `columns` in the schema, or write the column as text",
+            )
     wanted = [pl.col(theirs).alias(ours) for ours, theirs in table.columns.items()]
     following = 1
     for rows in scan.select(wanted).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):

@@ -17,7 +17,7 @@ users:
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from glob import glob
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,6 +38,7 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 ITEM_COLUMNS = ("item_id", "title", "description", "category", "brand", "price", "image", "added")
 DATA_FILE = "data.yaml"
+OFFSET = re.compile(r"%[:#]?z|%\+")
 LABEL = re.compile("[a-z][a-z0-9_]{0,39}")
 KEPT_NAMES = {"row", "file", "place", "reason"}
 """Columns that cleaning itself has."""
@@ -51,6 +52,18 @@ class Time(Model):
         default=None, min_length=2, max_length=60, description="Of text, as in `%Y-%m-%d %H:%M`; unset: numbers."
     )
     zone: str = Field(default="UTC", min_length=1, max_length=60, description="Of text without an offset.")
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the text itself tells how far it is from UTC."""
+        return self.format is not None and OFFSET.search(self.format) is not None
+
+    @field_validator("format")
+    @classmethod
+    def _is_read_again(cls, form: str | None) -> str | None:
+        if form is not None and not _reads(form):
+            raise ValueError(f"{form!r} tells no moment; one that does is %Y-%m-%d %H:%M")
+        return form
 
     @field_validator("zone")
     @classmethod
@@ -69,7 +82,9 @@ class Table(Model):
         min_length=1, max_length=10_000, description="Paths or patterns, from the schema file's folder."
     )
     format: Format | None = Field(default=None, description="Unset: by the end of the file's name.")
-    separator: str = Field(default=",", min_length=1, max_length=1, description="Between the fields of a CSV file.")
+    separator: str = Field(
+        default=",", pattern=r'^[^"\r\n]$', description="One character between the fields of a CSV file."
+    )
     columns: dict[str, str] = Field(description="Ours: theirs.")
     time: Time = Field(default=Time(), description="How its moments are written.")
 
@@ -81,8 +96,9 @@ class Table(Model):
         """
         found: list[Path] = []
         for pattern in self.files:
-            # Path.glob refuses an empty pattern and one that begins at the root.
-            here = [Path(path) for path in sorted(glob(str(root / pattern))) if Path(path).is_file()]  # noqa: PTH207
+            # Path.glob refuses an empty pattern and one that begins at the root. The root's own name is no pattern.
+            paths = [root / name for name in sorted(glob(pattern, root_dir=root))]  # noqa: PTH207
+            here = [path for path in paths if path.is_file()]
             if not here:
                 raise InvalidInput(
                     "cannot read the shop's data",
@@ -193,6 +209,16 @@ def load_schema(path: Path) -> ShopData:
         raise InvalidInput(
             "the data schema is not valid", where=where, why=why, next_step="see docs/guides/recommender-data.md"
         ) from None
+
+
+def _reads(form: str) -> bool:
+    """Whether what a format writes of a moment is read as one of that year again."""
+    try:
+        written = pl.Series([datetime(2000, 1, 2, 3, 4, 5, tzinfo=UTC)]).dt.strftime(form.replace("%#z", "%z"))
+        found = written.str.to_datetime(form, time_unit="us", strict=False)[0]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return False
+    return found is not None and found.year == 2000
 
 
 def _known(columns: dict[str, str], ours: tuple[str, ...], needed: tuple[str, ...]) -> None:
