@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from serving.errors import InvalidInput
 from serving.recommender.generated.events import World
@@ -265,19 +266,26 @@ def test_text_of_any_script_stays_readable(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_none_is_left_out_and_told(tmp_path: Path) -> None:
-    """The item stays without its picture; a good picture is found beside the schema."""
+    """The item stays without its picture: what no model could read later. A good one is found beside the schema."""
     world = World(Shop(users=1, items=1))
     write(world, tmp_path / "made", file_format="csv")
     good = next((tmp_path / "made" / "images").glob("*/*.png"))
     (tmp_path / "good.png").write_bytes(good.read_bytes())
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
     (tmp_path / "text.png").write_text("no image")
-    rows = "".join(f"{name},,,1,{name}.png\n" for name in ("good", "cut", "text", "gone"))
+    noise = Image.fromarray(np.random.default_rng(0).integers(256, size=(64, 64, 3)).astype(np.uint8))
+    noise.save(tmp_path / "whole.jpg")
+    (tmp_path / "cut-jpeg.png").write_bytes((tmp_path / "whole.jpg").read_bytes()[:3_000])
+    noise.save(tmp_path / "gif.png", "GIF")
+    (tmp_path / "link.png").symlink_to(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    bad = ("cut", "text", "gone", "cut-jpeg", "gif", "link", "pipe")
+    rows = "".join(f"{name},,,1,{name}.png\n" for name in ("good", *bad))
     data = shop(tmp_path, HEAD, f"item,name,kind,cost,picture\n{rows}")
-    assert data.items()["image"].to_list() == [str(tmp_path / "good.png"), None, None, None]
+    assert data.items()["image"].to_list() == [str(tmp_path / "good.png"), *[None] * len(bad)]
     assert data.report.items is not None
-    assert (data.report.items.kept, data.report.items.mended) == (4, {"bad image": 3})
-    assert rejected(data) == [("items", row, "bad image") for row in (2, 3, 4)]
+    assert (data.report.items.kept, data.report.items.mended) == (8, {"bad image": 7})
+    assert rejected(data) == [("items", row, "bad image") for row in range(2, 9)]
 
 
 def test_numbers_of_a_table_program_are_ids(tmp_path: Path) -> None:

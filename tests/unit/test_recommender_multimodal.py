@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from serving.errors import CorruptArtefact, InvalidInput
+from serving.recommender.ingest import pictures as pictures_module
+from serving.recommender.ingest.pictures import SIDE, read_pictures
 from serving.recommender.interface import Bought
-from serving.recommender.multimodal import pictures as pictures_module
 from serving.recommender.multimodal.alignment import Alignment, align, telling_apart
 from serving.recommender.multimodal.features import joined, main_directions
-from serving.recommender.multimodal.pictures import SIDE, read_pictures
 from serving.recommender.multimodal.taste import ARRAYS, MODEL, PEOPLE, Lesson, Shown, Taste, TasteModel, Told
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.storage import IDS, PURCHASES

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.errors import InvalidInput
+from serving.recommender.ingest.pictures import Pictures
 from serving.recommender.method import Settings
-from serving.recommender.multimodal.pictures import Pictures
 from serving.recommender.search.encoder import Vectors
 
 AT_ONCE = 512

@@ -73,8 +73,8 @@ def _seen(items: pl.DataFrame, texts: Features, there: NDArray[np.bool_], settin
     learned = there[rows] & told
     if learned.sum() < LEAST:
         return None
+    from serving.recommender.ingest.pictures import read_pictures
     from serving.recommender.multimodal.alignment import Alignment, align
-    from serving.recommender.multimodal.pictures import read_pictures
 
     pictures = read_pictures([Path(items["image"][int(row)]) for row in rows])
     how = Alignment(epochs=settings.epochs, seed=settings.seed)
