@@ -56,7 +56,7 @@ def impressions(data: Dataset, before_day: int) -> Impressions:
     """What was shown before a UTC day, and what was clicked on.
 
     Raises:
-        InvalidInput: nothing was shown, or the data is damaged.
+        InvalidInput: nothing was shown, or nothing of it clicked on, or the data is damaged.
     """
     wanted = pl.col("type").is_in((IMPRESSION, CLICK, SEARCH)) & (pl.col("timestamp_s") < before_day * DAY_S)
     events = data.collected(data.events().filter(wanted))
@@ -67,7 +67,15 @@ def impressions(data: Dataset, before_day: int) -> Impressions:
             why="there is no impression among them: this model learns from lists that were shown",
             next_step="ingest events of type impression, or choose a model that learns from purchases, as content",
         )
-    return Impressions.of(events)
+    seen = Impressions.of(events)
+    if not seen.clicked.any():
+        raise InvalidInput(
+            "nothing to learn from",
+            where="events",
+            why="no impression was clicked on: a click is that of an impression by its request_id and item_id",
+            next_step="declare the column request_id, or choose a model that learns from purchases, as content",
+        )
+    return seen
 
 
 def shown(seen: Impressions, item_ids: tuple[str, ...]) -> Shown:

@@ -169,11 +169,26 @@ def test_shops_without_lists_or_words_are_told_so(shop: Path, tmp_path: Path) ->
             model_commands.train(tmp_path / "clean", name, tmp_path / name, settings={}, before=None)
         assert "content" in caught.value.next_step
     everything = np.ones(len(data.items()), dtype=bool)
-    with pytest.raises(InvalidInput, match="no features"):
+    with pytest.raises(InvalidInput, match="have a title or a picture and a title"):
         looks(data.items(), everything, Looks())
     model_commands.train(tmp_path / "clean", "content", tmp_path / "content", settings={}, before=None)
     with pytest.raises(InvalidInput, match="nothing to search in"):
         model_commands.index(tmp_path / "clean", tmp_path / "content")
+
+
+def test_lists_whose_clicks_cannot_be_told_are_told_so(tmp_path: Path) -> None:
+    """Without the lists' ids no click belongs to an impression: rankers would learn that nobody clicks."""
+    shown = pl.DataFrame(
+        {"who": ["u"] * 3, "what": ["i"] * 3, "at": [1, 2, 3], "did": ["impression", "click", "purchase"]}
+    )
+    shown.with_columns(pl.col("at") + 1_700_000_000).write_parquet(tmp_path / "events.parquet")
+    columns = {"user_id": "who", "item_id": "what", "timestamp": "at", "type": "did"}
+    events = {"files": ["events.parquet"], "columns": columns}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"kind": "ShopData", "events": events}))
+    ingest(tmp_path / "data.yaml", tmp_path / "clean")
+    for name in ("taste", "clicks"):
+        with pytest.raises(InvalidInput, match="request_id"):
+            model_commands.train(tmp_path / "clean", name, tmp_path / name, settings={}, before=None)
 
 
 def test_items_without_a_picture_or_price_are_like_the_mean(shop: Path) -> None:

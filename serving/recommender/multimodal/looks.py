@@ -18,6 +18,7 @@ from serving.recommender.multimodal.taste import Features
 Block = Literal["text", "picture"]
 LEAST = 2
 """Items with a text (a picture) from which on texts (pictures) tell items apart."""
+_NEEDED = {"text": "a title", "picture": "a picture and a title, which an encoder learns to see by"}
 
 
 class Looks(Settings):
@@ -45,10 +46,11 @@ def looks(items: pl.DataFrame, there: NDArray[np.bool_], settings: Looks) -> Fea
         seen = _seen(items, texts, there, settings)
         blocks += [] if seen is None else [seen]
     if not blocks:
+        needed = " or ".join(_NEEDED[block] for block in settings.by)
         raise InvalidInput(
             "no features",
             where="items",
-            why=f"fewer than {LEAST} of those that were there have a {' or a '.join(settings.by)}",
+            why=f"fewer than {LEAST} of those that were there have {needed}",
             next_step="declare the columns title and image, or choose another model",
         )
     return joined(*blocks, there=there)
