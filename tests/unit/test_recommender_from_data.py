@@ -100,6 +100,15 @@ def test_each_model_offers_new_items_too(shop: Path, name: str) -> None:
     assert not {"I00004", "I00009"} & {offer.item_id for offer in model.recommend(history, 99, exclude_bought=True)}
 
 
+def test_who_asks_beside_somebody_changes_nothing(shop: Path, name: str) -> None:
+    """What others told of themselves is their own: scores are the same alone and among any neighbours."""
+    _, model, _ = models.load(shop / name)
+    history = [Bought(f"I{number:05d}", 19_750) for number in range(12)]
+    among = model.score([history, "U00003", *[history[:9]] * 30])[:2]
+    assert among == pytest.approx(model.score([history, "U00003"]), rel=1e-4)
+    assert among[1:] == pytest.approx(model.score(["U00003"]), rel=1e-4)
+
+
 def test_a_loaded_model_scores_as_the_saved_one(shop: Path, name: str, tmp_path: Path) -> None:
     """To the last bit, and after an update that brings a new user too."""
     _, model, _ = models.load(shop / name)

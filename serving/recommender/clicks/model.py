@@ -95,10 +95,8 @@ class ClickModel:
         # Somebody who is told by a history has no id: the name cannot be one of a user's, which has no control sign.
         names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
         told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
-        ranker = self.ranker
-        if told.any():
-            row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
-            ranker = ranker.update(_clicked(names[row], self._names[item], day))
+        row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
+        ranker = self.ranker.told(names, _clicked(names[row], self._names[item], day))
         rows, items = len(users), len(self._names)
         now = np.full(rows * items, self.past.as_of_day)
         asked = _lines(np.repeat(names, items), np.tile(self._names, rows), now, clicked=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -107,15 +108,12 @@ class ClickRanker:
 
     def update(self, later: Impressions) -> Self:
         """The ranker that also knows what these users did, without another training."""
-        seen, user = self._seen.with_users(later.user)
-        batches, appeal = list(self._logits(later)), self._appeal
-        for rows, _, logits in batches:
-            seen.add_evidence(user[rows], logits, later.clicked[rows])
-        weight = seen.kinds_of(self._prior)
-        for rows, item, logits in batches:
-            chance = seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
-            appeal = appeal.with_clicks(item, later.clicked[rows], chance)
-        return type(self)(self._settings, self._items, self._learned, seen, appeal)
+        return self._knowing(*self._counted(self._seen, later))
+
+    def told(self, users: NDArray[np.str_], later: Impressions) -> Self:
+        """The ranker for `users` alone, who also did this: what they say of themselves makes no item more liked."""
+        seen, _ = self._counted(self._seen.of(users)[0], later)
+        return self._knowing(seen, self._appeal)
 
     def chances(self, shown: Impressions) -> Numbers:
         """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
@@ -168,6 +166,24 @@ class ClickRanker:
             return cls(head.settings, shop.items, learned, seen, appeal)
         except (ValueError, KeyError) as problem:
             raise bundle.corrupt(LEARNED, str(problem)) from problem
+
+    def _knowing(self, seen: Seen, appeal: Appeal) -> Self:
+        """The same ranker, which has seen something else."""
+        found = copy(self)
+        found._seen, found._appeal = seen, appeal
+        return found
+
+    def _counted(self, seen: Seen, later: Impressions) -> tuple[Seen, Appeal]:
+        """What was seen of users, and of items, with these impressions counted in."""
+        seen, user = seen.with_users(later.user)
+        batches, appeal = list(self._logits(later)), self._appeal
+        for rows, _, logits in batches:
+            seen.add_evidence(user[rows], logits, later.clicked[rows])
+        weight = seen.kinds_of(self._prior)
+        for rows, item, logits in batches:
+            chance = seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
+            appeal = appeal.with_clicks(item, later.clicked[rows], chance)
+        return seen, appeal
 
     def _logits(self, shown: Impressions) -> Iterator[tuple[Index, Index, Numbers]]:
         """A batch of rows after the other, with their items and logits."""
