@@ -48,6 +48,10 @@ class Lists:
             raise InvalidInput("the model has no such setting", where=f"model.config.{name}", next_step="leave it out")
         trained, model, items = models.load(directory)
         index = SearchIndex.load(directory) if (directory / SEARCH).exists() else None
+        if index is not None:
+            index.search(
+                "ready"
+            )  # its encoder is read when it is first asked: that takes seconds, which no request has
         return cls(model, items, trained.until_day, index)
 
     def predict_batch(self, requests: list[ModelRequest]) -> Sequence[Result]:

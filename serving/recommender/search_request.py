@@ -69,10 +69,10 @@ def _names(body: dict[str, JsonValue], field: str) -> frozenset[str] | None:
     names = body[field]
     if not isinstance(names, list) or not 1 <= len(names) <= MAX_NAMES:
         raise InvalidInput(f"not a list of 1 to {MAX_NAMES} names", where=field)
-    texts = frozenset(name for name in names if isinstance(name, str))
-    if len(texts) < len(set(map(repr, names))):
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) < len(names):
         raise InvalidInput("a name is not a string", where=field)
-    return texts
+    return frozenset(texts)
 
 
 def _price(body: dict[str, JsonValue], field: str) -> float | None:
