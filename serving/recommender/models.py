@@ -82,7 +82,7 @@ class Trained(BaseModel):
     purchases: int = Field(ge=0)
     users: int = Field(ge=0)
     items: int = Field(ge=0)
-    until_day: int
+    until_day: int = Field(ge=0, le=(date.max - EPOCH).days)
     """The first UTC day since the epoch that it does not know."""
 
     @property

@@ -194,6 +194,30 @@ def test_a_truncated_model_is_told_by_its_file(shop: Path, tmp_path: Path, name:
     assert name in caught.value.where
 
 
+@pytest.mark.parametrize("day", [-1, 10**7, 10**30, 1.5, None])
+def test_a_model_of_no_day_is_refused(shop: Path, tmp_path: Path, day: Any) -> None:
+    """What it knows of ends on a day of the calendar, or it is no model that could be judged."""
+    shutil.copytree(shop / "simple", tmp_path / "model")
+    path = tmp_path / "model" / "trained.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"until_day": day}))
+    done = hcctl("evaluate", tmp_path / "model", "--data", shop / "clean")
+    assert done.exit_code == 1
+    assert "trained.json why: until_day" in " ".join(done.stderr.split())
+
+
+def test_what_is_kept_without_its_picture_is_not_called_rejected(tmp_path: Path) -> None:
+    """The table tells what was mended apart from what is gone."""
+    (tmp_path / "events.csv").write_text("who,what,at\nu,i,1700000000\n")
+    (tmp_path / "items.csv").write_text("what,seen\ni,gone.png\n")
+    events = {"columns": {"user_id": "who", "item_id": "what", "timestamp": "at"}, "type": "purchase"}
+    items = {"columns": {"item_id": "what", "image": "seen"}}
+    tables = {"events": events | {"files": ["events.csv"]}, "items": items | {"files": ["items.csv"]}}
+    (tmp_path / "data.yaml").write_text(json.dumps({"kind": "ShopData"} | tables))
+    done = hcctl("ingest", tmp_path / "data.yaml", tmp_path / "clean")
+    assert "items mended: bad image 1" in " ".join(done.stdout.split())
+    assert "rejected: " not in done.stdout
+
+
 def test_every_model_of_the_list_has_a_name_and_words() -> None:
     """The table of models is what the command lists."""
     found = json.loads(hcctl("list", "-o", "json").stdout)
