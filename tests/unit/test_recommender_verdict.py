@@ -105,6 +105,9 @@ def test_rare_labels_are_one_segment(judged: Evaluation) -> None:
     ids = judged.track.past.user_ids
     labels = {ids[user]: "large" for user in judged.track.users} | {ids[judged.track.users[0]]: "tiny"}
     assert list(by_label(judged.track, labels, at_least=5)) == ["large", "others"]
+    called = {ids[user]: "others" for user in judged.track.users} | {ids[judged.track.users[0]]: "tiny"}
+    (everybody,) = by_label(judged.track, called, at_least=5).values()
+    assert everybody.all()
 
 
 def test_bands_of_items_are_cut_by_their_share_of_purchases(judged: Evaluation) -> None:

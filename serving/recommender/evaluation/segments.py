@@ -17,7 +17,7 @@ HEAVY_ROWS = 50
 """Purchases in the fit from which a user is heavy."""
 BANDS = (("head", 0.0, 0.5), ("middle", 0.5, 0.8), ("tail", 0.8, 1.0))
 """Items by popularity: those that make the first half of all purchases, the next 30 %, and the rest."""
-NOT_KNOWN = "not known"
+NOT_KNOWN, OTHERS = "not known", "others"
 
 Chosen = NDArray[np.bool_]
 
@@ -49,10 +49,10 @@ def by_label(track: Track, labels: Mapping[str, str], at_least: int = 20) -> dic
     """Users of a track by a label, as their country; labels of few users are one, as are users without a label."""
     found = np.array([labels.get(track.past.user_ids[user], NOT_KNOWN) for user in track.users])
     names, counts = np.unique(found, return_counts=True)
-    large = [name for name, count in zip(names, counts, strict=True) if count >= at_least]
+    large = [name for name, count in zip(names, counts, strict=True) if count >= at_least and name != OTHERS]
     segments = {str(name): found == name for name in large}
     rest = ~np.isin(found, large)
-    return segments | ({"others": rest} if rest.any() else {})
+    return segments | ({OTHERS: rest} if rest.any() else {})
 
 
 def by_segment(evaluation: Evaluation, segments: Mapping[str, Chosen], wanted: Sequence[str]) -> list[SegmentRow]:
