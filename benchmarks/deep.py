@@ -20,7 +20,8 @@ from serving.recommender.orders.data import load_orders
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.orders.splits import Split, splits_by_date
 from serving.recommender.training.augment import Augmentation
-from serving.recommender.training.fit import How, stopped_early, train
+from serving.recommender.training.fit import stopped_early, train
+from serving.recommender.training.how import How
 from serving.recommender.training.judge import Judge
 
 AUGMENTATIONS = {

@@ -80,13 +80,41 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
 @click.option("--out", type=FOLDER, required=True, metavar="DIR", help="A new folder for the model.")
 @click.option("--before", type=DAY, metavar="DAY", help="Learn from what came before this UTC day.  [default: all]")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="A setting of the model; may be repeated.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1_000),
+    default=1,
+    show_default=True,
+    help="Of Ray Train, from 2 on; of networks.",
+)
+@click.option("--checkpoints", type=FOLDER, metavar="DIR", help="A killed training goes on from here; of networks.")
 @output.output_option
 def train(
-    data: Path, name: str, out: Path, before: datetime | None, settings: tuple[str, ...], output_format: output.Output
+    data: Path,
+    name: str,
+    out: Path,
+    before: datetime | None,
+    settings: tuple[str, ...],
+    workers: int,
+    checkpoints: Path | None,
+    output_format: output.Output,
 ) -> None:
-    """Train a model, ready for `hcctl version push`."""
-    chosen = dict(map(_setting, settings))
-    found = _recommender(MODELS).train(data, name, out, settings=chosen, before=before and before.date())
+    """Train a model, ready for `hcctl version push`.
+
+    Networks (`towers`, `sasrec`) tell each epoch. With --checkpoints the same command goes on where
+    a killed one was, to the same model. Several workers need the extra `hcctl[train]` and a folder
+    that all of them see, and tell nothing; they run in the cluster that RAY_ADDRESS names, or here.
+    """
+    found = _recommender(MODELS).train(
+        data,
+        name,
+        out,
+        settings=dict(map(_setting, settings)),
+        before=before and before.date(),
+        workers=workers,
+        checkpoints=checkpoints,
+        tell=lambda it: output.progress(f"epoch {it.epoch} of {it.epochs}: loss {it.loss:.4f}"),
+    )
     output.emit(found, output_format)
 
 
@@ -263,8 +291,9 @@ def _tell_ingested(found: Mapping[str, Any]) -> None:
         if counts is not None:
             rows.append({"table": table, "what": "rows", "count": counts["rows"]})
             rows.append({"table": table, "what": "kept", "count": counts["kept"]})
-            kinds = {**counts["rejected"], **counts["mended"]}
-            rows += [{"table": table, "what": f"rejected: {reason}", "count": count} for reason, count in kinds.items()]
+            for kind in ("rejected", "mended"):
+                reasons = counts[kind].items()
+                rows += [{"table": table, "what": f"{kind}: {reason}", "count": count} for reason, count in reasons]
     rows += [{"table": "events", "what": kind, "count": count} for kind, count in found["by_type"].items()]
     output.emit(rows, "table", columns=["table", "what", output.Column("count", render=output.number, right=True)])
     label = " (a generated shop)" if found["generated"] else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +23,7 @@ from serving.recommender.orders.lines import Index
 from serving.recommender.orders.purchases import DAY_S, Matrix, Purchases, epoch_day
 from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
 from serving.recommender.search.index import SearchIndex
+from serving.recommender.training.how import How, Progress, unheard
 
 Rows = list[dict[str, Any]]
 NEWCOMERS_BY = "ndcg@10"
@@ -34,9 +35,27 @@ def model_names() -> dict[str, str]:
 
 
 def train(
-    data_folder: Path, name: str, folder: Path, *, settings: Mapping[str, Any], before: date | None
+    data_folder: Path,
+    name: str,
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    before: date | None,
+    workers: int = 1,
+    checkpoints: Path | None = None,
+    tell: Callable[[Progress], None] = unheard,
 ) -> dict[str, Any]:
     """Fit a model on what was bought before a day, and write it into `folder`, which is made.
+
+    Args:
+        data_folder: clean data.
+        name: of the model.
+        folder: for the model; must not hold anything yet.
+        settings: of the model, where they differ from its usual ones.
+        before: the first day that it is not to know; None: it knows everything.
+        workers: of Ray Train, for a model that is trained in steps; 1: this process.
+        checkpoints: a folder from which such a training goes on if it is killed; None: none are kept.
+        tell: called after each epoch of such a training, if this process is the only worker.
 
     Raises:
         InvalidInput: the data, the name, a setting or the folder cannot be used, or there is too little to learn from.
@@ -46,8 +65,17 @@ def train(
     with disk_errors("the model cannot be written", folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput("the folder is not empty", where=str(folder), next_step="name a new one")
+    if not entry.in_steps and (workers > 1 or checkpoints is not None):
+        steps = ", ".join(name for name, other in models.MODELS.items() if other.in_steps)
+        raise InvalidInput(
+            "the model is not trained in steps",
+            where="--workers" if workers > 1 else "--checkpoints",
+            next_step=f"leave it out, or choose one of {steps}",
+        )
+    # Workers have another working directory.
+    how = How(None if checkpoints is None else checkpoints.absolute(), workers, tell=tell)
     past = data.purchases().between(None, before)
-    model = entry.fit(settings, past, data)
+    model = entry.fit(settings, past, data, how)
     trained = Trained(
         model=name,
         settings=dict(settings),

@@ -41,6 +41,7 @@ from serving.recommender.multimodal.looks import Looks, looks
 from serving.recommender.multimodal.taste import Lesson, Taste, TasteModel, Told
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.orders.splits import Split
+from serving.recommender.training.how import How
 
 TRAINED, CATALOGUE = "trained.json", "catalogue.json"
 FILE_LIMIT_BYTES = 1 << 30
@@ -53,9 +54,12 @@ AnyModel = Model[Any]
 
 
 class Fit(Protocol):
-    """Fits a model on the purchases up to some day; `data` has the items and all events, also later ones."""
+    """Fits a model on the purchases up to some day; `data` has the items and all events, also later ones.
 
-    def __call__(self, settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+    `how` counts where the `Entry` says that it does.
+    """
+
+    def __call__(self, settings: Mapping[str, Any], past: Purchases, data: Dataset, how: How, /) -> AnyModel:
         """Raises InvalidInput if a setting is wrong or there is too little to learn from."""
 
 
@@ -67,6 +71,8 @@ class Entry:
     """In a few words, for the help."""
     fit: Fit
     load: Callable[[Path], AnyModel] = FittedModel.load
+    in_steps: bool = False
+    """Whether it is trained step by step: by several workers, with checkpoints, if wanted."""
 
 
 class Trained(BaseModel):
@@ -104,8 +110,13 @@ class Catalogue(BaseModel):
 def method(kind: type[Settings], **usual: Any) -> Fit:
     """The fit of a method with one set of settings; `usual` are those that differ from the method's own defaults."""
 
-    def fit(settings: Mapping[str, Any], past: Purchases, _: Dataset, /) -> AnyModel:
-        return FittedModel.fit(checked(kind, {**usual, **settings}), past)  # type: ignore[arg-type]  # is one of them
+    def fit(settings: Mapping[str, Any], past: Purchases, _: Dataset, how: How, /) -> AnyModel:
+        chosen = checked(kind, {**usual, **settings})
+        if isinstance(chosen, Towers | Sasrec):
+            from serving.recommender.training.fit import train
+
+            return FittedModel(chosen, past, train(chosen, past, how))
+        return FittedModel.fit(chosen, past)  # type: ignore[arg-type]  # is one of them
 
     return fit
 
@@ -129,7 +140,7 @@ def checked(kind: type[_Chosen], settings: Mapping[str, Any]) -> _Chosen:
         ) from None
 
 
-def _ensemble(settings: Mapping[str, Any], past: Purchases, _: Dataset, /) -> AnyModel:
+def _ensemble(settings: Mapping[str, Any], past: Purchases, _: Dataset, __: How, /) -> AnyModel:
     """Parts with their usual settings, blended by weights that do best in the last days."""
     if settings:
         raise InvalidInput(
@@ -153,13 +164,13 @@ class _ByTaste(Taste):
     looks: Looks = Looks()
 
 
-def _content(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+def _content(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
     """By the attributes of all items of the shop."""
     chosen = checked(_ByContent, settings)
     return ContentModel.fit(Content(told.attributes(data.items(), chosen.by), chosen.likeness), past)
 
 
-def _taste(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+def _taste(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
     """By the texts and pictures of all items, what was shown before the end of `past`, and what users told."""
     chosen, items, until = checked(_ByTaste, settings), data.items(), past.as_of_day
     seen = told.impressions(data, until)
@@ -169,7 +180,7 @@ def _taste(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> An
     return TasteModel.fit(Lesson(known, told.shown(seen, known.item_ids), taste), told.likes(data, until))
 
 
-def _clicks(settings: Mapping[str, Any], past: Purchases, data: Dataset, /) -> AnyModel:
+def _clicks(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
     """By what was shown before the end of `past`."""
     chosen = checked(ClickSettings, settings)
     seen = told.impressions(data, past.as_of_day)
@@ -277,8 +288,8 @@ MODELS: dict[str, Entry] = {
         "which items belong together, old purchases fading (EASE)", method(Ease, **FADING.model_dump(exclude={"kind"}))
     ),
     "als": Entry("factors of users and items by alternating least squares", method(Als)),
-    "towers": Entry("two towers of a neural network", method(Towers)),
-    "sasrec": Entry("a Transformer over the sequence of purchases", method(Sasrec)),
+    "towers": Entry("two towers of a neural network", method(Towers), in_steps=True),
+    "sasrec": Entry("a Transformer over the sequence of purchases", method(Sasrec), in_steps=True),
     "ranked": Entry(
         "candidates of the closed-form ones, in the order of a trained ranker", method(Ranked, parts=RANKED)
     ),

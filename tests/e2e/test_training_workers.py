@@ -12,7 +12,8 @@ import ray
 from serving.recommender.generated.orders import generate_orders
 from serving.recommender.methods.sasrec import Sasrec
 from serving.recommender.orders.purchases import Purchases
-from serving.recommender.training.fit import How, train
+from serving.recommender.training.fit import train
+from serving.recommender.training.how import How
 from serving.recommender.training.plan import Plan
 
 METHOD = Sasrec(dim=8, length=16, baskets=4, dropout=0.0, trend_days=(7,), plan=Plan(epochs=3, learning_rate=0.02))

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from serving.model import ModelRequest
 from serving.recommender import models
 from serving.recommender.interface import Bought
 from serving.recommender.lists import Lists
+from serving.recommender.method import Arrays
+from serving.recommender.methods.towers import Towers
+from serving.recommender.orders.purchases import Purchases
+from serving.recommender.training.fit import train
+from serving.recommender.training.how import How
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
 BEFORE = "2024-03-01"
@@ -139,6 +146,55 @@ def test_a_better_model_passes_the_gate_and_a_worse_one_does_not(shop: Path) -> 
     assert "popularity, on a generated shop" in worse.stdout
 
 
+def test_a_network_is_trained_on_from_its_checkpoint(shop: Path, tmp_path: Path) -> None:
+    """Each epoch is told; a second run with the folder has nothing left to do, and makes the same model."""
+    asked = ["train", "--data", shop / "clean", "--model", "towers", "--checkpoints", tmp_path / "kept"]
+    small = ["--set", "dim=4", "--set", "history=8", "--set", 'plan={"epochs":2}']
+    first, second = (hcctl(*asked, *small, "--out", tmp_path / name) for name in ("one", "other"))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "epoch 2 of 2: loss" in first.stderr
+    assert "epoch" not in second.stderr
+    learned = [(tmp_path / name / "learned.safetensors").read_bytes() for name in ("one", "other")]
+    assert learned[0] == learned[1]
+    other = hcctl(*asked, "--set", "dim=5", *small[2:], "--out", tmp_path / "third")
+    assert other.exit_code == 2
+    assert "kept" in " ".join(other.stderr.split())
+
+
+def test_several_workers_are_one_flag(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They get what one process gets, and a folder that they find wherever they run."""
+    asked: list[How] = []
+
+    def by_ray(method: Towers, past: Purchases, how: How) -> Arrays:
+        asked.append(how)
+        return train(method, past, replace(how, workers=1, folder=None))
+
+    monkeypatch.setattr("serving.recommender.training.workers.train_by_ray", by_ray)
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "dim=4", "--set", "history=8", "--set", 'plan={"epochs":1}', "--checkpoints", "kept"]
+    must("train", "--data", shop / "clean", "--model", "towers", *small, "--workers", "3", "--out", "three")
+    assert [(how.workers, how.folder) for how in asked] == [(3, tmp_path / "kept")]
+    assert ask(Lists.load(tmp_path / "three", {}), {"history": []})["items"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [
+        ("ray.train", ["train", "--data", "{0}/clean", "--model", "towers", "--workers", "2", "--out", "{0}/x"]),
+        ("ray.data", ["ingest", EXAMPLE / "data.yaml", "{0}/x", "--ray"]),
+    ],
+)
+def test_what_the_extra_for_training_lacks_is_told(
+    shop: Path, missing: str, arguments: list[str | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it there is one error that names it, and no folder left over."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = hcctl(*(str(argument).format(shop) for argument in arguments))
+    assert done.exit_code == 1
+    assert "hcctl[train]" in done.stderr
+    assert not (shop / "x").exists()
+
+
 def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
     """No difference at all is within any tolerance; without another version there are figures and no verdict."""
     same = must("evaluate", shop / "good", "--against", shop / "good", "--data", shop / "clean", "--tolerance", "0")
@@ -158,6 +214,8 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "l2=NaN"], "--set l2"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "lambda=1"], "l2, half_life"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--set", "l2"], "KEY=VALUE"),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--workers", "2"], "towers, sasrec"),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--checkpoints", "{0}/x"], "--checkpoints"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--before", "1999-01-01"], "nothing to learn from"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2024-02-01"], "until 2024-03-01"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2030-01-01"], "the last purchase is of 2024"),

@@ -24,8 +24,9 @@ from serving.recommender.methods.towers import Towers
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.training.augment import Augmentation, augmented
 from serving.recommender.training.checkpoint import POINTER
-from serving.recommender.training.fit import How, last_days, stopped_early, train
-from serving.recommender.training.loop import Progress, run
+from serving.recommender.training.fit import last_days, stopped_early, train
+from serving.recommender.training.how import How, Progress
+from serving.recommender.training.loop import run
 from serving.recommender.training.plan import Plan
 from serving.recommender.training.weights import warm_start
 
@@ -37,7 +38,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from tests.unit.test_recommender_training_loop import METHOD, shop
-from serving.recommender.training.fit import How, train
+from serving.recommender.training.how import How
+from serving.recommender.training.fit import train
 train(METHOD, shop(), How(folder=Path(sys.argv[1])))
 """
 

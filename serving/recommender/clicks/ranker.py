@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from serving.recommender.clicks.network import ClickNetwork
-    from serving.recommender.training.loop import Progress
+    from serving.recommender.training.how import Progress
 
 MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
 WORDS_PER_ITEM = 24
@@ -101,7 +101,7 @@ class ClickRanker:
             InvalidInput: the folder holds another training.
         """
         from serving.recommender.training.clicks import train_clicks
-        from serving.recommender.training.loop import unheard
+        from serving.recommender.training.how import unheard
 
         learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
         return cls(settings, items, learned, Seen.nobody(settings.kinds), Appeal.none(len(items.item_ids))).update(past)

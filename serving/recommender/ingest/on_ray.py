@@ -21,7 +21,7 @@ def ingest_on_ray(schema: Path, folder: Path) -> Dataset:
 
     Raises:
         InvalidInput: the schema or a file cannot be used, or most rows are bad.
-        HcctlError: the disk is full, read-only or failing.
+        HcctlError: the disk is full, read-only or failing, or Ray Data is not installed.
     """
     return ingest(schema, folder, run=tasks)
 
@@ -29,9 +29,16 @@ def ingest_on_ray(schema: Path, folder: Path) -> Dataset:
 def tasks(sources: list[Source]) -> None:
     """Both stages, as tasks."""
     import polars as pl
-    import ray
 
     from serving.errors import HcctlError
+
+    try:
+        import ray
+        import ray.data
+    except ImportError as problem:
+        raise HcctlError(
+            "Ray Data is not installed", why=str(problem)[:200], next_step="install hcctl with its extra: hcctl[train]"
+        ) from problem
 
     def cleaned(batch: dict[str, Any]) -> Iterator[Any]:
         for number in batch["number"]:

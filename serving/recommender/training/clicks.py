@@ -15,7 +15,8 @@ from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.network import ClickNetwork, evidence
 from serving.recommender.clicks.ranker import STRANGER, ClickSettings, Features
 from serving.recommender.method import Arrays
-from serving.recommender.training.loop import Progress, run, unheard
+from serving.recommender.training.how import Progress, unheard
+from serving.recommender.training.loop import run
 from serving.recommender.training.weights import weights_of
 
 OF_ITEM = ("item.weight", "item_bias.weight")

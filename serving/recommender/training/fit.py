@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,8 +14,8 @@ from serving.recommender.orders.purchases import Purchases
 from serving.recommender.orders.splits import Split
 from serving.recommender.training import loop
 from serving.recommender.training.checkpoint import Course
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.judge import Judge
-from serving.recommender.training.loop import Progress, unheard
 from serving.recommender.training.plan import Plan
 from serving.recommender.training.team import ALONE, Team
 from serving.recommender.training.weights import warm_start, weights_of
@@ -50,20 +47,7 @@ class Trained(Protocol):
 Method = TypeVar("Method", bound=Trained)
 
 
-@dataclass(frozen=True)
-class How:
-    """The circumstances of a training; none of them is a setting of the model."""
-
-    folder: Path | None = None
-    """For checkpoints, from which a killed training goes on; None: none are kept."""
-    workers: int = 1
-    """1: this process. More: so many of Ray Train, each with a share of every batch."""
-    start: tuple[Arrays, tuple[str, ...]] | None = None
-    """What another model learned, and its item ids: training begins there."""
-    tell: Callable[[Progress], None] = unheard
-
-
-def train(method: Trained, past: Purchases, how: How = How()) -> Arrays:
+def train(method: Trained, past: Purchases, how: How = HERE) -> Arrays:
     """The weights that `method` learns from `past`. The same circumstances, the same weights.
 
     Raises:
@@ -78,7 +62,7 @@ def train(method: Trained, past: Purchases, how: How = How()) -> Arrays:
     return weights_of(trained(method, past, how, ALONE)[0])
 
 
-def stopped_early(method: Method, split: Split, patience: int, how: How = How()) -> tuple[Method, Course]:
+def stopped_early(method: Method, split: Split, patience: int, how: How = HERE) -> tuple[Method, Course]:
     """The method with as many epochs as do best on what came after the split, and the course of the search.
 
     The learning rate falls as it does over all of the method's epochs, so training on everything afterwards goes the

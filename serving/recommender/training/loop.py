@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from serving.recommender.training import checkpoint
 from serving.recommender.training.checkpoint import Course
+from serving.recommender.training.how import Progress, unheard
 from serving.recommender.training.plan import Plan
 from serving.recommender.training.team import ALONE, Team
 
@@ -42,22 +42,6 @@ class Task(Protocol):
 
     def worth(self) -> float | None:
         """How good the network is on what it does not learn from, higher is better; None where nothing is held out."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is told after each epoch."""
-
-    epoch: int
-    """From 1."""
-    epochs: int
-    loss: float
-    """Mean of the epoch."""
-    worth: float | None
-
-
-def unheard(_: Progress) -> None:
-    """Nobody listens to the progress."""
 
 
 def run(

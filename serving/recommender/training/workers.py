@@ -14,7 +14,8 @@ from serving.recommender.method import Arrays
 from serving.recommender.orders.purchases import Purchases
 
 if TYPE_CHECKING:
-    from serving.recommender.training.fit import How, Trained
+    from serving.recommender.training.fit import Trained
+    from serving.recommender.training.how import How
 
 WEIGHTS = "weights.safetensors"
 
@@ -25,12 +26,18 @@ def train_by_ray(method: Trained, past: Purchases, how: How) -> Arrays:
     The workers see `how.folder` and the folder for results: on several machines both must be shared.
 
     Raises:
-        HcctlError: a worker failed.
+        HcctlError: a worker failed, or Ray Train is not installed.
     """
-    import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
     from safetensors.numpy import load
+
+    try:
+        import ray
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+    except ImportError as problem:
+        raise HcctlError(
+            "Ray Train is not installed", why=str(problem)[:200], next_step="install hcctl with its extra: hcctl[train]"
+        ) from problem
 
     begun = not ray.is_initialized()
     if begun:
