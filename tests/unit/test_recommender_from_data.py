@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -197,9 +198,9 @@ def hcctl(*arguments: str | Path) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_version_is_asked_from_the_command_line(shop: Path) -> None:
+def test_a_version_is_asked_from_the_command_line(shop: Path, tmp_path: Path) -> None:
     """Lists for somebody known and unknown, and a search by words, filters and taste, as a request would get them."""
-    folder = shop / "taste"
+    folder = copytree(shop / "taste", tmp_path / "taste")
     assert hcctl("index", folder, "--data", shop / "clean")["items"] == 60
     assert [item["id"] for item in hcctl("ask", folder, "--user", "U00003", "-k", "3")] == [
         offer.item_id for offer in models.load(folder)[1].recommend("U00003", 3)
@@ -255,8 +256,9 @@ def test_a_wrong_question_is_one_error(shop: Path, arguments: list[str], told_so
 )
 def test_a_wrong_search_is_told_what_is_wrong(shop: Path, tmp_path: Path, body: Any, told_so: str) -> None:
     """By field; its neighbour in the batch is answered, from the address line alone as well."""
-    hcctl("index", shop / "content", "--data", shop / "clean")
-    lists = Lists.load(shop / "content", {})
+    folder = copytree(shop / "content", tmp_path / "content")
+    hcctl("index", folder, "--data", shop / "clean")
+    lists = Lists.load(folder, {})
     right = ModelRequest(path="/search", query={"query": "lamp", "k": "2", "user_id": "U00003"}, body=None)
     wrong, answer, other = lists.predict_batch(
         [ModelRequest(path="/search", query={}, body=body), right, ModelRequest(path="/x", query={}, body={})]

@@ -113,6 +113,8 @@ def test_a_lost_site_is_never_closed_while_it_is_opened_again(rig: Rig, monkeypa
     """Whoever looks at any moment sees it lost, then opening: closed would mean that nobody misses it."""
     rig.site.open()
     os.kill(rig.record.pid, signal.SIGKILL)
+    while rig.phase != "lost":
+        pass
     before, seen = rig.record, []
 
     def look(*arguments: Any, **options: Any) -> Any:
