@@ -72,13 +72,13 @@ def add(
     outputs = _of_stack(folder, stack) if stack is not None else _of_file(outputs_file or Path())
     book = price_book(prices)
     access = project.paths.root / f"{name}.kubeconfig"
-    own = kubeconfig is not None
-    chosen = Choices(image, claim, kubeconfig if own else access.name, None if own else outputs.name)
+    way_in: tuple[str, str | None] = (access.name, outputs.name) if kubeconfig is None else (kubeconfig, None)
+    chosen = Choices(image, claim, *way_in)
     found = cloud_site(outputs, book, chosen)
     file = project.paths.project_file.resolve()  # a link stays one
     before = file.read_bytes()
     after = with_site(before, name, found.site, found.notes, file=short_path(project.paths.project_file))
-    door = None if own else without_secrets(outputs.kubeconfig).encode()
+    door = without_secrets(outputs.kubeconfig).encode() if kubeconfig is None else None
     if door is not None and access.exists() and access.read_bytes() != door:
         raise InvalidInput(
             "there is another kubeconfig for this site",
