@@ -7,30 +7,47 @@ from typing import TYPE_CHECKING
 
 from cli import output
 from cli.context import Project
-from serving.errors import HcctlError
+from serving.errors import HcctlError, InvalidInput
 
 if TYPE_CHECKING:
     from serving.copies.port import Copy
 
 
 def copies(project: Project) -> list[Copy]:
-    """One for each bucket and each mounted volume, however many sites share it; nothing is asked yet."""
+    """One for each bucket and each mounted volume, however many sites share it; nothing is asked yet.
+
+    A bucket that sites want encrypted in different ways is one for each: what one of them refuses is refused.
+
+    Raises:
+        InvalidInput: a volume's folder cannot be told.
+    """
     from serving.copies.bucket import BucketCopy
     from serving.copies.folder import FolderCopy
 
-    found: dict[str, Copy] = {}
+    found: dict[object, Copy] = {}
     for site in project.spec.sites.values():
         artefacts = site.kubernetes.artefacts if site.kubernetes is not None else None
         if artefacts is None:
             continue
-        copy: Copy | None = None
         if artefacts.bucket is not None:
-            copy = BucketCopy(artefacts.bucket)
+            bucket = artefacts.bucket.model_copy(update={"credentials_secret": None})  # for pods alone
+            found.setdefault(bucket, BucketCopy(bucket))
         elif artefacts.folder is not None:
-            copy = FolderCopy(project.paths.root / Path(artefacts.folder).expanduser())
-        if copy is not None:
-            found.setdefault(f"{copy.where} {artefacts.bucket.endpoint if artefacts.bucket else ''}", copy)
+            folder = _volume(project, artefacts.folder)
+            found.setdefault(folder, FolderCopy(folder))
     return list(found.values())
+
+
+def _volume(project: Project, declared: str) -> Path:
+    try:
+        return project.paths.root / Path(declared).expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(
+            "the folder of the versions cannot be found",
+            where="artefacts.folder",
+            why=str(error),
+            next_step="write it without ~",
+        ) from None
 
 
 def replicate(project: Project, folder: Path) -> None:

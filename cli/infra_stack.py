@@ -6,6 +6,7 @@ The program runs in this process, so it runs with the versions that hcctl was in
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,10 @@ def load_config(folder: Path, name: str) -> StackConfig:
     from infra.stack_config import ConfigError, load
 
     path = folder / f"Pulumi.{name}.yaml"
-    if not path.is_file():
+    there = False
+    with contextlib.suppress(OSError):  # a name that no file system takes
+        there = path.is_file()
+    if not there:
         raise InvalidInput(
             "there is no such stack here",
             where=short_path(path),

@@ -77,7 +77,7 @@ def as_object(line: str) -> dict[str, Any]:
     """A line as an object: itself if it is one, else its text as `message`."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) and "message" in found else {"message": line}
 
@@ -89,10 +89,10 @@ def readable(line: str) -> str:
         return line
     try:
         clock = datetime.fromisoformat(str(found["time"])).astimezone().strftime("%H:%M:%S")
-    except ValueError:
+    except (ValueError, OverflowError):
         return line
     owner = "@".join(str(found[name]) for name in ("service", "site") if found.get(name))
-    level = f"{found['level']:<7}" if found.get("level") else ""
+    level = f"{found['level']!s:<7}" if found.get("level") else ""
     parts = [clock, str(found.get("pod") or ""), level, owner, str(found["message"])]
     parts += [f"request {found['request_id']}"] if found.get("request_id") else []
     parts += [f"#{found['decision']}"] if found.get("decision") else []

@@ -52,7 +52,7 @@ MISSING = "-"
 """How an unknown value is shown; in JSON and YAML it is null."""
 
 _PLAIN_WIDTH = 100_000  # Columns of a pipe or file: lines are never wrapped there.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _colour = True
 
 
@@ -200,7 +200,7 @@ def text(value: object, style: str = "") -> Text:
 
 
 def clean(value: str) -> str:
-    """The string without the characters that command a terminal."""
+    """The string without characters that command a terminal, and halves of characters, which no encoding has."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
 
 

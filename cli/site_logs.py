@@ -54,5 +54,6 @@ class PodReader:
 
 
 def _text(line: Line) -> str:
-    """A line as hcctl's own logs have it, with its pod; what a program says of its time is kept."""
-    return json.dumps({"time": line.at, "pod": line.source.name} | as_object(line.text), ensure_ascii=False)
+    """A line as hcctl's own logs have it; a program may say its time, and never which pod it is."""
+    pod = {"pod": line.source.name}
+    return json.dumps({"time": line.at} | pod | as_object(line.text) | pod, ensure_ascii=False)

@@ -71,7 +71,7 @@ def cloud_site(outputs: StackOutputs, prices: Prices, chosen: Choices) -> Found:
         **({"context": chosen.context} if chosen.context else {}),
         "namespace": outputs.namespace,
         "image": chosen.image,
-        **({"artefacts": {"claim": chosen.claim}} if chosen.claim else _of_bucket(outputs)),
+        **({"artefacts": {"claim": chosen.claim}} if chosen.claim is not None else _of_bucket(outputs)),
     }
     capacity = {
         "kind": "eks",
@@ -103,7 +103,7 @@ def without_secrets(kubeconfig: str) -> str:
     try:
         users = [each["user"] for each in json.loads(kubeconfig)["users"]]
         fit = bool(users) and all(set(user) == {"exec"} and user["exec"]["command"] == "aws" for user in users)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         fit = False
     if not fit:
         raise InvalidInput(

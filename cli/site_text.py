@@ -90,7 +90,15 @@ def _block(name: str, site: Mapping[str, Any], notes: Sequence[str], column: int
 def _joined(text: str, end: int, block: Sequence[str]) -> bytes:
     line_end = "\r\n" if "\r\n" in text else "\n"
     head = text[:end] if text[:end].endswith("\n") else text[:end] + line_end
-    return (head + line_end.join([*block, ""]) + text[end:]).encode()
+    try:
+        return (head + line_end.join([*block, ""]) + text[end:]).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            "the site cannot be written",
+            where="its fields",
+            why=f"{error.object[error.start : error.end]!r} is no whole character",
+            next_step="correct the stack's names",
+        ) from None
 
 
 def _unwritable(file: str) -> InvalidInput:

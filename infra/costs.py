@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from infra.stack_config import SYSTEM_VOLUME_GB, StackConfig
 
@@ -138,7 +138,7 @@ def load_prices(path: Path | None = None) -> Prices:
     chosen = path or Path(__file__).with_name("prices.yaml")
     try:
         return Prices.model_validate(yaml.safe_load(chosen.read_text("utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise UnknownPrice(f"{chosen.name} is no price file: {' '.join(str(error).split())[:200]}") from None
 
 

@@ -25,7 +25,7 @@ class PoolOutput(_Output):
     name: str = Field(description="Of the pool, and of the managed node group.")
     capacity: Literal["on_demand", "spot"]
     gpu: str = Field(description="Value of the node label hcctl.dev/gpu.")
-    instance_types: list[str]
+    instance_types: list[str] = Field(min_length=1)
     min_nodes: int
     max_nodes: int
 

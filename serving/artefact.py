@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +35,14 @@ def verify_version(directory: Path) -> Manifest:
         for file in manifest.files:
             _verify_file(directory, file)
     return manifest
+
+
+def is_sound(directory: Path) -> bool:
+    """Whether there is a version in `directory` of which every byte is right; see `verify_version`."""
+    with suppress(CorruptArtefact):
+        verify_version(directory)
+        return True
+    return False
 
 
 def _verify_file(directory: Path, expected: ArtefactFile) -> None:

@@ -14,10 +14,12 @@ BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61
 KeyPrefix = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}){0,7}$")
 ]
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 StorageUrl = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(https://[A-Za-z0-9.-]{1,253}(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?)$"
+        max_length=253,
+        pattern=rf"^(https://{_LABEL}(\.{_LABEL})*(:\d{{1,5}})?|http://(127\.0\.0\.1|localhost)(:\d{{1,5}})?)$",
     ),
 ]
 KmsKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:/_-]{1,500}$")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -263,8 +264,9 @@ def _recommender(module: str) -> ModuleType:
 def _folder(ref: str) -> Path:
     """The folder of a trained model, or of a version's files."""
     path = Path(ref)
-    if path.is_dir():
-        return path
+    with contextlib.suppress(OSError):  # a name that no file system takes is no folder
+        if path.is_dir():
+            return path
     from cli import wiring
     from cli.context import load_service, open_project
     from serving.registry import LATEST

@@ -72,12 +72,13 @@ def add(
     outputs = _of_stack(folder, stack) if stack is not None else _of_file(outputs_file or Path())
     book = price_book(prices)
     access = project.paths.root / f"{name}.kubeconfig"
-    chosen = Choices(image, claim, kubeconfig or access.name, None if kubeconfig else outputs.name)
+    way_in: tuple[str, str | None] = (access.name, outputs.name) if kubeconfig is None else (kubeconfig, None)
+    chosen = Choices(image, claim, *way_in)
     found = cloud_site(outputs, book, chosen)
     file = project.paths.project_file.resolve()  # a link stays one
     before = file.read_bytes()
     after = with_site(before, name, found.site, found.notes, file=short_path(project.paths.project_file))
-    door = None if kubeconfig else without_secrets(outputs.kubeconfig).encode()
+    door = without_secrets(outputs.kubeconfig).encode() if kubeconfig is None else None
     if door is not None and access.exists() and access.read_bytes() != door:
         raise InvalidInput(
             "there is another kubeconfig for this site",
@@ -127,7 +128,7 @@ def _of_file(file: Path) -> StackOutputs:
         if not isinstance(data, dict):
             raise UnknownOutputs("it is no object")
         return read(data)
-    except (UnknownOutputs, OSError, ValueError) as error:
+    except (UnknownOutputs, OSError, ValueError, RecursionError) as error:
         raise InvalidInput(
             "these are no outputs of a stack",
             where=short_path(file),

@@ -149,8 +149,16 @@ class BucketCopy:
     @contextmanager
     def _asking(self, verb: str, key: str) -> Iterator[None]:
         """Turn errors of the storage into ours; `verb` is get or put."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        try:
+            from botocore.exceptions import BotoCoreError, ClientError
+            from s3transfer.exceptions import RetriesExceededError
+        except ImportError:
+            raise HcctlError(
+                "the bucket cannot be reached without boto3",
+                where=self.where,
+                why="it is not installed",
+                next_step="pip install 'hcctl[aws]'",
+            ) from None
         what, where = (
             f"the bucket cannot be {'read' if verb == 'get' else 'written'}",
             f"s3://{self._bucket.name}/{key}",
@@ -170,23 +178,17 @@ class BucketCopy:
             )
             step = f"give the account {right}, or other credentials" if code in _DENIED else ""
             raise HcctlError(what, where=where, why=why, next_step=step) from None
-        except BotoCoreError as error:
-            why = f"{type(error).__name__}: {error}"[:300]
+        except (BotoCoreError, RetriesExceededError) as error:
+            cause = getattr(error, "last_exception", error)  # of the last try
+            why = f"{type(cause).__name__}: {cause}"[:300]
             step = "see docs/guides/kubernetes-site.md#versions-in-a-bucket for where credentials come from"
             raise HcctlError(what, where=where, why=why, next_step=step) from None
 
     @cached_property
     def _s3(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-        except ImportError:
-            raise HcctlError(
-                "the bucket cannot be reached without boto3",
-                where=self.where,
-                why="it is not installed",
-                next_step="pip install 'hcctl[aws]'",
-            ) from None
+        import boto3
+        from botocore.config import Config
+
         config = Config(
             retries={"mode": "standard", "total_max_attempts": _TRIES},
             connect_timeout=_CONNECT_TIMEOUT_S,

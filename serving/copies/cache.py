@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from serving.artefact import verify_version
-from serving.errors import CorruptArtefact
+from serving.artefact import is_sound
 from serving.files import disk_errors, exclusive
 from serving.paths import private_dir
 from serving.registry import Registry
@@ -33,7 +31,7 @@ def fetched(directory: Path, fetch: Callable[[str, Path], None]) -> Path:
     """
     cache, version = private_dir(directory.parent), directory.name
     with disk_errors("the version was not fetched", directory), exclusive(_lock(cache, version)):
-        if not _is_sound(directory):
+        if not is_sound(directory):
             draft = cache / f".fetch-{version}"
             shutil.rmtree(draft, ignore_errors=True)  # of one that died
             try:
@@ -45,13 +43,6 @@ def fetched(directory: Path, fetch: Callable[[str, Path], None]) -> Path:
         os.utime(directory)
     _drop_oldest(cache)
     return directory
-
-
-def _is_sound(directory: Path) -> bool:
-    with suppress(CorruptArtefact):
-        verify_version(directory)
-        return True
-    return False
 
 
 def _drop_oldest(cache: Path) -> None:

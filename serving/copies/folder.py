@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
-from serving.artefact import verify_version
-from serving.errors import CorruptArtefact, HcctlError
+from serving.artefact import is_sound, verify_version
+from serving.errors import HcctlError
 from serving.files import disk_errors, sha256_copy, sync_dir, sync_file
 
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o444
@@ -35,24 +35,24 @@ class FolderCopy:
                 next_step="mount the volume, or correct artefacts.folder in hcctl.yaml",
             )
         target = self._root / manifest.version
-        with suppress(CorruptArtefact):
-            verify_version(target)
+        if is_sound(target):
             return False
-        draft, damaged = (self._root / f".{manifest.version}.{os.getpid()}.{part}" for part in ("new", "damaged"))
         with disk_errors("the version was not copied", self._root):
+            # No process id: computers and containers that share the volume have the same ones.
+            work = Path(tempfile.mkdtemp(prefix=f".{manifest.version}.", dir=self._root))
+            draft = work / "new"
             try:
                 draft.mkdir()
                 for source in sorted(folder.iterdir()):
                     _copy(source, draft / source.name)
                 draft.chmod(_FOLDER_MODE)
                 sync_dir(draft)
-                if os.path.lexists(target):
-                    target.rename(damaged)
+                if os.path.lexists(target) and not is_sound(target):
+                    target.rename(work / "damaged")
                 _publish(draft, target)
                 sync_dir(self._root)
             finally:
-                for leftover in (draft, damaged):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                shutil.rmtree(work, ignore_errors=True)
         return True
 
 
@@ -60,10 +60,8 @@ def _publish(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
     except OSError:
-        with suppress(CorruptArtefact):
-            verify_version(target)  # somebody else was quicker
-            return
-        raise
+        if not is_sound(target):  # otherwise somebody else was quicker
+            raise
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -103,7 +103,7 @@ class ReliefServer:
         """The HTTP application: everything goes to `answer`, but for the health check."""
         made = web.Application(client_max_size=2 * LONGEST_BODY_BYTES)
         made.router.add_get("/-/healthz", self._healthy)
-        made.router.add_route("*", "/{path:.*}", self.answer)
+        made.router.add_route("*", r"/{path:[\s\S]*}", self.answer)  # a path may hold a line break, as %0A
         made.cleanup_ctx.append(self._running)
         made.on_response_prepare.append(_unsigned)
         return made

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from moto import mock_aws
 from infra import policies
 from serving.artefact import verify_version
 from serving.copies import bucket as bucket_module
+from serving.copies import folder as folder_module
 from serving.copies.bucket import BucketCopy
 from serving.copies.folder import FolderCopy
 from serving.copies.port import Copy
@@ -260,6 +262,34 @@ def test_storage_out_of_reach_is_one_error(version: Path, monkeypatch: pytest.Mo
         BucketCopy(Bucket(name="abc", region="us-east-1", endpoint="http://127.0.0.1:9")).put(version)
 
 
+def test_a_connection_that_breaks_again_and_again_is_one_error(
+    held: ModelBucket, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose bytes end early however often it is asked for is told as the storage's fault."""
+    from s3transfer.exceptions import RetriesExceededError
+
+    copy = BucketCopy(held.spec)
+    copy.put(version)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RetriesExceededError(ConnectionResetError("reset by peer"))
+
+    monkeypatch.setattr(copy._s3, "download_fileobj", broken)
+    with pytest.raises(HcctlError, match=r"the bucket cannot be read: .*reset by peer"):
+        copy.fetch(version.name, tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["botocore.exceptions", "s3transfer.exceptions"])
+def test_without_the_library_it_says_what_to_install(
+    version: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """boto3 is an extra, and brings both: who has no bucket needs none of it."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(HcctlError) as caught:
+        BucketCopy(Bucket(name="abc", region="us-east-1")).put(version)
+    assert caught.value.next_step == "pip install 'hcctl[aws]'"
+
+
 def test_a_file_of_another_size_is_not_fetched(held: ModelBucket, version: Path, tmp_path: Path) -> None:
     """What is larger than the manifest says does not fill the disk first."""
     copy = BucketCopy(held.spec)
@@ -282,6 +312,30 @@ def test_pods_may_read_the_volume(version: Path, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "volume").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o755
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o444}
+
+
+def test_two_of_one_process_id_do_not_disturb_each_other(
+    version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process id may mean two computers: neither takes the other's draft, nor replaces what it has published."""
+    root = tmp_path / "volume"
+    root.mkdir()
+    begun: list[Path] = []
+    there: list[int] = []
+    copying = folder_module._copy
+
+    def held_up(source: Path, target: Path) -> None:
+        begun.append(target.parent)
+        if len(begun) == 1:
+            FolderCopy(root).put(version)
+            there.append((root / version.name).stat().st_ino)
+        copying(source, target)
+
+    monkeypatch.setattr(folder_module, "_copy", held_up)
+    FolderCopy(root).put(version)
+    assert len(set(begun)) == 2
+    assert there == [(root / version.name).stat().st_ino]
+    assert [found.name for found in root.iterdir()] == [version.name]
 
 
 def _put(root: Path, version: Path) -> None:

@@ -28,11 +28,12 @@ def test_without_the_engine_there_is_one_clear_error(folder: Path, verb: str) ->
     assert "Traceback" not in done.output
 
 
-def test_an_unknown_stack_is_named(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["staging", pytest.param("x" * 300, id="longer-than-a-file-s-name")])
+def test_an_unknown_stack_is_named(folder: Path, name: str) -> None:
     """Exit code 2, with the file that is missing."""
-    done = infra("up", "--stack", "staging")
+    done = infra("up", "--stack", name)
     assert done.exit_code == 2
-    assert "Pulumi.staging.yaml" in done.stderr
+    assert f"Pulumi.{name}.yaml" in "".join(done.stderr.split())
 
 
 def test_a_wrong_field_is_named_with_its_line(folder: Path, engine: Path) -> None:

@@ -112,6 +112,9 @@ def test_nothing_is_overwritten(shop: Path) -> None:
     [
         ({"pools": None}, "output pools"),
         ({"pools": []}, "the stack has no GPU pool"),
+        ({"pools": [stack_outputs()["pools"][0] | {"instance_types": []}]}, "output pools.0.instance_types"),
+        ({"kubeconfig": "[" * 100_000}, "the stack's kubeconfig is not used"),
+        ({"name": "half \udcff"}, "is no whole character"),
         ({"format": 2}, "output format"),
         ({"region": "mars-1"}, "there are no prices of mars-1"),
         ({"kubeconfig": "{}"}, "the stack's kubeconfig is not used"),
@@ -161,6 +164,14 @@ def test_a_door_is_never_written(shop: Path, user: dict[str, Any]) -> None:
     assert load_project(shop / "hcctl.yaml").sites["burst"].kubernetes.context is None  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("option", ["--image", "--claim", "--kubeconfig"])
+def test_an_empty_word_is_no_choice(shop: Path, option: str) -> None:
+    """A variable that was never set is refused, and not taken for an option that was left out."""
+    before = (shop / "hcctl.yaml").read_bytes()
+    assert add("-y", option, "").exit_code == 2
+    assert (shop / "hcctl.yaml").read_bytes() == before
+
+
 def test_versions_may_be_on_a_volume(shop: Path) -> None:
     """With a claim there is no bucket, and the pods need no role."""
     assert add("-y", "--claim", "versions").exit_code == 0
@@ -184,7 +195,7 @@ def test_there_is_one_source(shop: Path, words: list[str]) -> None:
     assert "--from-stack" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", pytest.param("[" * 100_000, id="deep")])
 def test_a_file_without_outputs_is_named(shop: Path, content: str) -> None:
     """And the command that writes them."""
     (shop / "outputs.json").write_text(content)

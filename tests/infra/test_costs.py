@@ -65,9 +65,18 @@ def test_an_unknown_price_is_not_nought() -> None:
         estimate(load(stack), PRICES)
 
 
-def test_a_price_file_of_ones_own_is_checked(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"as_of: today\n", id="form"),
+        pytest.param(b"as_of: 2026-13-45\n", id="day"),
+        pytest.param(b"\xff", id="bytes"),
+        pytest.param(b"[" * 1_000, id="deep"),
+    ],
+)
+def test_a_price_file_of_ones_own_is_checked(tmp_path: Path, content: bytes) -> None:
     """A file of another form is refused by its name."""
     file = tmp_path / "mine.yaml"
-    file.write_text("as_of: today\n")
+    file.write_bytes(content)
     with pytest.raises(UnknownPrice, match=r"mine\.yaml is no price file"):
         load_prices(file)

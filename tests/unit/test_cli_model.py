@@ -227,6 +227,7 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
         (["ingest", "{0}/none.yaml", "{0}/x"], "cannot be read"),
         (["ingest", "{0}/clean/dataset.json", "{0}/x"], "not valid"),
         (["generate", "{0}/clean"], "the folder is not empty"),
+        (["ask", "x" * 300], "hcctl init"),
     ],
 )
 def test_a_wrong_command_is_one_error_and_writes_nothing(shop: Path, arguments: list[str], told: str) -> None:

@@ -70,6 +70,14 @@ def test_a_broken_kubeconfig_is_invalid_input(tmp_path: Path, text: str) -> None
     assert caught.value.where == "kubernetes.kubeconfig"
 
 
+@pytest.mark.parametrize(("file", "text"), [("config", "[" * 1_000), ("~nobody-of-this-name/config", "")])
+def test_a_kubeconfig_that_cannot_be_found_or_ended_is_invalid_input(tmp_path: Path, file: str, text: str) -> None:
+    """Too deep a file, and a home that nobody has."""
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(InvalidInput, match=r"kubernetes\.kubeconfig"):
+        connect(spec(file), tmp_path)
+
+
 def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library is an extra: who has no Kubernetes site needs none of it."""
     monkeypatch.setitem(sys.modules, "kubernetes", None)

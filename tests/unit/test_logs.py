@@ -244,7 +244,23 @@ def test_logs_are_shown_for_people_and_for_programs(project: Path) -> None:
     assert hcctl("logs", "nobody").exit_code == 2
 
 
-@pytest.mark.parametrize("line", ["", "{", "[1]", "1", '{"time": 1, "message": "x"}', '{"time": "soon", "message": 2}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *["", "{", "[1]", "1", '{"time": 1, "message": "x"}', '{"time": "soon", "message": 2}'],
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('{"time": "0001-01-01T00:00:00+14:00", "message": "x"}', id="before-all-time"),
+    ],
+)
 def test_a_line_of_another_program_is_shown_as_it_is(line: str) -> None:
     """What only looks like one of ours is no error."""
     assert readable(line) == line
+
+
+@pytest.mark.parametrize("words", [[], ["-o", "json"]])
+def test_any_json_of_another_program_can_be_printed(project: Path, words: list[str]) -> None:
+    """Half a character, which no encoding has, and a level that is no text are shown, and end nothing."""
+    line = '{"time": "2026-11-22T08:00:00Z", "level": {"no": 3}, "message": "half \\ud83d"}'
+    (project / "daemon.log").write_text(line + "\n")
+    done = hcctl("logs", "daemon", *words)
+    assert (done.exit_code, "half \N{REPLACEMENT CHARACTER}" in done.stdout) == (0, True), done.stderr

@@ -17,8 +17,8 @@ from cli.log_reader import readable
 from cli.main import app
 from cli.site_logs import PodReader
 from serving.errors import InvalidInput, SiteUnreachable
-from serving.sites.kubernetes import pod_logs
-from serving.sites.kubernetes.answers import Forbidden
+from serving.sites.kubernetes import api, pod_logs
+from serving.sites.kubernetes.answers import AnswerTooLong, Forbidden
 from serving.sites.kubernetes.manifest import Identity
 from serving.sites.kubernetes.pod_logs import Line, PodLogs, Source, read_lines, sources_of
 from tests.support.broken_specs import KUBERNETES_SITE, valid_text
@@ -227,10 +227,36 @@ def test_a_pod_that_cannot_be_read_hides_no_other(double: KubernetesDouble, logs
         reader.last(5)
 
 
+def test_a_dead_pod_hides_no_other(double: KubernetesDouble, logs: PodLogs) -> None:
+    """An evicted pod, whose log the kubelet refuses, is told once; the others are shown, and are followed."""
+    told: list[str] = []
+    reader = PodReader(logs, "", since_s=None, tell=told.append)
+    double.fail(400, times=1, verb="get", plural="pods")
+    assert [json.loads(line)["message"] for line in reader.last(5)] == ["worker one"]
+    double.logs[WORKER, "worker"].append(stamped(9, "meanwhile"))
+    double.fail(400, times=1, verb="get", plural="pods")
+    assert [json.loads(line)["message"] for line in reader.poll()] == ["meanwhile"]
+    assert [text.partition(":")[0] for text in told] == ["head cannot be read"]
+
+
+def test_more_than_an_answer_holds_is_its_end(
+    double: KubernetesDouble, logs: PodLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where so many last lines are too long, the newest of them are shown, behind a word."""
+    monkeypatch.setattr(api, "ANSWER_LIMIT_BYTES", 20_000)
+    double.logs[WORKER, "worker"] = [stamped(5, f"{'x' * 300} {number}", number) for number in range(100)]
+    said, *shown = texts(logs.last("a10g", 100))
+    assert said.startswith("hcctl left older lines out here")
+    assert [text.rpartition(" ")[2] for text in shown] == [str(number) for number in range(75, 100)]
+    double.logs[WORKER, "worker"] = [stamped(6, "x" * 30_000)]
+    with pytest.raises(AnswerTooLong, match="too long"):
+        logs.last("a10g", 100)
+
+
 def test_a_replica_s_own_json_keeps_its_fields(double: KubernetesDouble, logs: PodLogs) -> None:
-    """JSON lines keep time and fields and get the pod; others get time and pod, for people and programs alike."""
+    """JSON lines keep time and fields and get the true pod; others get time and pod, for people and programs alike."""
     own = {"time": "2026-11-22T07:00:00Z", "level": "info", "message": "up", "service": "shop"}
-    double.logs[WORKER, "worker"] = [stamped(1, json.dumps(own)), stamped(2, "plain")]
+    double.logs[WORKER, "worker"] = [stamped(1, json.dumps(own | {"pod": "another"})), stamped(2, "plain")]
     one, two = PodReader(logs, "a10g", since_s=None, tell=print).last(5)
     assert json.loads(one) == own | {"pod": "a10g-k9xkz"}
     assert json.loads(two) == {"time": "2026-11-22T08:00:02.000Z", "pod": "a10g-k9xkz", "message": "plain"}

@@ -208,6 +208,26 @@ def test_a_copy_that_fails_is_told_and_done_again(project: Path) -> None:
     verify_version(project / "volume" / row["version"])
 
 
+def test_what_one_site_refuses_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sites that share a bucket, and not what they ask of it: in the clear is for one of them no answer."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    plain = {"name": NAME, "region": "us-east-1", "encrypted": False}
+    with_sites(project, east={"bucket": plain}, west={"bucket": plain | {"encrypted": True}})
+    with mock_aws():
+        ModelBucket(encrypted=False)
+        done = hcctl("version", "push", "artefact")
+    assert (done.exit_code, "does not encrypt" in done.stderr) == (1, True)
+
+
+def test_a_home_that_nobody_has_is_invalid_input(project: Path) -> None:
+    """The folder of a volume may begin with ~; of a user who is not known it is no folder."""
+    version = pushed()
+    with_sites(project, home={"claim": "versions", "folder": "~nobody-of-this-name/volume"})
+    done = hcctl("version", "replicate", version)
+    assert (done.exit_code, "artefacts.folder" in done.stderr) == (2, True)
+
+
 def test_without_a_copy_there_is_nothing_to_replicate(project: Path) -> None:
     """On local sites, and with a volume that somebody else fills, that is said."""
     version = pushed()

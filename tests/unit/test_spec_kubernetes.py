@@ -72,6 +72,14 @@ def project_with(tmp_path: Path, path: str, value: object) -> Path:
         ),
         pytest.param(
             "kubernetes.artefacts",
+            {"bucket": {"name": "abc", "endpoint": "https://minio..example.org"}},
+            "endpoint",
+            "not an address such as https",
+            "http only on 127.0.0.1",
+            id="no-host",
+        ),
+        pytest.param(
+            "kubernetes.artefacts",
             {"bucket": {"name": "abc", "prefix": "/a"}},
             "prefix",
             "not a folder",

@@ -52,6 +52,10 @@ class Conflict(HcctlError):
     """The object exists, was changed meanwhile, or has a field that another manager owns."""
 
 
+class AnswerTooLong(SiteUnreachable):
+    """There is more to say than an answer may hold."""
+
+
 class UnknownKind(HcctlError):
     """The cluster has no such kind of object: its CRD is not installed."""
 

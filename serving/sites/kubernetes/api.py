@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from serving.errors import HcctlError, InvalidInput, SiteUnreachable
-from serving.sites.kubernetes.answers import PODS, SERVICES, Answer, Conflict, Object, Resource, checked, forbidden
+from serving.sites.kubernetes.answers import (
+    PODS,
+    SERVICES,
+    Answer,
+    AnswerTooLong,
+    Conflict,
+    Object,
+    Resource,
+    checked,
+    forbidden,
+)
 from serving.sites.kubernetes.manifest import FIELD_MANAGER
 from serving.sites.serve_api import ANSWER_LIMIT_BYTES, short_reason
 from serving.sites.site import Endpoint
@@ -253,7 +263,8 @@ class KubernetesApi:
         """One exchange, whatever its status.
 
         Raises:
-            SiteUnreachable: no answer in time, or one beyond `ANSWER_LIMIT_BYTES`.
+            AnswerTooLong: it is beyond `ANSWER_LIMIT_BYTES`.
+            SiteUnreachable: no answer in time.
         """
         deadline_s = time.monotonic() + timeout_s
         with self._exchange(
@@ -354,7 +365,7 @@ def connect(
         file = None if spec.kubeconfig is None else str(root / Path(spec.kubeconfig).expanduser())
         found = config.new_client_from_config(file, spec.context, persist_config=False)
         return KubernetesApi(found, agent=agent, guard=guard)
-    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InvalidInput(
             "the cluster's kubeconfig cannot be used",
             where="kubernetes.kubeconfig",
@@ -390,7 +401,8 @@ def _read(response: Any, deadline_s: float) -> bytes:
         parts.append(part)
         size += len(part)
         if size > ANSWER_LIMIT_BYTES:
-            raise ValueError("the answer is too long")
+            limit = f"more than {ANSWER_LIMIT_BYTES >> 20} MiB"
+            raise AnswerTooLong("the API server's answer is too long", where=response.geturl(), why=limit)
         if time.monotonic() > deadline_s:
             raise TimeoutError("timed out")
     return b"".join(parts)

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from serving.errors import InvalidInput, SiteUnreachable
-from serving.sites.kubernetes.answers import PODS, Object
+from serving.errors import HcctlError, InvalidInput, SiteUnreachable
+from serving.sites.kubernetes.answers import PODS, AnswerTooLong, Forbidden, Object
 from serving.sites.kubernetes.api import KubernetesApi
 from serving.sites.kubernetes.manifest import Identity
 
 TIMEOUT_S = 10.0
 POLL_BYTES = 8 << 20
 """Longest answer while a pod is followed; what is beyond it comes with the next one."""
+_FEWER = 4
+"""Where the last lines are too much for an answer, a quarter of them is asked for."""
 _SECOND_NS = 10**9
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -70,7 +72,7 @@ class PodLogs:
         self._identity = identity
         self._connect = connect
         self.unread: dict[str, str] = {}
-        """By name of the source, why it could not be read at the last look, e.g. since its node is gone."""
+        """By name of the source, why it could not be read at the last look: its node is gone, or it was evicted."""
         self._part = ""
         self._seen: dict[tuple[str, str], tuple[int, int]] = {}
         """By pod and container: time of the last line that was given, and how many lines of that time were."""
@@ -119,18 +121,34 @@ class PodLogs:
         for source in meant:
             query = {"container": source.container, "timestamps": "true", **query_of(source)}
             try:
-                body = self._api.log(self._identity.namespace, source.pod, query, timeout_s=TIMEOUT_S)
-            except SiteUnreachable as error:
+                body, shortened = self._body(source, query)
+            except Forbidden:
+                raise
+            except HcctlError as error:
                 self.unread[source.name] = error.one_line()
-                if len(self.unread) == len(meant):
+                if isinstance(error, SiteUnreachable) and len(self.unread) == len(meant):
                     raise
                 continue
             if body is None:
                 continue
             cut = "limitBytes" in query and len(body) >= POLL_BYTES
             new = self._unseen(source, body[: body.rfind(b"\n") + 1] if cut else body)
+            if shortened and new:
+                found.append(replace(new[0], text="hcctl left older lines out here: more than an answer may hold"))
             found += new if new or not cut else [self._passed_over(source)]
         return sorted(found, key=lambda line: line.at_ns)
+
+    def _body(self, source: Source, query: dict[str, str]) -> tuple[bytes | None, bool]:
+        """The log as it is asked for, and whether older lines were left out, for an answer could not hold them."""
+        asked = query
+        while True:
+            try:
+                return self._api.log(self._identity.namespace, source.pod, asked, timeout_s=TIMEOUT_S), asked != query
+            except AnswerTooLong:
+                fewer = int(asked.get("tailLines", 0)) // _FEWER
+                if not fewer:
+                    raise
+            asked = asked | {"tailLines": str(fewer)}
 
     def _unseen(self, source: Source, body: bytes) -> list[Line]:
         """The lines of an answer that were not given before; they count as given from now on."""
