@@ -78,7 +78,7 @@ prometheus: setup    ## Debian's Prometheus, unpacked for the tests and not inst
 	  echo "no Prometheus from Debian here (see $(VENV)/prometheus.log): tests marked prometheus are left out"
 
 unit: checks prometheus   ## everything without Ray, in three processes as they often wait: minutes
-	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not e2e and not train and not campaign $(SHARED_TESTS)"
 
 training: checks     ## Ray Data and Ray Train
 	PYTHONPATH=$(TRAIN) $(BIN)/pytest tests/integration -m "train and not campaign $(SHARED_TESTS)"
