@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -34,15 +35,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def agent_of(at: RunningGateway, certificates: Certificates, lines: LineStore | None = None) -> Iterator[int]:
-    """An agent for a gateway that the test starts and stops; its control port."""
-    port, started, loop = free_port(), threading.Event(), asyncio.new_event_loop()
-    agent = Agent(at.gateway, lines or LineStore(), at.folder.parent / "ready")
+def served(application: web.Application, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """An aiohttp application on loopback, in a thread of its own; its port."""
+    loop, started, ports = asyncio.new_event_loop(), threading.Event(), []
 
     async def serve() -> web.AppRunner:
-        runner = web.AppRunner(agent.application())
+        runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=certificates.context(server=True)).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        ports.append(runner.addresses[0][1])
         started.set()
         return runner
 
@@ -55,11 +56,19 @@ def agent_of(at: RunningGateway, certificates: Certificates, lines: LineStore | 
     thread.start()
     assert started.wait(10)
     try:
-        yield port
+        yield ports[0]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         loop.close()
+
+
+@contextlib.contextmanager
+def agent_of(at: RunningGateway, certificates: Certificates, lines: LineStore | None = None) -> Iterator[int]:
+    """An agent for a gateway that the test starts and stops; its control port."""
+    agent = Agent(at.gateway, lines or LineStore(), at.folder.parent / "ready")
+    with served(agent.application(), certificates.context(server=True)) as port:
+        yield port
 
 
 class Pod:

@@ -5,14 +5,11 @@ They are described here and not in the product: only hcctl's daemon, its gateway
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from prometheus_client.metrics_core import Metric as Family
 
 from serving.gateway.agent import Agent, LineStore
@@ -23,6 +20,7 @@ from serving.metrics.server import Address, MetricsServer
 from serving.relief.server import ReliefServer
 from serving.relief.settings import ReliefService, ReliefServices
 from serving.spec_relief import ReliefLight
+from tests.support.agents import served
 from tests.support.fake_gateway import FakeGateway
 
 REF = "#/components/schemas/{model}"
@@ -130,42 +128,12 @@ class Counted:
 
 
 @contextlib.contextmanager
-def served(application: web.Application) -> Iterator[str]:
-    """An aiohttp application in a thread of its own; its address."""
-    loop, started, ports = asyncio.new_event_loop(), threading.Event(), []
-
-    async def serve() -> web.AppRunner:
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        ports.append(runner.addresses[0][1])
-        started.set()
-        return runner
-
-    def run() -> None:
-        runner = loop.run_until_complete(serve())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield f"http://127.0.0.1:{ports[0]}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
-        loop.close()
-
-
-@contextlib.contextmanager
 def agent(folder: Path) -> Iterator[str]:
     """The agent of a gateway in a pod, without the mutual TLS that lets nobody else come so far."""
     gateway, lines = FakeGateway(), LineStore()
     lines.add([b"a line"])
-    with served(Agent(gateway, lines, folder / "ready").application()) as url:
-        yield url
+    with served(Agent(gateway, lines, folder / "ready").application()) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
@@ -184,5 +152,5 @@ def relief(folder: Path) -> Iterator[str]:
     light = ReliefLight(max_stale_s=60)
     shop = ReliefService(name="shop", version="v1", application="/shop-1/", version_dir="", light=light)
     (folder / RELIEF_SERVICES).write_text(ReliefServices(services=[shop]).model_dump_json())
-    with served(ReliefServer(folder).application()) as url:
-        yield url
+    with served(ReliefServer(folder).application()) as port:
+        yield f"http://127.0.0.1:{port}"
