@@ -71,12 +71,13 @@ class _Ask:
     @classmethod
     def of(cls, request: web.Request) -> _Ask:
         told = request.headers
+        prefix = told.get("X-Hcctl-Prefix", "/")
         return cls(
             way=told.get("X-Hcctl-Way", ""),
             service=told.get("X-Hcctl-Service", ""),
             sharing="shared" if told.get("X-Hcctl-Sharing") == "shared" else "per_caller",
             caller=told.get("X-Hcctl-Caller", ""),
-            prefix=told.get("X-Hcctl-Prefix", "/"),
+            prefix=prefix if prefix.startswith("/") else "/",
             refuse=told.get("X-Hcctl-Refuse", ""),
             headers=[(name, value) for name, value in told.items() if not name.lower().startswith("x-hcctl-")],
         )
