@@ -78,7 +78,7 @@ prometheus: setup    ## Debian's Prometheus, unpacked for the tests and not inst
 	  echo "no Prometheus from Debian here (see $(VENV)/prometheus.log): tests marked prometheus are left out"
 
 unit: checks prometheus   ## everything without Ray, in three processes as they often wait: minutes
-	$(BIN)/pytest -n 3 --dist loadfile -m "not e2e and not train and not campaign $(SHARED_TESTS)"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
 
 training: checks     ## Ray Data and Ray Train
 	PYTHONPATH=$(TRAIN) $(BIN)/pytest tests/integration -m "train and not campaign $(SHARED_TESTS)"
@@ -87,8 +87,9 @@ e2e: checks          ## real Ray clusters and HAProxy, file beside file, then th
 	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
 	$(BIN)/pytest tests/e2e -m "alone and not campaign" $(REAL)
 
-campaign: checks     ## long runs; output goes to docs/campaigns
-	PYTHONPATH=$(TRAIN) $(BIN)/pytest -m campaign --timeout 3600
+campaign: checks     ## long runs, three at a time as one waits for an hour, then what must run by itself; docs/campaigns
+	PYTHONPATH=$(TRAIN) $(BIN)/pytest -n 3 --dist worksteal -m "campaign and not alone $(SHARED_TESTS)" --timeout 3600
+	$(BIN)/pytest -m "campaign and alone" $(REAL)
 
 bench: checks        ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks
