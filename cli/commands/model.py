@@ -131,12 +131,18 @@ def train(
 @click.option(
     "--try", "space", metavar="KEY=VALUES", multiple=True, help="What is tried: 10,20,null or 0.1..10; may be repeated."
 )
-@click.option("--before", type=DAY, metavar="DAY", help="Look at nothing from this UTC day on.  [default: at all]")
+@click.option("--before", type=DAY, metavar="DAY", help="Leave out this UTC day and later ones.")
 @click.option("--folds", type=click.IntRange(1, 100), default=3, show_default=True, help="Spans that are predicted.")
 @click.option("--days", "span_days", type=click.IntRange(1, 3_650), default=28, show_default=True, help="Of a span.")
 @click.option("--trials", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
 @click.option("--metric", default="ndcg@10", show_default=True, help="What settings are chosen by.")
-@click.option("--track", type=click.Choice(["a", "b", "both"]), default="both", show_default=True, help="See below.")
+@click.option(
+    "--track",
+    type=click.Choice(["a", "b", "both"]),
+    default="both",
+    show_default=True,
+    help="All purchases (a), those that were new to the user (b), or the mean.",
+)
 @click.option(
     "--min-purchases",
     "min_rows",
@@ -160,11 +166,11 @@ def tune(
 ) -> None:
     """Cross-validate a model over time, and search the settings that do best.
 
-    The last spans of days are predicted, each by a model of what came before it; a setting is worth the mean of all
-    spans. Without --try the model is judged as it is. All that is tried is, if it is listed and no more than --trials;
-    else optuna draws, from LOW..HIGH in the logarithm if HIGH is ten times LOW or more. Track a is all
-    purchases, b what was new to the user, both their mean. Train with what is best, and judge that
-    on days that no trial has seen: here, leave them out by --before.
+    The last spans of days are predicted, each by a model of what came before it; settings are worth
+    the mean of all spans. Without --try the model is judged as it is. Listed values are tried in full
+    if --trials allows; else optuna draws, as it does from LOW..HIGH (in the logarithm, if HIGH is ten
+    times LOW or more). Train with what is best, and judge that on days that no trial has seen: leave
+    them out here by --before.
     """
     from cli import model_tables
 
