@@ -75,6 +75,20 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
         output.emit(found, output_format)
 
 
+@command.command("features")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@_data_option
+@click.option("--at", type=DAY, metavar="DAY", help="Only what came before this UTC day.  [default: everything]")
+@output.output_option
+def features(folder: Path, data: Path, at: datetime | None, output_format: output.Output) -> None:
+    """Write features of items and users, for models of your own, into DIR.
+
+    Counts by kind of event, rates drawn towards the mean, ages, and prices as levels within their
+    category, as items.parquet and users.parquet. Nothing that happened later enters.
+    """
+    output.emit(_recommender(DATA).write_features(data, folder, at=at and at.date()), output_format)
+
+
 @command.command("train")
 @_data_option
 @click.option("--model", "name", default="ensemble", show_default=True, help="By name; `hcctl model list` has them.")
@@ -177,7 +191,7 @@ def ask(
     path, body = "/recommend", who | {"exclude_bought": new}
     if query is not None:
         path, body = "/search", wanted | {"query": query} | (who if user is not None or bought else {})
-    lists = _recommender(SERVED).Lists.load(_folder(version), {})
+    lists = _recommender(SERVED).Lists.opened(_folder(version), searched=query is not None)
     (answer,) = lists.predict_batch([{"path": path, "query": {}, "body": body | {"k": count}}])
     if isinstance(answer, InvalidInput):
         raise answer
@@ -317,6 +331,8 @@ def _tell_judged(found: Mapping[str, Any]) -> None:
     output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
     if found["newcomers"]:
         output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
+    if found["feedback"]:
+        output.emit(found["feedback"], "table", columns=["items", "metric", *figures], title="lists that were shown")
     output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
     if found["verdict"]:
         tell = output.success if found["verdict"]["passes"] else output.warning

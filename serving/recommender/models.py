@@ -31,7 +31,7 @@ from serving.recommender.methods.als import Als
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.ensemble import Ensemble, Part
 from serving.recommender.methods.nearest import Nearest
-from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserKnn, UserPopularity
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.ranking import Ranked
 from serving.recommender.methods.repeats import OwnFrequency
@@ -281,6 +281,7 @@ MODELS: dict[str, Entry] = {
     "user-neighbours": Entry(
         "what alike users bought lately (UP-CF)", method(UserPopularity, recent_baskets=10, locality=4.0)
     ),
+    "user-jaccard": Entry("what alike users bought, by the share of items in common (user-kNN)", method(UserKnn)),
     "item-neighbours": Entry(
         "what is bought by those who bought the same (BM25 item-kNN)", method(ItemKnn, neighbours=20, k1=0.6)
     ),
