@@ -1,4 +1,4 @@
-"""What `hcctl model tune` found, as a table."""
+"""What `hcctl model ingest`, `evaluate` and `tune` found, as tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,46 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli import output
+
+
+def ingested(found: Mapping[str, Any]) -> None:
+    """Print what was kept, and what was not and why."""
+    rows = []
+    for table, counts in (("events", found["events"]), ("items", found["items"]), ("users", found["people"])):
+        if counts is not None:
+            rows.append({"table": table, "what": "rows", "count": counts["rows"]})
+            rows.append({"table": table, "what": "kept", "count": counts["kept"]})
+            for kind in ("rejected", "mended"):
+                reasons = counts[kind].items()
+                rows += [{"table": table, "what": f"{kind}: {reason}", "count": count} for reason, count in reasons]
+    rows += [{"table": "events", "what": kind, "count": count} for kind, count in found["by_type"].items()]
+    output.emit(rows, "table", columns=["table", "what", output.Column("count", render=output.number, right=True)])
+    label = " (a generated shop)" if found["generated"] else ""
+    output.success(f"{found['users']:,} users in {found['folder']}{label}; rejected rows are in its rejected.csv")
+
+
+def judged(found: Mapping[str, Any]) -> None:
+    """Print all metrics, by segment too, and the verdict if there is one."""
+    wanted = ["value", "against", "difference", "low", "high"] if found["verdict"] else ["value"]
+    figures = [output.Column(name, render=lambda value: f"{value:.4f}", right=True) for name in wanted]
+    label = ", on a generated shop" if found["generated"] else ""
+    users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
+    output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
+    segments = [
+        output.Column(name, render=lambda value: f"{value:.4f}", right=True)
+        for name in (found["segments"][0] if found["segments"] else {})
+        if name not in {"track", "segment", "users"}
+    ]
+    rows = [row for row in found["segments"] if row["users"]]
+    output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
+    if found["newcomers"]:
+        output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
+    if found["feedback"]:
+        output.emit(found["feedback"], "table", columns=["items", "metric", *figures], title="lists that were shown")
+    output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
+    if found["verdict"]:
+        tell = output.success if found["verdict"]["passes"] else output.warning
+        tell(f"{'passes' if found['verdict']['passes'] else 'does not pass'}: {found['verdict']['reason']}")
 
 
 def tuned(found: Mapping[str, Any]) -> None:

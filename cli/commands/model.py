@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import output
+from cli import model_tables, output
 from cli.options import Number
 from serving.errors import HcctlError, InvalidInput
 
@@ -71,9 +71,23 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
     """
     found = _recommender(DATA).ingest_shop(schema, folder, on_ray=on_ray)
     if output_format == "table":
-        _tell_ingested(found)
+        model_tables.ingested(found)
     else:
         output.emit(found, output_format)
+
+
+@command.command("features")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@_data_option
+@click.option("--at", type=DAY, metavar="DAY", help="Only what came before this UTC day.  [default: everything]")
+@output.output_option
+def features(folder: Path, data: Path, at: datetime | None, output_format: output.Output) -> None:
+    """Write features of items and users, for models of your own, into DIR.
+
+    Counts by kind of event, rates drawn towards the mean, ages, and prices as levels within their
+    category, as items.parquet and users.parquet. Nothing that happened later enters.
+    """
+    output.emit(_recommender(DATA).write_features(data, folder, at=at and at.date()), output_format)
 
 
 @command.command("train")
@@ -172,8 +186,6 @@ def tune(
     times LOW or more). Train with what is best, and judge that on days that no trial has seen: leave
     them out here by --before.
     """
-    from cli import model_tables
-
     module = _recommender(TUNE)
     found = module.tune(
         data,
@@ -250,7 +262,7 @@ def ask(
     path, body = "/recommend", who | {"exclude_bought": new}
     if query is not None:
         path, body = "/search", wanted | {"query": query} | (who if user is not None or bought else {})
-    lists = _recommender(SERVED).Lists.load(_folder(version), {})
+    lists = _recommender(SERVED).Lists.opened(_folder(version), searched=query is not None)
     (answer,) = lists.predict_batch([{"path": path, "query": {}, "body": body | {"k": count}}])
     if isinstance(answer, InvalidInput):
         raise answer
@@ -302,7 +314,7 @@ def evaluate(
 
         model_chart.write(plot, found, metric)
     if output_format == "table":
-        _tell_judged(found)
+        model_tables.judged(found)
     else:
         output.emit(found, output_format)
     return 0 if found["verdict"] is None or found["verdict"]["passes"] else 1
@@ -365,39 +377,3 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         return key, value  # a text needs no quotes
-
-
-def _tell_ingested(found: Mapping[str, Any]) -> None:
-    rows = []
-    for table, counts in (("events", found["events"]), ("items", found["items"]), ("users", found["people"])):
-        if counts is not None:
-            rows.append({"table": table, "what": "rows", "count": counts["rows"]})
-            rows.append({"table": table, "what": "kept", "count": counts["kept"]})
-            for kind in ("rejected", "mended"):
-                reasons = counts[kind].items()
-                rows += [{"table": table, "what": f"{kind}: {reason}", "count": count} for reason, count in reasons]
-    rows += [{"table": "events", "what": kind, "count": count} for kind, count in found["by_type"].items()]
-    output.emit(rows, "table", columns=["table", "what", output.Column("count", render=output.number, right=True)])
-    label = " (a generated shop)" if found["generated"] else ""
-    output.success(f"{found['users']:,} users in {found['folder']}{label}; rejected rows are in its rejected.csv")
-
-
-def _tell_judged(found: Mapping[str, Any]) -> None:
-    wanted = ["value", "against", "difference", "low", "high"] if found["verdict"] else ["value"]
-    figures = [output.Column(name, render=lambda value: f"{value:.4f}", right=True) for name in wanted]
-    label = ", on a generated shop" if found["generated"] else ""
-    users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
-    output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
-    segments = [
-        output.Column(name, render=lambda value: f"{value:.4f}", right=True)
-        for name in (found["segments"][0] if found["segments"] else {})
-        if name not in {"track", "segment", "users"}
-    ]
-    rows = [row for row in found["segments"] if row["users"]]
-    output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
-    if found["newcomers"]:
-        output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
-    output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
-    if found["verdict"]:
-        tell = output.success if found["verdict"]["passes"] else output.warning
-        tell(f"{'passes' if found['verdict']['passes'] else 'does not pass'}: {found['verdict']['reason']}")

@@ -13,14 +13,15 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.files import disk_errors
 from serving.recommender import models, told
+from serving.recommender.evaluation.feedback import AS_SHOWN, FIRST, feedback
 from serving.recommender.evaluation.newcomers import answered, new_items, new_users
 from serving.recommender.evaluation.segments import by_history, by_label, by_segment
-from serving.recommender.evaluation.tracks import Evaluation, Interval, bootstrap, compare, evaluate
+from serving.recommender.evaluation.tracks import METRICS, Evaluation, Interval, bootstrap, compare, evaluate
 from serving.recommender.evaluation.tuning import score_on
 from serving.recommender.evaluation.verdict import verdict
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
-from serving.recommender.orders.purchases import DAY_S, epoch_day
+from serving.recommender.orders.purchases import DAY_S, Vector, epoch_day
 from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
 from serving.recommender.search.index import SearchIndex
 from serving.recommender.training.how import How, Progress, not_in_steps, unheard
@@ -132,6 +133,10 @@ def judge(
         InvalidInput: the data or a model cannot be used for this, or a model knows what it would be judged by.
         CorruptArtefact: a file of a model is damaged.
     """
+    if metric not in METRICS:
+        raise InvalidInput(
+            "no such metric", where=f"--metric {metric[:80]}", next_step=f"use one of {', '.join(METRICS)}"
+        )
     known = [_Known(*models.load(folder)[:2]) for folder in (version, against) if folder is not None]
     data = Dataset.open(data_folder)
     until = max(one.trained.until for one in known)
@@ -155,12 +160,6 @@ def judge(
         )
     asked = tracks(split, min_rows)
     judged = [[evaluate(score_on(one.model, split.past), track) for track in asked] for one in known]
-    if metric not in judged[0][0].per_user:
-        raise InvalidInput(
-            "no such metric",
-            where=f"--metric {metric[:80]}",
-            next_step=f"use one of {', '.join(judged[0][0].per_user)}",
-        )
     found: dict[str, Any] = {
         "generated": data.report.generated,
         "from": start,
@@ -170,6 +169,7 @@ def judge(
         "metrics": _table(judged),
         "segments": [row for one in judged[0] for row in _segments(one, metric, data.labels())],
         "newcomers": _newcomers([one.model for one in known], data, start, min_rows),
+        "feedback": _feedback([one.model for one in known], data, start),
         "verdict": None,
     }
     if against:
@@ -200,10 +200,11 @@ def _table(judged: list[list[Evaluation]]) -> Rows:
     return rows
 
 
-def _beside(value: float, other: float, gain: Interval | None) -> dict[str, float | None]:
+def _beside(value: float | None, other: float | None, gain: Interval | None) -> dict[str, float | None]:
     """The other model's figure, and the difference with its interval, where it has one."""
     low, high = (gain.low, gain.high) if gain else (None, None)
-    return {"against": other, "difference": value - other, "low": low, "high": high}
+    difference = None if value is None or other is None else value - other
+    return {"against": other, "difference": difference, "low": low, "high": high}
 
 
 def _newcomers(asked: Sequence[AnyModel], data: Dataset, start: date, min_rows: int) -> Rows:
@@ -219,6 +220,32 @@ def _newcomers(asked: Sequence[AnyModel], data: Dataset, start: date, min_rows: 
                 row |= _beside(float(ours.mean()), float(theirs.mean()), bootstrap(ours - theirs))
             rows.append(row)
     return rows
+
+
+def _feedback(asked: Sequence[AnyModel], data: Dataset, start: date) -> Rows:
+    """Click-through and conversion of the lists that were shown from `start` on; nothing where none were."""
+    shown = feedback(data.events(), epoch_day(start) * DAY_S)
+    if shown is None:
+        return []
+    rows: Rows = [
+        {"items": AS_SHOWN, "metric": metric, "value": _mean(values)}
+        for metric, values in shown.rates(np.arange(len(shown))).items()
+    ]
+    ours, *others = (shown.rates(shown.first_by(model)) for model in asked)
+    for metric, values in ours.items():
+        row = {"items": FIRST, "metric": metric, "value": _mean(values)}
+        for theirs in others:
+            difference = values - theirs[metric]
+            gain = bootstrap(difference) if not np.isnan(difference).all() else None
+            row |= _beside(_mean(values), _mean(theirs[metric]), gain)
+        rows.append(row)
+    return rows
+
+
+def _mean(values: Vector) -> float | None:
+    """Over the users for whom it is defined; None if for none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None
 
 
 def _segments(one: Evaluation, metric: str, labels: Mapping[str, Mapping[str, str]]) -> Rows:

@@ -30,7 +30,7 @@ from serving.recommender.methods.als import Als
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.ensemble import Ensemble, Part
 from serving.recommender.methods.nearest import Nearest
-from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserKnn, UserPopularity
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.ranking import Ranked
 from serving.recommender.methods.repeats import OwnFrequency
@@ -292,6 +292,7 @@ MODELS: dict[str, Entry] = {
     "repeats": Entry("what the user bought often, while the shop still sells it", REPEATS),
     "tifu": Entry("next basket by own habits and those of alike users (TIFU-KNN)", TifuKnn()),
     "user-neighbours": Entry("what alike users bought lately (UP-CF)", ALIKE),
+    "user-jaccard": Entry("what alike users bought, by the share of items in common (user-kNN)", UserKnn()),
     "item-neighbours": Entry("what is bought by those who bought the same (BM25 item-kNN)", TOGETHER),
     "ease": Entry("which items belong together, old purchases fading (EASE)", FADING),
     "als": Entry("factors of users and items by alternating least squares", Als()),

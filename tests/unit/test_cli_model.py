@@ -203,6 +203,14 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
     assert all("difference" not in row for row in alone["metrics"])
 
 
+def test_a_wrong_metric_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """Nobody waits for a judgement that cannot be given: there is neither a model nor data here."""
+    done = hcctl("evaluate", tmp_path, "--data", tmp_path / "none", "--metric", "luck")
+    assert done.exit_code == 2
+    assert "no such metric" in done.stderr
+    assert "ndcg@10" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -219,10 +227,6 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2024-02-01"], "until 2024-03-01"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2030-01-01"], "the last purchase is of 2024"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--plot", "x.pdf"], "ends in .png"),
-        (
-            ["evaluate", "{0}/good", "--against", "{0}/good", "--data", "{0}/clean", "--metric", "luck"],
-            "no such metric",
-        ),
         (["ingest", "{0}/none.yaml", "{0}/x"], "cannot be read"),
         (["ingest", "{0}/clean/dataset.json", "{0}/x"], "not valid"),
         (["generate", "{0}/clean"], "the folder is not empty"),

@@ -117,6 +117,20 @@ class ClickRanker:
             found[rows] = (sigmoid(logits + deviation[:, None]) * weight[user[rows]]).sum(axis=1)
         return found
 
+    def shelf(self, users: NDArray[np.str_], items: NDArray[np.str_], timestamp_s: int) -> Numbers:
+        """[users, items]: the chance of a click on each item, were it the first of a list that answers no search.
+
+        The network reads each item once, whoever asks: of users it knows nothing.
+        """
+        seen, user = self._seen.of(users)
+        weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
+        appeal, found = self._appeal.logits(self._settings.item_variance), np.zeros((len(users), len(items)))
+        for rows, item, logits in self._logits(Impressions.first_of_lists(items, items, timestamp_s)):
+            differs, liked = centred(logits), logits + appeal[item, None]
+            for row, at in enumerate(user):
+                found[row, rows] = sigmoid(liked + (differs @ own[at])[:, None]) @ weight[at]
+        return found
+
     @property
     def item_ids(self) -> tuple[str, ...]:
         """The items that it knows something of."""
