@@ -36,7 +36,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[1]
 
 store = stores.store
 rented = machines.rented
-pod_logs = clusters.pod_logs
+pod_logs, own_logs, OWN_PODS = clusters.pod_logs, clusters.own_logs, clusters.OWN_PODS
 copies_of, replicate = copies.copies, copies.replicate
 
 
