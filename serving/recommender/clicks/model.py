@@ -35,7 +35,7 @@ class ClickModel:
     """Implements `interface.Model`. A user is what they clicked on; what a history tells counts as clicked on.
 
     All items that the shop lists are offered, whether anybody bought them or not. An update adds what users bought to
-    what they clicked on, and trains nothing.
+    what they clicked on, and trains nothing: what is bought was clicked on, so it makes no item more liked than others.
     """
 
     def __init__(self, ranker: ClickRanker, past: Purchases) -> None:
@@ -59,7 +59,7 @@ class ClickModel:
     def update(self, later: Purchases) -> Self:
         names = np.array(later.user_ids, dtype=np.str_)[later.user]
         items = np.array(later.item_ids, dtype=np.str_)[later.item]
-        return type(self)(self.ranker.update(_clicked(names, items, later.day)), self.past.joined(later))
+        return type(self)(self.ranker.told(_clicked(names, items, later.day)), self.past.joined(later))
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class ClickModel:
         names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
         told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
         row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
-        ranker = self.ranker.told(names, _clicked(names[row], self._names[item], day))
+        ranker = self.ranker.told(_clicked(names[row], self._names[item], day), names)
         scores = ranker.shelf(names, self._names, self.past.as_of_day * DAY_S)
         scores[:, ~self._offered] = -np.inf
         return scores
