@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cli import stores
 from cli.context import Project
 
 if TYPE_CHECKING:
@@ -32,7 +33,27 @@ def pod_logs(project: Project) -> dict[str, PodLogs]:
     from serving.sites.kubernetes.manifest import Identity
     from serving.sites.kubernetes.pod_logs import PodLogs
 
+    made = {name: Identity(project.spec.name, name, spec.namespace) for name, spec in declared.items()}
     return {
-        name: PodLogs(Identity(project.spec.name, name, spec.namespace), access(project, spec))
-        for name, spec in declared.items()
+        name: PodLogs(spec.namespace, made[name].selector, access(project, spec)) for name, spec in declared.items()
     }
+
+
+OWN_PODS = ("daemon", "gateway")
+"""Components of the chart whose pods have a log."""
+
+
+def own_logs(project: Project) -> PodLogs | None:
+    """The logs of daemons and gateways that run as pods: beside the state in a cluster, or beside this very pod.
+
+    None where neither is known; nothing is asked yet.
+    """
+    here = os.environ.get("POD_NAMESPACE") if "KUBERNETES_SERVICE_HOST" in os.environ else None
+    if project.spec.state is None and here is None:
+        return None
+    from serving.sites.kubernetes.pod_logs import PodLogs
+    from serving.spec_kubernetes import StateSpec
+
+    state = project.spec.state or StateSpec(namespace=str(here))
+    selector = f"app.kubernetes.io/name=hcctl,app.kubernetes.io/component in ({','.join(OWN_PODS)})"
+    return PodLogs(state.namespace, selector, partial(stores.state_api, project.paths, state))

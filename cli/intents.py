@@ -178,7 +178,7 @@ def watch_release(
                 f"the release was {words(release.verdict)}",
                 where=release.candidate.application,
                 why=release.reason,
-                next_step="the former version serves; see `hcctl why` and `hcctl logs`",
+                next_step="what served before still serves; see `hcctl why` and `hcctl logs`",
             )
         if time.monotonic() > deadline_s:
             raise WaitTimeout("no verdict yet", where=deployment, why=f"waited {timeout_s:g} s", next_step=next_step)

@@ -64,4 +64,4 @@ def build(args: dict[str, Any]) -> serve.Application:
     from serving import replica
 
     spec = ModelSpec.model_validate(args["model"])
-    return replica.build(args["version"], args["version_dir"], spec, args.get("bucket"))
+    return replica.build(args["version"], args["version_dir"], spec, args.get("bucket"), args.get("resources"))

@@ -12,6 +12,7 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pydantic import JsonValue
@@ -105,18 +106,30 @@ class Replica:
 
 
 def build(
-    version: str, version_dir: str, spec: ModelSpec, bucket: dict[str, JsonValue] | None = None
+    version: str,
+    version_dir: str,
+    spec: ModelSpec,
+    bucket: dict[str, JsonValue] | None = None,
+    resources: dict[str, float] | None = None,
 ) -> serve.Application:
-    """The Serve application of a version; with a bucket, each process that needs its files fetches them from there."""
+    """The Serve application of a version.
+
+    Args:
+        version: its id.
+        version_dir: its files.
+        spec: the model section of the service.
+        bucket: from where each process that needs the files fetches them; None: they are there.
+        resources: what a replica reserves of its node's, besides processors and GPUs.
+    """
     target = import_target(spec.import_path)
     if isinstance(target, serve.Application):
         # Serve has no public way to set options of a deployment that is already bound.
-        return serve.Application(_with_options(target._bound_deployment, spec))
+        return serve.Application(_with_options(target._bound_deployment, spec, resources))
     if isinstance(target, serve.Deployment):
         config = verify_version(_here(version_dir, bucket)).config | spec.config
-        return _with_options(target, spec).bind(**config)
+        return _with_options(target, spec, resources).bind(**config)
     bound = serve.deployment(Replica)
-    return _with_options(bound, spec).bind(version, version_dir, spec.model_dump(mode="json"), bucket)
+    return _with_options(bound, spec, resources).bind(version, version_dir, spec.model_dump(mode="json"), bucket)
 
 
 def _here(version_dir: str, bucket: dict[str, JsonValue] | None) -> Path:
@@ -130,7 +143,13 @@ def _here(version_dir: str, bucket: dict[str, JsonValue] | None) -> Path:
     return fetched(Path(version_dir), BucketCopy(Bucket.model_validate(bucket)).fetch)
 
 
-def _with_options(deployment: serve.Deployment, spec: ModelSpec) -> serve.Deployment:
+def _with_options(
+    deployment: serve.Deployment, spec: ModelSpec, resources: dict[str, float] | None
+) -> serve.Deployment:
+    reserved: dict[str, Any] = {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus}
+    own = deployment.ray_actor_options or {}
+    if resources:
+        reserved["resources"] = (own.get("resources") or {}) | resources
     return deployment.options(
         name=INGRESS_DEPLOYMENT,
         num_replicas=1,
@@ -140,7 +159,7 @@ def _with_options(deployment: serve.Deployment, spec: ModelSpec) -> serve.Deploy
         # requests that arrive together need room for all slots on top.
         max_queued_requests=spec.slots_per_replica + spec.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        ray_actor_options=(deployment.ray_actor_options or {}) | {"num_cpus": spec.num_cpus, "num_gpus": spec.num_gpus},
+        ray_actor_options=own | reserved,
         graceful_shutdown_timeout_s=spec.drain_s,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         health_check_period_s=HEALTH_PERIOD_S,

@@ -1,4 +1,4 @@
-"""`hcctl logs`: the logs of daemon, gateway, supervisor and sites, and of the pods of sites in clusters."""
+"""`hcctl logs`: the logs of daemon, gateway, supervisor and sites, here and in the pods of clusters."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def command(
     """Show the log of one PART (daemon, gateway, supervisor, a site), or list the parts.
 
     Of a site in a cluster: site-NAME is all its pods, site-NAME/head its head, site-NAME/POOL the workers of a pool,
-    each a replica, and site-NAME/POOL-xxxxx one of them.
+    each a replica, and site-NAME/POOL-xxxxx one of them. Of daemons and gateways that run as pods: daemon, gateway, or
+    daemon-xxxxx for one of them; a log of that name on this computer goes first.
 
     A number behind `#` is that of the decision in `hcctl why`.
     """
@@ -68,7 +69,7 @@ def command(
 
 
 def _parts(project: Project) -> list[dict[str, Any]]:
-    """A row per log. Of a site that cannot be asked the reason is told, and the others are listed."""
+    """A row per log. Of pods that cannot be asked for the reason is told, and the others are listed."""
     from cli import wiring
     from serving.errors import HcctlError
     from serving.logs import pieces
@@ -77,11 +78,12 @@ def _parts(project: Project) -> list[dict[str, Any]]:
         {"part": name, "bytes": sum(one.stat().st_size for one in pieces(path)), "file": str(path), "pod": None}
         for name, path in _files(project).items()
     ]
-    for site, logs in wiring.pod_logs(project).items():
+    pods = {f"{SITE_PREFIX}{site}/": logs for site, logs in wiring.pod_logs(project).items()}
+    own = wiring.own_logs(project)
+    for prefix, logs in (pods if own is None else {"": own, **pods}).items():
         try:
             rows += [
-                {"part": f"{SITE_PREFIX}{site}/{one.name}", "bytes": None, "file": None, "pod": one.pod}
-                for one in logs.sources()
+                {"part": f"{prefix}{one.name}", "bytes": None, "file": None, "pod": one.pod} for one in logs.sources()
             ]
         except HcctlError as error:
             output.error(error)
@@ -105,9 +107,11 @@ def _reader(project: Project, part: str, since_s: float | None) -> tuple[LogRead
     pods = {f"{SITE_PREFIX}{site}": logs for site, logs in wiring.pod_logs(project).items()}
     if name in pods:
         return PodReader(pods[name], inside, since_s=since_s, tell=output.warning), PODS_POLL_S
-    files = _files(project)
+    files, own = _files(project), wiring.own_logs(project)
+    if part not in files and own is not None and part.partition("-")[0] in wiring.OWN_PODS:
+        return PodReader(own, part, since_s=since_s, tell=output.warning), PODS_POLL_S
     if part not in files:
-        known = ", ".join([*files, *pods]) or "none yet"
+        known = ", ".join(dict.fromkeys([*files, *(wiring.OWN_PODS if own else ()), *pods])) or "none yet"
         raise InvalidInput("there is no such log", where=part, next_step=f"use one of: {known}")
     return LogReader(files[part], from_s=None if since_s is None else time.time() - since_s), POLL_S
 

@@ -1,9 +1,9 @@
-"""`hcctl site`: put the sites that a Pulumi stack has made into the project file."""
+"""`hcctl site`: the project's sites as they are, and those that a Pulumi stack has made into the project file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +14,70 @@ from serving.errors import InvalidInput
 
 if TYPE_CHECKING:
     from infra.outputs import StackOutputs
+    from serving.project import SiteSpec
+    from serving.sites.site import Site, SiteObservation
 
 MAX_OUTPUTS_BYTES = 1 << 20
 
 
 @click.group("site")
 def command() -> None:
-    """Put sites into the project file."""
+    """Show the project's sites, and put others into the project file."""
+
+
+@command.command("list")
+@output.output_option
+def list_sites(output_format: output.Output) -> None:
+    """Show the sites as they are now: open or closed, what runs there, and what blocks.
+
+    Each is asked itself, so no daemon is needed; one that does not answer has no replicas to show, and says why.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from cli import wiring
+
+    project = open_project()
+    found = wiring.sites(project)
+    with ThreadPoolExecutor(len(found)) as threads:
+        seen = list(threads.map(_look, found.values()))
+    rows = [_row(project.spec.sites[each.site], each) for each in seen]
+    columns: list[output.Column | str] = [
+        "site",
+        "role",
+        "place",
+        output.Column("phase", render=output.state),
+        output.Column("ready", right=True),
+        output.Column("wanted", right=True),
+        output.Column("max_nodes", right=True),
+        "ingress",
+        "message",
+    ]
+    output.emit(rows, output_format, columns=columns)
+
+
+def _look(site: Site) -> SiteObservation:
+    """A site as it is; the first look pays for imports and connections, so one without an answer is no last word."""
+    seen = site.observe()
+    return site.observe() if seen.applications is None and seen.message else seen
+
+
+def _row(spec: SiteSpec, seen: SiteObservation) -> dict[str, Any]:
+    """What is declared of a site and what it says of itself; unknown is None."""
+    where, running = spec.kubernetes, seen.applications
+    context = where.context or where.kubeconfig if where else None
+    return {
+        "site": seen.site,
+        "role": spec.role,
+        "kind": spec.kind,
+        "place": f"{where.namespace}{f' of {context}' if context else ''}" if where else "this computer",
+        "phase": seen.phase,
+        "applications": None if running is None else [each.name for each in running],
+        "ready": None if running is None else sum(each.replicas_ready for each in running),
+        "wanted": None if running is None else sum(each.replicas_target for each in running),
+        "max_nodes": spec.max_nodes,
+        "ingress": f"{seen.ingress.host}:{seen.ingress.port}" if seen.ingress else None,
+        "message": seen.message or None,
+    }
 
 
 @command.command("add")

@@ -16,15 +16,15 @@ from serving.recommender import models, told
 from serving.recommender.evaluation.feedback import AS_SHOWN, FIRST, feedback
 from serving.recommender.evaluation.newcomers import answered, new_items, new_users
 from serving.recommender.evaluation.segments import by_history, by_label, by_segment
-from serving.recommender.evaluation.tracks import METRICS, Evaluation, Interval, Score, bootstrap, compare, evaluate
+from serving.recommender.evaluation.tracks import METRICS, Evaluation, Interval, bootstrap, compare, evaluate
+from serving.recommender.evaluation.tuning import score_on
 from serving.recommender.evaluation.verdict import verdict
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
-from serving.recommender.orders.lines import Index
-from serving.recommender.orders.purchases import DAY_S, Matrix, Purchases, Vector, epoch_day
+from serving.recommender.orders.purchases import DAY_S, Vector, epoch_day
 from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
 from serving.recommender.search.index import SearchIndex
-from serving.recommender.training.how import How, Progress, unheard
+from serving.recommender.training.how import How, Progress, not_in_steps, unheard
 
 Rows = list[dict[str, Any]]
 NEWCOMERS_BY = "ndcg@10"
@@ -44,6 +44,7 @@ def train(
     before: date | None,
     workers: int = 1,
     checkpoints: Path | None = None,
+    warm_start: Path | None = None,
     tell: Callable[[Progress], None] = unheard,
 ) -> dict[str, Any]:
     """Fit a model on what was bought before a day, and write it into `folder`, which is made.
@@ -56,6 +57,7 @@ def train(
         before: the first day that it is not to know; None: it knows everything.
         workers: of Ray Train, for a model that is trained in steps; 1: this process.
         checkpoints: a folder from which such a training goes on if it is killed; None: none are kept.
+        warm_start: folder of a model of the same kind with which training begins; None: it begins anew.
         tell: called after each epoch of such a training, if this process is the only worker.
 
     Raises:
@@ -66,17 +68,14 @@ def train(
     with disk_errors("the model cannot be written", folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput("the folder is not empty", where=str(folder), next_step="name a new one")
-    if not entry.in_steps and (workers > 1 or checkpoints is not None):
-        steps = ", ".join(name for name, other in models.MODELS.items() if other.in_steps)
-        raise InvalidInput(
-            "the model is not trained in steps",
-            where="--workers" if workers > 1 else "--checkpoints",
-            next_step=f"leave it out, or choose one of {steps}",
-        )
+    start = None if warm_start is None else models.learned_by(warm_start, name)
     # Workers have another working directory.
-    how = How(None if checkpoints is None else checkpoints.absolute(), workers, tell=tell)
+    how = How(None if checkpoints is None else checkpoints.absolute(), workers, start, tell)
+    if how.in_steps() and not entry.in_steps:
+        steps = ", ".join(name for name, other in models.MODELS.items() if other.in_steps)
+        raise not_in_steps(how, f"leave it out, or choose one of {steps}")
     past = data.purchases().between(None, before)
-    model = entry.fit(settings, past, data, how)
+    model = entry.fit(entry.settings(settings), past, data, how)
     trained = Trained(
         model=name,
         settings=dict(settings),
@@ -160,7 +159,7 @@ def judge(
             next_step="train with an earlier --before, or ingest later data",
         )
     asked = tracks(split, min_rows)
-    judged = [[evaluate(one.score_on(split.past), track) for track in asked] for one in known]
+    judged = [[evaluate(score_on(one.model, split.past), track) for track in asked] for one in known]
     found: dict[str, Any] = {
         "generated": data.report.generated,
         "from": start,
@@ -184,19 +183,6 @@ class _Known:
 
     trained: Trained
     model: AnyModel
-
-    def score_on(self, past: Purchases) -> Score:
-        """Its scores for users and items by their places in `past`; minus infinity for items it does not know."""
-        place = {item: index for index, item in enumerate(self.model.item_ids)}
-        column = np.array([place.get(item, -1) for item in past.item_ids])
-
-        def score(users: Index) -> Matrix:
-            own = self.model.score([past.user_ids[user] for user in users])
-            found = np.full((len(users), len(column)), -np.inf)
-            found[:, column >= 0] = own[:, column[column >= 0]]
-            return found
-
-        return score
 
 
 def _table(judged: list[list[Evaluation]]) -> Rows:

@@ -69,6 +69,7 @@ class FakeServe:
             application = self.applications.setdefault(
                 name, {"version": entry["args"]["version"], "target": 0, "ready": []}
             )
+            application["alone"] = bool(entry["args"].get("resources"))
             self._resize(application, entry["deployments"][0]["num_replicas"])
         return 200, b"{}"
 
@@ -80,6 +81,12 @@ class FakeServe:
     @property
     def replicas(self) -> int:
         return sum(found["target"] for found in self.applications.values())
+
+    def workers(self, group: Object) -> int:
+        """Workers that Ray needs: one a replica that reserves what a worker has one of; the others share a worker."""
+        wanted = [found["target"] for found in self.applications.values() if found["alone"]]
+        shared = any(found["target"] for found in self.applications.values() if not found["alone"])
+        return (sum(wanted) if "resources" in group["rayStartParams"] else 0) + shared
 
     def _resize(self, application: Object, target: int) -> None:
         ready = sorted(application["ready"])[:target]
@@ -261,7 +268,7 @@ class FakeKubeRay:
         """Ray's autoscaler: as many workers as replicas, within the bounds of the first group."""
         objects, kind = self.double.objects, self.double.kind("rayclusters")
         group = objects.get(kind, self.namespace, name)["spec"]["workerGroupSpecs"][0]
-        wanted = max(group["minReplicas"], min(group["maxReplicas"], serve.replicas))
+        wanted = max(group["minReplicas"], min(group["maxReplicas"], serve.workers(group)))
         if group.get("replicas") != wanted:
             change: list[Object] = [{"op": "add", "path": "/spec/workerGroupSpecs/0/replicas", "value": wanted}]
             objects.patch(kind, self.namespace, name, lambda old: json_patched(old, change), "ray-autoscaler")

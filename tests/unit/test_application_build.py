@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from moto import mock_aws
 from ray import serve
+from ray.autoscaler._private.kuberay.autoscaling_config import _get_custom_resources
 
 from serving.application import INGRESS_DEPLOYMENT, build
 from serving.copies.bucket import BucketCopy
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.predictor import load
+from serving.project import SiteSpec
+from serving.sites.kubernetes.manifest import NODE_RESOURCE, Bounds, Identity, in_pods, ray_service
 from serving.sites.site import Application
 from serving.spec import ModelSpec
+from serving.spec_kubernetes import KubernetesSpec
+from tests.support.broken_specs import KUBERNETES_SITE
 from tests.support.model_bucket import ModelBucket
 from tests.support.models import Echo
 from tests.support.versions import Versions
@@ -58,6 +66,24 @@ def test_limits_reach_serve(versions: Versions, version: str, import_path: str) 
     assert found.ray_actor_options["num_cpus"] == 0.2
     assert config.graceful_shutdown_timeout_s == 7.0
     assert config.autoscaling_config is None
+
+
+@pytest.mark.parametrize(
+    "import_path", ["tests.support.models:Echo", f"{SERVE_MODELS}:Greeter", f"{SERVE_MODELS}:composed"]
+)
+def test_a_replica_in_a_pod_takes_its_worker_for_itself(versions: Versions, version: str, import_path: str) -> None:
+    """What each reserves is what Ray counts once of every worker, as its autoscaler and the shell both read it."""
+    kubernetes = KubernetesSpec.model_validate(KUBERNETES_SITE["kubernetes"])
+    here = versions.application(version, import_path=import_path)
+    args = in_pods(here, kubernetes).args | {"version_dir": here.args["version_dir"]}
+    found = deployment(replace(here, args=args))
+    site = SiteSpec.model_validate(KUBERNETES_SITE)
+    bounds = {pool.name: Bounds(0, 1) for pool in site.pools}
+    made = ray_service(Identity("shop", "cloud", "serving"), site, {}, bounds)
+    for group in made["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        offered = _get_custom_resources({}, group["rayStartParams"], group["groupName"])
+        (told,) = shlex.split(group["rayStartParams"]["resources"])
+        assert found.ray_actor_options["resources"] == offered == json.loads(told) == {NODE_RESOURCE: 1}
 
 
 def test_own_deployment_is_bound_to_the_merged_config(versions: Versions, version: str) -> None:

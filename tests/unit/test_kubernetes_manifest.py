@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from serving.project import Pool, SiteSpec
 from serving.sites.kubernetes.manifest import (
     LONGEST_NAME,
+    NODE_RESOURCE,
     RAY_VERSION,
     Bounds,
     Identity,
@@ -214,7 +215,8 @@ def test_applications_find_their_version_on_the_volume() -> None:
     """The registry of this computer is not in the pods: the folder is that of the mount, the rest as it was."""
     document = json.loads(rendered(SITE, ECHO)["spec"]["serveConfigV2"])
     (entry,) = document["applications"]
-    assert entry["args"] == {"version_dir": f"/var/lib/hcctl/versions/{'a' * 64}", "n": 1}
+    own = {"resources": {NODE_RESOURCE: 1}}
+    assert entry["args"] == own | {"version_dir": f"/var/lib/hcctl/versions/{'a' * 64}", "n": 1}
     assert entry["deployments"] == [{"name": "model", "num_replicas": 2}]
     assert document["http_options"] == {"host": "0.0.0.0", "port": 8000}
 
@@ -229,6 +231,7 @@ def test_applications_fetch_their_version_from_a_bucket() -> None:
     assert entry["args"] == {
         "version_dir": f"/var/lib/hcctl/versions/fetched/{'a' * 64}",
         "n": 1,
+        "resources": {NODE_RESOURCE: 1},
         "bucket": {"name": "hcctl-versions", "prefix": "versions", "region": "us-east-1", "encrypted": True},
     }
     for pod in pods(manifest):

@@ -128,6 +128,23 @@ def test_the_last_warning_speaks() -> None:
     assert what_blocks([], events[:1]) == ""
 
 
+def test_a_warning_from_before_the_newest_pod_is_of_the_past() -> None:
+    """Events stay for an hour; what kept a former pod from running says nothing of the one that starts now."""
+    pods = [{"metadata": {"name": "p", "creationTimestamp": f"2026-01-01T00:0{at}:00Z"}} for at in (3, 1)]
+    event = {"type": "Warning", "reason": "R", "message": "m", "involvedObject": {"kind": "RayCluster", "name": "r"}}
+    assert what_blocks(pods, [event | {"lastTimestamp": "2026-01-01T00:02:59Z"}]) == ""
+    assert what_blocks(pods, [event | {"lastTimestamp": "2026-01-01T00:03:00Z"}]) == "RayCluster r: R: m"
+    assert what_blocks([], [event | {"lastTimestamp": "2026-01-01T00:02:59Z"}]) == "RayCluster r: R: m"
+
+
+def test_a_container_that_has_ended_beside_ray_is_told() -> None:
+    """Ray's autoscaler is not started again in a pod that goes on: no worker comes, and nothing else would say why."""
+    ended = {"name": "autoscaler", "state": {"terminated": {"reason": "Error", "exitCode": 1}}}
+    pod = {"metadata": {"name": "p"}, "status": {"phase": "Running", "containerStatuses": [{"name": "head"}, ended]}}
+    assert what_blocks([pod], []) == "container autoscaler of pod p has ended (Error, exit code 1): delete the pod"
+    assert what_blocks([pod | {"status": {"phase": "Succeeded", "containerStatuses": [ended]}}], []) == ""
+
+
 def test_what_starts_is_no_trouble() -> None:
     """A container that is being created is waited for, not reported."""
     status = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}], "phase": "Pending"}

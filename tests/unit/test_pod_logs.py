@@ -22,6 +22,7 @@ from serving.sites.kubernetes.answers import AnswerTooLong, Forbidden
 from serving.sites.kubernetes.manifest import Identity
 from serving.sites.kubernetes.pod_logs import Line, PodLogs, Source, read_lines, sources_of
 from tests.support.broken_specs import KUBERNETES_SITE, valid_text
+from tests.support.cluster_daemon import declaration
 from tests.support.clusters import access
 from tests.support.declared import merged
 from tests.support.kubernetes_api import KubernetesDouble
@@ -66,7 +67,7 @@ def logs(double: KubernetesDouble, add: Callable[..., None], tmp_path: Path) -> 
     double.logs[HEAD, "head"] = [stamped(1, "head one"), stamped(4, "head two")]
     double.logs[HEAD, "autoscaler"] = [stamped(2, "no node")]
     double.logs[WORKER, "worker"] = [stamped(3, "worker one")]
-    return PodLogs(IDENTITY, lambda: access(double.kubeconfig(tmp_path).name, tmp_path))
+    return PodLogs(IDENTITY.namespace, IDENTITY.selector, lambda: access(double.kubeconfig(tmp_path).name, tmp_path))
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -142,7 +143,7 @@ def test_no_line_is_lost_or_twice(steps: list[tuple[int, int]], data: st.DataObj
             return "".join(f"{line}\n" for line in lines[-int(query.get("tailLines", 1_000)) :]).encode()
 
     kubelet = Kubelet()
-    followed = PodLogs(IDENTITY, lambda: kubelet)  # type: ignore[arg-type, return-value]
+    followed = PodLogs("serving", IDENTITY.selector, lambda: kubelet)  # type: ignore[arg-type, return-value]
     seen = texts(followed.last("", 1_000))
     while kubelet.shown < len(written):
         kubelet.shown += data.draw(st.integers(1, 3))
@@ -297,6 +298,47 @@ def test_the_command_shows_pods_like_other_parts(project: Path) -> None:
     assert json.loads(line)["pod"] == "a10g-k9xkz"
     assert hcctl("logs", "site-cluster/none").exit_code == 2
     assert "use one of: gateway, site-cluster" in hcctl("logs", "nobody").stderr
+
+
+def own_pod(double: KubernetesDouble, name: str, component: str) -> None:
+    """A pod of the chart, in the namespace of the state."""
+    labels = {"app.kubernetes.io/name": "hcctl", "app.kubernetes.io/component": component}
+    spec = {"containers": [{"name": component}]}
+    made = {"metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"phase": "Running"}}
+    double.objects.create(double.kind("pods"), "shop-state", made, "kubelet")
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["by-the-state", "from-its-own-pod"])
+def test_daemons_and_gateways_in_pods(
+    project: Path,
+    double: KubernetesDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inside: bool,
+) -> None:
+    """Beside the state, or beside the pod that asks; the leader and those that stand by; a log here goes first."""
+    for end, text in (("k9xkz", "leads"), ("7hqd2", "stands by")):
+        own_pod(double, f"hcctl-daemon-7d9f8b6c5-{end}", "daemon")
+        double.logs[f"hcctl-daemon-7d9f8b6c5-{end}", "daemon"] = [stamped(1, text)]
+    own_pod(double, "hcctl-gateway-5c4d-abcde", "gateway")
+    own_pod(double, "hcctl-test", "test")
+    data = declaration(Path("kubeconfig.yaml"))
+    data["state"]["namespace"] = "shop-state"
+    if inside:
+        del data["state"]
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv("POD_NAMESPACE", "shop-state")
+        monkeypatch.setenv("KUBECONFIG", "kubeconfig.yaml")  # which the library has read already, when it was imported
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", "kubeconfig.yaml")
+    (tmp_path / "hcctl.yaml").write_text(json.dumps(data))
+    parts = [row["part"] for row in json.loads(hcctl("logs", "-o", "json").stdout)]
+    assert parts == ["gateway", "daemon-7hqd2", "daemon-k9xkz", "gateway-abcde"]
+    shown = hcctl("logs", "daemon").stdout.splitlines()
+    assert sorted(line.partition(" ")[2] for line in shown) == ["daemon-7hqd2 stands by", "daemon-k9xkz leads"]
+    assert hcctl("logs", "daemon-k9xkz").stdout.endswith("leads\n")
+    assert hcctl("logs", "gateway").stdout == "plain\n"
+    assert hcctl("logs", "daemon-none").exit_code == 2
+    assert "use one of: gateway, daemon, site-private, site-cloud" in hcctl("logs", "nobody").stderr
 
 
 def test_the_command_follows_until_it_is_interrupted(

@@ -297,8 +297,12 @@ def test_a_version_is_asked_from_the_command_line(shop: Path, tmp_path: Path) ->
         (["index", "{0}/raw", "--data", "{0}/clean"], "trained.json", 1),
         (["features", "{0}/clean", "--data", "{0}/clean"], "the folder is not empty", 2),
         (["features", "{0}/x", "--data", "{0}/raw"], "there is no clean data", 2),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "content", "--set", "by=[]"], "--set by", 2),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "taste", "--set", "looks=1"], "--set looks", 2),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "content", "--set", "by=[]"], "setting by", 2),
+        (
+            ["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "taste", "--set", "looks=1"],
+            "setting looks",
+            2,
+        ),
     ],
 )
 def test_a_wrong_question_is_one_error(shop: Path, arguments: list[str], told_so: str, code: int) -> None:

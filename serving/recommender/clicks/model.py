@@ -18,6 +18,7 @@ from serving.recommender.clicks.impressions import DAY_S, Impressions, Items
 from serving.recommender.clicks.ranker import ClickRanker, ClickSettings
 from serving.recommender.interface import Offer, User
 from serving.recommender.orders.purchases import Matrix, Purchases, index_of
+from serving.recommender.training.how import HERE, How
 
 KNOWN = "known.json"
 
@@ -29,6 +30,7 @@ class Watched:
     settings: ClickSettings
     shown: Impressions
     items: Items
+    how: How = HERE
 
 
 class ClickModel:
@@ -54,7 +56,7 @@ class ClickModel:
 
     @classmethod
     def fit(cls, settings: Watched, past: Purchases, /) -> Self:
-        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items), past)
+        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how), past)
 
     def update(self, later: Purchases) -> Self:
         names = np.array(later.user_ids, dtype=np.str_)[later.user]

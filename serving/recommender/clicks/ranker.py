@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -27,13 +27,13 @@ from serving.recommender.clicks.seen import (
 )
 from serving.recommender.method import Arrays, Settings
 from serving.recommender.orders.purchases import index_of
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from serving.recommender.clicks.network import ClickNetwork
-    from serving.recommender.training.how import Progress
 
 MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
 WORDS_PER_ITEM = 24
@@ -86,24 +86,16 @@ class ClickRanker:
         load_weights(self._network, learned)
 
     @classmethod
-    def fit(
-        cls,
-        settings: ClickSettings,
-        past: Impressions,
-        items: Items,
-        *,
-        folder: Path | None = None,
-        tell: Callable[[Progress], None] | None = None,
-    ) -> Self:
-        """Learn from what was shown; the same data, the same ranker. `folder` is for checkpoints.
+    def fit(cls, settings: ClickSettings, past: Impressions, items: Items, how: How = HERE) -> Self:
+        """Learn from what was shown; the same data, the same ranker.
 
         Raises:
-            InvalidInput: the folder holds another training.
+            InvalidInput: the folder for checkpoints holds another training.
+            HcctlError: a worker or the disk failed.
         """
         from serving.recommender.training.clicks import train_clicks
-        from serving.recommender.training.how import unheard
 
-        learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
+        learned = train_clicks(settings, past, items, how)
         nobody, count = Seen.nobody(settings.kinds), len(items.item_ids)
         unseen = Appeal.of(np.empty((0, settings.kinds)), settings.item_variance, count)
         ranker = cls(settings, items, learned, nobody, unseen)

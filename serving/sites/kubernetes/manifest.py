@@ -14,6 +14,8 @@ Traps of KubeRay that are avoided (read in its sources of August 2026; docs/deci
   their own.
 - A change of the pods starts a second cluster unless `upgradeStrategy` says `None`.
 - Where Ray's autoscaler runs (version 2), pods must not be restarted in place.
+- Ray puts as many replicas into a worker as its processors take, a tenth of one each by default. A worker is a node
+  that is paid for, so each has one of `NODE_RESOURCE`, and a replica takes it.
 """
 
 from __future__ import annotations
@@ -37,10 +39,14 @@ TOKEN_KEY = "auth_token"  # noqa: S105 - the key of the Secret that KubeRay read
 SERVE_PORT, DASHBOARD_PORT = 8_000, 8_265
 IDLE_TIMEOUT_S = 60
 """A worker without replicas is given back after so long."""
+NODE_RESOURCE = "hcctl_node"
+"""What Ray counts of a worker: one, for one replica."""
 LONGEST_NAME = 47
 """Of a RayService; KubeRay adds a suffix for each of its clusters."""
 
 _AGENT_PORT = 52_365
+_RUNTIME_ENV_PORT = 52_366
+"""Ray's client server asks for one that is not named, and takes the head down with it if no answer comes in 30 s."""
 _ZONE = "topology.kubernetes.io/zone"
 _INGRESS = Endpoint("0.0.0.0", SERVE_PORT)  # noqa: S104 - of the pod; the namespace's network policies say who may come
 
@@ -73,6 +79,11 @@ class Identity:
             "app.kubernetes.io/instance": self.name,
         }
 
+    @property
+    def selector(self) -> str:
+        """Chooses the site's pods by these labels."""
+        return ",".join(f"{key}={value}" for key, value in self.labels.items())
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -97,8 +108,11 @@ def pool_bounds(pools: Sequence[Pool], replicas: int, present: Mapping[str, int]
 
 
 def in_pods(application: Application, spec: KubernetesSpec) -> Application:
-    """The application as the pods see it: its version lies on the volume, or comes there from the bucket."""
-    artefacts, args = spec.artefacts, dict(application.args)
+    """The application as the pods see it: its version lies on the volume, or comes there from the bucket.
+
+    Each replica takes a worker for itself.
+    """
+    artefacts, args = spec.artefacts, dict(application.args) | {"resources": {NODE_RESOURCE: 1}}
     if artefacts.bucket is None:
         args["version_dir"] = str(PurePosixPath(artefacts.mount, application.version))
     else:
@@ -156,7 +170,11 @@ def ray_service(identity: Identity, site: SiteSpec, document: Object, bounds: Ma
                 "headGroupSpec": {
                     "serviceType": "ClusterIP",
                     # The head holds no replica: its memory and processor are for control and the proxy.
-                    "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104 - behind the token
+                    "rayStartParams": {
+                        "num-cpus": "0",
+                        "dashboard-host": "0.0.0.0",  # noqa: S104 - behind the token
+                        "runtime-env-agent-port": str(_RUNTIME_ENV_PORT),
+                    },
                     "template": _head(identity, spec, spec.head),
                 },
                 "workerGroupSpecs": [_worker_group(identity, spec, pool, bounds[pool.name]) for pool in site.pools],
@@ -207,7 +225,8 @@ def _worker_group(identity: Identity, spec: KubernetesSpec, pool: Pool, bounds: 
         "groupName": pool.name,
         "minReplicas": bounds.least,
         "maxReplicas": bounds.most,
-        "rayStartParams": {},
+        # The inner quotes are for the shell that starts Ray; its autoscaler takes them off likewise.
+        "rayStartParams": {"resources": f'"{{\\"{NODE_RESOURCE}\\": 1}}"'},
         "scaleStrategy": {},  # KubeRay would write it, and the list is one field: see _quantity
         "template": _template(identity, spec, worker, container, {"automountServiceAccountToken": False}),
     }

@@ -1,4 +1,4 @@
-"""What the pods of a site have written, read through the API server.
+"""What pods of a site, or of hcctl itself, have written, read through the API server.
 
 Followed by asking again from the last second on: a new pod, an API server that starts anew or a dropped connection is
 then nothing special. Times are the node's own, to the nanosecond, so that no line comes twice.
@@ -15,7 +15,6 @@ from functools import cached_property
 from serving.errors import HcctlError, InvalidInput, SiteUnreachable
 from serving.sites.kubernetes.answers import PODS, AnswerTooLong, Forbidden, Object
 from serving.sites.kubernetes.api import KubernetesApi
-from serving.sites.kubernetes.manifest import Identity
 
 TIMEOUT_S = 10.0
 POLL_BYTES = 8 << 20
@@ -33,7 +32,7 @@ class Source:
     name: str
     """As users name it: `head`, `<pool>-<end of the pod's name>`, with `/<container>` for one that is beside Ray."""
     pool: str
-    """Of a worker; `head` for the head."""
+    """Of a worker; `head` for the head; `daemon` or `gateway` for hcctl's own."""
     pod: str
     container: str
     phase: str
@@ -59,17 +58,18 @@ class Line:
 
 
 class PodLogs:
-    """The logs of a site's pods; `last`, then `poll` for what comes after.
+    """The logs of pods that belong together; `last`, then `poll` for what comes after.
 
     Every method raises SiteUnreachable when the cluster does not answer, and Forbidden when a right is missing.
 
     Args:
-        identity: the site's names in the cluster.
+        namespace: of the pods.
+        selector: chooses them by their labels.
         connect: gives access to it; called when it is first needed.
     """
 
-    def __init__(self, identity: Identity, connect: Callable[[], KubernetesApi]) -> None:
-        self._identity = identity
+    def __init__(self, namespace: str, selector: str, connect: Callable[[], KubernetesApi]) -> None:
+        self._namespace, self._selector = namespace, selector
         self._connect = connect
         self.unread: dict[str, str] = {}
         """By name of the source, why it could not be read at the last look: its node is gone, or it was evicted."""
@@ -79,26 +79,25 @@ class PodLogs:
 
     def sources(self) -> tuple[Source, ...]:
         """Every container there is, the head's first."""
-        selector = ",".join(f"{key}={value}" for key, value in self._identity.labels.items())
-        query = {"labelSelector": selector}
-        return sources_of(self._api.list(PODS, self._identity.namespace, query, timeout_s=TIMEOUT_S))
+        query = {"labelSelector": self._selector}
+        return sources_of(self._api.list(PODS, self._namespace, query, timeout_s=TIMEOUT_S))
 
     def last(self, part: str, lines: int, since_s: int | None = None) -> list[Line]:
         """The last lines of a part over all its pods, in order of time.
 
         Args:
-            part: name of a source, a pool, or empty for the whole site.
+            part: name of a source, a pool, or empty for all.
             lines: how many at most.
             since_s: none that is older than so many seconds.
 
         Raises:
-            InvalidInput: the site has no such part.
+            InvalidInput: there is no such part.
         """
         self._part = part
         every = self.sources()
         if part and not any(_meant(source, part) for source in every):
             known = ", ".join(dict.fromkeys(source.name for source in every)) or "none yet"
-            raise InvalidInput("the site has no such pod", where=part, next_step=f"use one of: {known}")
+            raise InvalidInput("there is no such pod", where=part, next_step=f"use one of: {known}")
         query = {"tailLines": str(lines)} | ({} if since_s is None else {"sinceSeconds": str(max(1, since_s))})
         return self._new(every, lambda _: query)[-lines:]
 
@@ -143,7 +142,7 @@ class PodLogs:
         asked = query
         while True:
             try:
-                return self._api.log(self._identity.namespace, source.pod, asked, timeout_s=TIMEOUT_S), asked != query
+                return self._api.log(self._namespace, source.pod, asked, timeout_s=TIMEOUT_S), asked != query
             except AnswerTooLong:
                 fewer = int(asked.get("tailLines", 0)) // _FEWER
                 if not fewer:
@@ -182,7 +181,7 @@ class PodLogs:
 
 
 def sources_of(pods: Iterable[Object]) -> tuple[Source, ...]:
-    """The containers of a site's pods, with names that are short and apart from each other; the head's first."""
+    """The containers of pods, with names that are short and apart from each other; the head's first."""
     found = sorted(
         (source for pod in pods for source in _containers(pod)), key=lambda one: (one.pool != "head", one.pod)
     )
@@ -211,7 +210,7 @@ def read_lines(source: Source, body: bytes) -> list[Line]:
 def _containers(pod: Object) -> list[Source]:
     meta, spec, status = (pod.get(part) or {} for part in ("metadata", "spec", "status"))
     labels, name = meta.get("labels") or {}, str(meta.get("name"))
-    pool = str(labels.get("ray.io/group") or "worker")
+    pool = str(labels.get("ray.io/group") or labels.get("app.kubernetes.io/component") or "worker")
     if labels.get("ray.io/node-type") == "head":
         pool = "head"
     short = pool if pool == "head" else f"{pool}-{name.rpartition('-')[2]}"

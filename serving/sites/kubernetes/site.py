@@ -250,7 +250,7 @@ class KubernetesSite:
             events = self._api.list(
                 EVENTS, self._namespace, {"fieldSelector": "type=Warning", "limit": "500"}, timeout_s=_left(deadline_s)
             )
-            return what_blocks((), [event for event in events if self._is_mine(event)]), workers
+            return what_blocks(pods, [event for event in events if self._is_mine(event)]), workers
         except HcctlError as error:
             return f"why is unknown: {error.one_line()}", workers
 
@@ -261,8 +261,8 @@ class KubernetesSite:
         return name == self._service or name.startswith(f"{self._service}-")
 
     def _pods(self, timeout_s: float) -> list[Object]:
-        selector = ",".join(f"{key}={value}" for key, value in self._identity.labels.items())
-        return self._api.list(PODS, self._namespace, {"labelSelector": selector}, timeout_s=timeout_s)
+        query = {"labelSelector": self._identity.selector}
+        return self._api.list(PODS, self._namespace, query, timeout_s=timeout_s)
 
     def _state(self, timeout_s: float) -> RayServiceState | None:
         found = self._api.get(RAY_SERVICES, self._namespace, self._service, timeout_s=timeout_s)

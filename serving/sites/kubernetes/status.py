@@ -180,8 +180,11 @@ def workers_of(pods: Iterable[Object]) -> tuple[Worker, ...]:
     return tuple(found)
 
 
-def what_blocks(pods: Iterable[Object], events: Iterable[Object]) -> str:
-    """Why pods do not run, in words: the scheduler's reason, the image, the quota; empty if nothing says so."""
+def what_blocks(pods: Sequence[Object], events: Iterable[Object]) -> str:
+    """Why pods do not run, in words: the scheduler's reason, the image, the quota; empty if nothing says so.
+
+    A warning from before the newest pod was made is of the past: events stay for an hour.
+    """
     for pod in sorted(pods, key=lambda pod: str(_mapping(pod, "metadata").get("name"))):
         name = _mapping(pod, "metadata").get("name")
         status = _mapping(pod, "status")
@@ -195,10 +198,21 @@ def what_blocks(pods: Iterable[Object], events: Iterable[Object]) -> str:
                     filter(None, (str(waiting["reason"]), short_reason(str(waiting.get("message") or ""))))
                 )
                 return f"pod {name} does not start: {said}"
+        # KubeRay replaces a pod whose Ray has ended, and none whose autoscaler has: no worker would come any more.
+        for container in _items(status, "containerStatuses"):
+            ended = _mapping(_mapping(container, "state"), "terminated")
+            if ended and status.get("phase") == "Running":
+                said = f"{ended.get('reason')}, exit code {ended.get('exitCode')}"
+                return f"container {container.get('name')} of pod {name} has ended ({said}): delete the pod"
         if status.get("phase") == "Failed":
             said = str(status.get("message") or status.get("reason") or "no reason given")
             return f"pod {name} failed: {short_reason(said)}"
-    warnings = [event for event in events if event.get("type") == "Warning"]
+    made_s = max((_moment_s(_mapping(pod, "metadata").get("creationTimestamp")) or 0.0 for pod in pods), default=0.0)
+    warnings = [
+        event
+        for event in events
+        if event.get("type") == "Warning" and (_moment_s(_last_time(event)) or made_s) >= made_s
+    ]
     if not warnings:
         return ""
     last = max(warnings, key=_last_time)
