@@ -224,7 +224,7 @@ class ClickRanker:
 class _Head(bundle.Head):
     """`model.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     settings: ClickSettings
 
 
