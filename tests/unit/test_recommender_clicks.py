@@ -13,11 +13,14 @@ import torch
 
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.recommender.clicks.impressions import Impressions, Items
+from serving.recommender.clicks.model import ClickModel, Watched
 from serving.recommender.clicks.network import evidence
 from serving.recommender.clicks.quality import area, log_loss
 from serving.recommender.clicks.ranker import LEARNED, MODEL, SHOP, ClickRanker, ClickSettings
 from serving.recommender.clicks.seen import Appeal
+from serving.recommender.interface import Bought
 from serving.recommender.training.plan import Plan
+from tests.support.shop_purchases import purchases
 
 SMALL = ClickSettings(kinds=2, dim=2, hidden=4, word_buckets=32, plan=Plan(epochs=50, learning_rate=0.05))
 ITEMS = Items(
@@ -202,6 +205,18 @@ def test_clicks_told_alone_make_no_item_more_liked(ranker: ClickRanker) -> None:
     buyer = replace(asked, user=np.full(40, "buyer"))
     likes_b = np.isin(buyer.item, ("i3", "i4", "i5"))
     assert (told.chances(buyer) > ranker.chances(buyer))[likes_b].all()
+
+
+def test_who_was_never_shown_a_list_is_what_they_bought(ranker: ClickRanker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their list is that of somebody who tells the same; who was shown lists is known by what they did there."""
+    monkeypatch.setattr(ClickRanker, "fit", lambda *_: ranker)
+    bought = purchases([(0, item, 0) for item in (3, 4, 5)] + [(1, 3, 0)])
+    past = replace(bought, user_ids=("buyer", "u1"), item_ids=ITEMS.item_ids)
+    model = ClickModel.fit(Watched(SMALL, shown(), ITEMS), past)
+    told = model.score([[Bought(item, 0) for item in ("i3", "i4", "i5")]])
+    assert model.score(["buyer"]) == pytest.approx(told)
+    assert model.score(["buyer"])[0, 3:].min() > model.score(["buyer"])[0, :3].max()
+    assert (model.score(["u1"]) == ClickModel(ranker, past).score(["u1"])).all()
 
 
 def test_the_network_reads_each_item_once_whoever_asks(ranker: ClickRanker, monkeypatch: pytest.MonkeyPatch) -> None:

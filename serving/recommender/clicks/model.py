@@ -36,6 +36,8 @@ class Watched:
 class ClickModel:
     """Implements `interface.Model`. A user is what they clicked on; what a history tells counts as clicked on.
 
+    So does what somebody bought who was never shown a list.
+
     All items that the shop lists are offered, whether anybody bought them or not. An update adds what users bought to
     what they clicked on, and trains nothing: what is bought was clicked on, so it makes no item more liked than others.
     """
@@ -56,12 +58,13 @@ class ClickModel:
 
     @classmethod
     def fit(cls, settings: Watched, past: Purchases, /) -> Self:
-        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how), past)
+        ranker = ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how)
+        bought = _bought(past)
+        unseen = ~np.isin(bought.user, settings.shown.user)
+        return cls(ranker.told(bought.where(unseen)) if unseen.any() else ranker, past)
 
     def update(self, later: Purchases) -> Self:
-        names = np.array(later.user_ids, dtype=np.str_)[later.user]
-        items = np.array(later.item_ids, dtype=np.str_)[later.item]
-        return type(self)(self.ranker.told(_clicked(names, items, later.day)), self.past.joined(later))
+        return type(self)(self.ranker.told(_bought(later)), self.past.joined(later))
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -94,6 +97,11 @@ class ClickModel:
             return cls(ranker, storage.past_of(contents))
         except InvalidInput as problem:
             raise corrupt(storage.PURCHASES, str(problem)) from problem
+
+
+def _bought(past: Purchases) -> Impressions:
+    names, items = (np.array(ids, dtype=np.str_) for ids in (past.user_ids, past.item_ids))
+    return _clicked(names[past.user], items[past.item], past.day)
 
 
 def _clicked(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64]) -> Impressions:
