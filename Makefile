@@ -18,11 +18,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 LOCKED := $(PIP) --no-deps --require-hashes --only-binary :all:
 DATA := $(if $(HCCTL_DATA),--data $(HCCTL_DATA),)
 REAL := --timeout 600 -p no:randomly
+HOUR := tests/integration/test_real_hour.py
 SHARED_TESTS := $(if $(wildcard ../shared/data),,and not shared)
 # Each of the hundreds of processes of a run would compile the same modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint style types sbom audit unit training e2e campaign bench lock clean setup checks prometheus
+.PHONY: demo test lint style types sbom audit unit training e2e campaign campaign-hour campaign-rest bench lock clean setup checks prometheus
 
 demo: setup          ## from nothing to a real burst that opens and comes home
 	$(BIN)/hcctl demo $(DATA)
@@ -78,7 +79,7 @@ prometheus: setup    ## Debian's Prometheus, unpacked for the tests and not inst
 	  echo "no Prometheus from Debian here (see $(VENV)/prometheus.log): tests marked prometheus are left out"
 
 unit: checks prometheus   ## everything without Ray, in three processes as they often wait: minutes
-	$(BIN)/pytest -n 3 --dist loadfile -m "not e2e and not train and not campaign $(SHARED_TESTS)"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not e2e and not train and not campaign $(SHARED_TESTS)"
 
 training: checks     ## Ray Data and Ray Train
 	PYTHONPATH=$(TRAIN) $(BIN)/pytest tests/integration -m "train and not campaign $(SHARED_TESTS)"
@@ -87,8 +88,16 @@ e2e: checks          ## real Ray clusters and HAProxy, file beside file, then th
 	$(BIN)/pytest tests/e2e -n 2 --dist loadfile -m "e2e and not alone and not campaign" $(REAL)
 	$(BIN)/pytest tests/e2e -m "alone and not campaign" $(REAL)
 
-campaign: checks     ## long runs; output goes to docs/campaigns
-	PYTHONPATH=$(TRAIN) $(BIN)/pytest -m campaign --timeout 3600
+campaign: checks     ## long runs, then what must run by itself; reports go to docs/campaigns
+	$(MAKE) --jobs 2 --no-print-directory campaign-hour campaign-rest
+	$(BIN)/pytest -m "campaign and alone" --timeout 3600 -p no:randomly
+
+campaign-hour: checks    # it mostly waits, so the rest runs beside it
+	$(BIN)/pytest $(HOUR) -m campaign -p no:randomly
+
+campaign-rest: checks
+	PYTHONPATH=$(TRAIN) $(BIN)/pytest -n 2 --dist worksteal -m "campaign and not alone $(SHARED_TESTS)" \
+	  --deselect $(HOUR) --timeout 3600 -p no:randomly
 
 bench: checks        ## the figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -57,6 +58,15 @@ def stop_on_signals(wakeup: Wakeup) -> None:
         signal.signal(number, lambda *_: wakeup.stop())
 
 
+def settle() -> None:
+    """Leave what is in memory now out of later collections of garbage: modules and declarations stay.
+
+    A full collection looks at every object, in the middle of a tick: for 1,000 services a tenth to a sixth of its time.
+    """
+    gc.collect()  # else what is garbage now would stay, too
+    gc.freeze()
+
+
 def run(
     daemon: Daemon,
     receiver: Lines,
@@ -78,7 +88,7 @@ def run(
     receiver.start()
     daemon.resume()
     log.info("daemon started")
-    failures = 0
+    failures, settled = 0, False
     try:
         while not wakeup.stopping:
             if deposed():
@@ -91,9 +101,13 @@ def run(
                 failures += 1
                 daemon.telemetry.tick_failed()
                 log.error("tick failed (%d in a row): %s", failures, error)  # noqa: TRY400 - its text says it all
+            if not (failures or settled):
+                settle()
+                settled = True
             pause_s = min(LONGEST_BACKOFF_S, tick_s * 2.0**failures) - (time.monotonic() - begun_s)
             wakeup.pause(min(SHORTEST_PAUSE_S, tick_s) if failures == 0 else pause_s, pause_s)
     finally:
+        gc.unfreeze()
         receiver.stop()
         executor.stop()
     log.info("daemon stopped")

@@ -6,85 +6,147 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.figures import Figure, Goal, Section, quantile
-from benchmarks.recommender import SASREC, TEST_FROM, TOWERS, TUNE_FROM, data_folder
+from benchmarks.recommender import NDCG, SASREC, TEST_FROM, TOWERS, TUNE_FROM, data_folder, told
+from serving.recommender.evaluation.tracks import Evaluation, bootstrap, evaluate
+from serving.recommender.evaluation.tuning import score_of
+from serving.recommender.fitted import FittedModel
+from serving.recommender.method import Arrays
 from serving.recommender.methods.retrieval import ExactIndex, GraphIndex, VectorTable
 from serving.recommender.methods.sasrec import Sasrec
 from serving.recommender.methods.towers import Towers
 from serving.recommender.metrics import NO_ITEM
 from serving.recommender.orders.data import load_orders
 from serving.recommender.orders.purchases import Purchases
-from serving.recommender.orders.splits import Split, splits_by_date
+from serving.recommender.orders.splits import Split, Splits, splits_by_date, tracks
 from serving.recommender.training.augment import Augmentation
-from serving.recommender.training.fit import stopped_early, train
-from serving.recommender.training.how import How
+from serving.recommender.training.fit import train, trained
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.judge import Judge
+from serving.recommender.training.team import ALONE
+from serving.recommender.training.weights import weights_of
 
+PLAIN, USUAL = "nothing", "mask 0.3"
 AUGMENTATIONS = {
-    "nothing": Augmentation(),
-    "mask 0.3": Augmentation(mask=0.3),
+    PLAIN: Augmentation(),
+    USUAL: Augmentation(mask=0.3),
     "crop 0.3": Augmentation(crop=0.3),
     "reorder 0.3": Augmentation(reorder=0.3),
 }
+FEW = {1: "1 epoch", 3: "3 epochs"}
+"""Short trainings."""
 SIZES = (3_000, 10_000, 30_000, 100_000)
 DIM, NEAREST, USERS = 64, 100, 200
 PATIENCE = 3
+SEEDS = (0, 1)
 
 HOW = """\
-Online Retail, split as in the section above. Augmentation: networks learn on what came before October, with one kind
-of augmentation, and stop after 3 epochs without gain on October; shown is the best epoch, by the mean of NDCG@10 in
-tracks a and b. Warm start: October is added to the fit, and a few epochs begin from random weights or from what was
-learned before October; judged from November on. Neighbours: 64 numbers per item, drawn around 200 centres, the 100
-nearest items of one user, one thread; the graph is usearch's with the settings of `retrieval.py`."""
+Online Retail, split as in the section above; each training with two seeds. Augmentation: networks learn on what came
+before October, with one kind of augmentation of the histories that they read, and stop after 3 epochs without gain on
+October; the weights of the best epoch are judged from November on. Warm start: October is added to the fit, and a few
+epochs begin from random weights (cold) or from those with mask 0.3 above (warm). Differences are of the mean over seeds
+for each user, with a paired bootstrap of 10,000 samples over users. Neighbours: 64 numbers per item, drawn around 200
+centres, the 100 nearest items of one user, one thread; the graph is usearch's with the settings of `retrieval.py`."""
+
+Network = Towers | Sasrec
+Say = Callable[[str], None]
 
 
-def run(*, quick: bool, say: Callable[[str], None]) -> Section:
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a training is worth from November on, in tracks a and b."""
+
+    learned: Arrays
+    tracks: tuple[Evaluation, ...]
+    best_epoch: int | None = None
+
+
+Trainings = Mapping[str, Sequence[Judged]]
+"""By what is different, one for each seed."""
+
+
+def run(*, quick: bool, say: Say) -> Section:
     """Measure all three."""
     splits = splits_by_date(Purchases.of(load_orders(data_folder())), tune_from=TUNE_FROM, test_from=TEST_FROM)
-    networks: dict[str, Towers | Sasrec] = {"two towers": TOWERS} if quick else {"two towers": TOWERS, "SASRec": SASREC}
-    figures = [
-        figure
-        for name, method in networks.items()
-        for figure in (
-            *augmented(name, method, splits.tune, quick, say),
-            *warmed(name, method, splits.test_refitted, say),
-        )
-    ]
+    networks: dict[str, Network] = {"two towers": TOWERS} if quick else {"two towers": TOWERS, "SASRec": SASREC}
+    kinds = [PLAIN, USUAL] if quick else list(AUGMENTATIONS)
+    noisy: dict[str, dict[str, list[Judged]]] = {name: {} for name in networks}
+    started: dict[str, dict[str, list[Judged]]] = {name: {} for name in networks}
+    for seed in SEEDS[: 1 if quick else None]:
+        for name, method in networks.items():
+            plan = method.plan.model_copy(update={"seed": seed})
+            seeded = method.model_copy(update={"plan": plan})
+            for label in kinds:
+                one = augmented(seeded, AUGMENTATIONS[label], splits)
+                say(f"{name}, {label}, seed {seed}: {summary(one)}, best epoch {one.best_epoch}")
+                noisy[name].setdefault(label, []).append(one)
+            for label, one in warmed(seeded, noisy[name][USUAL][-1].learned, splits).items():
+                say(f"{name}, {label}, seed {seed}: {summary(one)}")
+                started[name].setdefault(label, []).append(one)
+    figures, gains = [], []
+    for name in networks:
+        figures += [*figures_of(name, noisy[name]), *figures_of(name, started[name])]
+        gains += [gain(name, noisy[name], label, PLAIN) for label in kinds if label != PLAIN]
+        gains += [gain(name, started[name], f"warm, {few}", f"cold, {few}") for few in FEW.values()]
     found, goals = neighbours(SIZES[:2] if quick else SIZES, say)
-    return Section("deep", "Networks of the recommender", HOW, tuple(figures + found), tuple(goals))
+    how = "\n\n".join([HOW, "\n".join(gains)])
+    return Section("deep", "Networks of the recommender", how, tuple(figures + found), tuple(goals))
 
 
-def augmented(
-    name: str, method: Towers | Sasrec, split: Split, quick: bool, say: Callable[[str], None]
-) -> list[Figure]:
-    """Each augmentation, by the best epoch on the split."""
-    figures = []
-    for label, augmentation in list(AUGMENTATIONS.items())[: 1 if quick else None]:
-        changed = method.model_copy(update={"augment": augmentation})
-        _, course = stopped_early(changed, split, PATIENCE)
-        worth = max(value for value in course.worths if value is not None)
-        say(f"{name}, {label}: {worth:.4f} after {course.best_epoch} epochs")
-        figures.append(Figure(f"{name}, {label}", "NDCG@10, October", (worth,)))
-        figures.append(Figure(f"{name}, {label}", "best epoch", (float(course.best_epoch or 0),)))
-    return figures
+def augmented(method: Network, augmentation: Augmentation, splits: Splits) -> Judged:
+    """A training with a kind of augmentation, stopped early by October."""
+    plan = method.plan.model_copy(update={"patience": PATIENCE})
+    changed = method.model_copy(update={"augment": augmentation, "plan": plan})
+    network, course = trained(changed, splits.tune.past, HERE, ALONE, Judge(splits.tune))
+    return judged(changed, weights_of(network), splits.test, course.best_epoch)
 
 
-def warmed(name: str, method: Towers | Sasrec, later: Split, say: Callable[[str], None]) -> list[Figure]:
-    """The same few epochs on all of the past, from random weights and from the model of a month before."""
-    month_before = later.past.between(None, TUNE_FROM)
-    learned = train(method.model_copy(update={"plan": method.plan.model_copy(update={"stop_after": 8})}), month_before)
-    judge, figures = Judge(later), []
-    for epochs in (1, 3):
+def warmed(method: Network, learned: Arrays, splits: Splits) -> dict[str, Judged]:
+    """The same few epochs on all of the past, from random weights and from those of a month before."""
+    past, found = splits.test_refitted.past, {}
+    starts = {"cold": HERE, "warm": How(start=(learned, splits.tune.past.item_ids))}
+    for epochs, few in FEW.items():
         short = method.model_copy(update={"plan": method.plan.model_copy(update={"epochs": epochs})})
-        for label, start in (("cold", None), ("warm", (learned, month_before.item_ids))):
-            worth = judge.worth(short.scorer(later.past, train(short, later.past, How(start=start))))
-            say(f"{name}, {label}, {epochs} epochs: {worth:.4f}")
-            figures.append(Figure(f"{name}, {label} start, {epochs} epochs", "NDCG@10, from November", (worth,)))
+        for start, how in starts.items():
+            found[f"{start}, {few}"] = judged(short, train(short, past, how), splits.test_refitted)
+    return found
+
+
+def judged(method: Network, learned: Arrays, split: Split, best_epoch: int | None = None) -> Judged:
+    """Both tracks of a split."""
+    score = score_of(FittedModel(method, split.past, learned))
+    return Judged(learned, tuple(evaluate(score, track, (10,)) for track in tracks(split)), best_epoch)
+
+
+def figures_of(name: str, found: Trainings) -> list[Figure]:
+    """A row for each kind of training of a network, a value for each seed."""
+    figures = []
+    for label, seeds in found.items():
+        row = f"{name}, {label}"
+        for place, track in enumerate("ab"):
+            figures.append(Figure(row, f"NDCG@10 {track}", tuple(one.tracks[place].mean(NDCG) for one in seeds)))
+        if epochs := tuple(float(one.best_epoch) for one in seeds if one.best_epoch is not None):
+            figures.append(Figure(row, "best epoch", epochs))
     return figures
+
+
+def gain(name: str, found: Trainings, label: str, other: str) -> str:
+    """How much better one kind of training is than another, in both tracks, as a line of a list."""
+    gains = []
+    for place, track in enumerate("ab"):
+        ours, theirs = ([one.tracks[place].per_user[NDCG] for one in found[kind]] for kind in (label, other))
+        gains.append(f"{told(bootstrap(np.mean(ours, axis=0) - np.mean(theirs, axis=0)))} in track {track}")
+    return f"- {name}, {label} over {other}: {', '.join(gains)} NDCG@10"
+
+
+def summary(one: Judged) -> str:
+    """NDCG@10 in both tracks, to be told."""
+    return " and ".join(f"{track.mean(NDCG):.4f} in {track.track.name}" for track in one.tracks)
 
 
 def neighbours(sizes: Sequence[int], say: Callable[[str], None]) -> tuple[list[Figure], list[Goal]]:

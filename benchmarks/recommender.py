@@ -58,7 +58,8 @@ settings. Judged by are users with at least 5 purchases in the fit; all items so
 that was bought. Track b: only what the user had not bought before, and bought items are left out of the lists. Settings
 are chosen by NDCG@10 in the track that the model is for. The pipeline is retrieval by six closed-form models, then a
 ranker that learned on the last three months of the fit (`ranking.py`). Differences are over the same users, with a
-paired bootstrap of 10,000 samples."""
+paired bootstrap of 10,000 samples. Not of this run, but measured before by the same protocol, NDCG@10 in a and b:
+LightFM 0.214 and 0.075, a short LightGCN 0.206 and 0.078."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from autoscaler.money.cost import HOUR_S
 from autoscaler.simulation.contest import controller
 from autoscaler.simulation.fleet import CloudPool
-from autoscaler.simulation.lateness import backlogs, smoothed_rps, wait_quantile
+from autoscaler.simulation.lateness import backlogs, wait_quantile
 from autoscaler.simulation.world import WorldSpec, simulate
 from benchmarks.figures import Figure, Goal, Section
 
@@ -36,10 +36,10 @@ P99_WITHIN, REPLICA_S_WITHIN = 0.25, 0.15
 HOW = f"""\
 One run of `hcctl demo`: two Ray clusters, HAProxy, the daemon, and a shop's day with a flash sale. Its requests of each
 second are then played in the simulated world under the same policy and declaration, a decision a second. Taken from
-the run: the mean time a request held a slot, the time from a decision to the replica that served (at home and in the
-cloud), and the time from a decision to the node that was gone. The further replicas at home are a pool without a
-price there. p99 is that of the requests answered during the sale; replica-seconds are those of rented nodes, from the
-ledger.
+the run: the mean time a request held a slot, of those that found one free and of those that had waited for it, the time
+from a decision to the replica that served (at home and in the cloud), and the time from a decision to the node that was
+gone. The further replicas at home are a pool without a price there. p99 is that of the requests answered during the
+sale; replica-seconds are those of rented nodes, from the ledger.
 The goals are those of the simulator: p99 within {P99_WITHIN:.0%}, replica-seconds within {REPLICA_S_WITHIN:.0%}."""
 
 
@@ -62,6 +62,7 @@ class Recording:
     arrivals: tuple[float, ...]
     """Requests of each second."""
     service_s: float
+    """Mean time a request held a slot that it found free."""
     slots: int
     slo_s: float
     queue_timeout_s: float
@@ -73,6 +74,8 @@ class Recording:
     declared: dict[str, Any]
     sale: tuple[int, int]
     seen: Seen
+    full_service_s: float | None = None
+    """The same of requests that had waited for a slot; None: nobody counted them apart."""
 
 
 RECORDING = TypeAdapter(Recording)
@@ -92,9 +95,9 @@ def run(say: Callable[[str], None]) -> Section:
             now_s = time.time()
             known = recorded(store, demo.service.name, since_s=now_s - HOUR_S, now_s=now_s)
             ledger = store.ledger()
-    if known is None or known.service_s is None:
+    if known is None or known.free_service_s is None:
         raise RuntimeError("the demo left no record of its traffic")
-    return section(recording(demo, ledger, known.service_s))
+    return section(recording(demo, ledger, known.free_service_s, known.full_service_s))
 
 
 def section(real: Recording) -> Section:
@@ -109,8 +112,11 @@ def section(real: Recording) -> Section:
         for what, was, is_simulated in told
         for measure, value in (("real", was), ("simulated", is_simulated), ("simulated over real", is_simulated / was))
     ]
+    full_s = () if real.full_service_s is None else (real.full_service_s,)
+    full = [Figure("a request that had waited for a slot held it, mean, s", "real", (value,)) for value in full_s]
     figures += [
-        Figure("a request held a slot, mean, s", "real", (real.service_s,)),
+        Figure("a request that found a slot free held it, mean, s", "real", (real.service_s,)),
+        *full,
         Figure("from the decision to the cloud replica ready, s", "real", (real.rented.lead_s,)),
         Figure("from the decision to the replica at home ready, s", "real", (real.owned_lead_s,)),
     ]
@@ -134,21 +140,22 @@ def simulated(real: Recording) -> Seen:
         pools=(further, real.rented),
         queue_timeout_s=real.queue_timeout_s,
         tick_s=1,
+        full_service_s=real.full_service_s,
     )
     arrivals = np.concatenate((np.array(real.arrivals), np.zeros(AFTER_S)))
     policy = controller(real.declared["burst"]["policy"], world, real.declared)
     done = simulate(arrivals, world, policy, seed=0, warm=0)
-    slots, timeout_s = (done.private + done.ready) * real.slots, real.queue_timeout_s
-    wait_s = wait_quantile(arrivals, slots, 0.99, slice(*real.sale), service_s=real.service_s, longest_wait_s=timeout_s)
+    slots, full_s, timeout_s = (done.private + done.ready) * real.slots, world.queue_service_s, real.queue_timeout_s
+    wait_s = wait_quantile(arrivals, slots, 0.99, slice(*real.sale), service_s=full_s, longest_wait_s=timeout_s)
     return Seen(
-        p99_s=wait_s + real.service_s,
-        queued=float(backlogs(smoothed_rps(arrivals), slots, real.service_s, timeout_s).max()),
+        p99_s=wait_s + full_s,
+        queued=float(backlogs(arrivals, slots, full_s, timeout_s).max()),
         replica_s=done.cloud_usd / real.rented.price_usd_per_hour * HOUR_S,
     )
 
 
-def recording(demo: Demo, ledger: Sequence[LedgerEntry], service_s: float) -> Recording:
-    """What a demo's run showed.
+def recording(demo: Demo, ledger: Sequence[LedgerEntry], service_s: float, full_service_s: float | None) -> Recording:
+    """What a demo's run showed, with the times that its requests held a slot.
 
     Raises:
         RuntimeError: the burst did not open, so there is nothing to compare.
@@ -176,6 +183,7 @@ def recording(demo: Demo, ledger: Sequence[LedgerEntry], service_s: float) -> Re
     return Recording(
         arrivals=tuple(np.bincount(seconds).astype(float).tolist()),
         service_s=service_s,
+        full_service_s=full_service_s,
         slots=service.model.slots_per_replica,
         slo_s=service.slo.latency_p99_s,
         queue_timeout_s=service.routing.queue_timeout_s,

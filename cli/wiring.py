@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from serving.supervisor import Plan
 
 GATEWAY_PORTS = range(18_000, 20_000)
+UNSUPERVISED_GRACE_S = 3.0
+"""How long a command waits for a daemon that no supervisor of this computer brings: a candidate elsewhere may lead."""
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """Where the packages lie: child processes must import the same hcctl."""
 
@@ -161,14 +163,19 @@ def daemon_alive(paths: ProjectPaths) -> bool:
 
 
 def require_daemon(paths: ProjectPaths) -> None:
-    """Refuse a command that only the daemon can carry out.
+    """Refuse a command that only the daemon can carry out, once nothing is about to start one.
 
     Raises:
-        HcctlError: no daemon runs.
+        HcctlError: no daemon runs, and none came while a supervisor, or another candidate, could have brought it.
     """
-    deadline_s = time.monotonic() + 3.0  # the supervisor may just be restarting it
+    from cli.intents import DAEMON_GRACE_S
+    from serving.sites.processes import is_alive, read_record
+
+    began_s = time.monotonic()
     while not daemon_alive(paths):
-        if time.monotonic() > deadline_s:
+        supervisor = read_record(paths.supervisor_record)
+        supervised = supervisor is not None and is_alive(supervisor)
+        if time.monotonic() - began_s > (DAEMON_GRACE_S if supervised else UNSUPERVISED_GRACE_S):
             raise HcctlError("the daemon is not running", where=str(paths.root), next_step="start it with `hcctl up`")
         time.sleep(0.1)
 

@@ -43,6 +43,8 @@ HOURS_KEPT = 5 * 7 * 24
 """Of each service: five weeks, so that every hour of the week is there some times."""
 HELD_S = 120
 """An hour that is over is written for so much longer: late lines, or a transaction that failed."""
+LEAST_WAITED = 100
+"""Requests that waited; of fewer a mean says little of full slots."""
 MOST_UNTAKEN = 100_000
 """Steps that are counted while the daemon takes none, over all services; the oldest beyond are dropped."""
 
@@ -59,6 +61,10 @@ class Counts:
     bytes_out: int = 0
     latency: Counter[int] = field(default_factory=Counter)
     """Of those that the service's promise is about, by bucket of `LATENCY_EDGES_S`."""
+    waited: int = 0
+    """Answered ones that had waited for a slot: all were full."""
+    waited_held_s: float = 0.0
+    """Time that those held theirs."""
 
     def add(self, record: RequestRecord) -> None:
         """Count one finished request."""
@@ -66,8 +72,12 @@ class Counts:
         if not record.relief and (record.site or record.status != TOO_MANY_REQUESTS):
             self.latency[bisect.bisect_left(LATENCY_EDGES_S, record.total_s)] += 1
         if record.site and not record.relief:
+            held_s = max(0.0, record.total_s - (record.queue_s or 0.0))
             self.answered += 1
-            self.held_s += max(0.0, record.total_s - (record.queue_s or 0.0))
+            self.held_s += held_s
+            if record.queue_s:
+                self.waited += 1
+                self.waited_held_s += held_s
             self.bytes_out += record.bytes_out
 
 
@@ -98,6 +108,9 @@ class Hour:
     """In each step, by time of arrival; None: nobody looked."""
     answered: Annotated[int, Field(ge=0)] = 0
     held_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    waited: Annotated[int, Field(ge=0)] = 0
+    waited_held_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """These two are 0 also in an hour that an older hcctl wrote."""
     bytes_out: Annotated[int, Field(ge=0)] = 0
     latency: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=BUCKETS, max_length=BUCKETS)] = field(
         default_factory=lambda: [0] * BUCKETS
@@ -110,6 +123,8 @@ class Hour:
         self.requests[step] = (self.requests[step] or 0) + counts.requests
         self.answered += counts.answered
         self.held_s += counts.held_s
+        self.waited += counts.waited
+        self.waited_held_s += counts.waited_held_s
         self.bytes_out += counts.bytes_out
         for bucket, count in counts.latency.items():
             self.latency[bucket] += count
@@ -234,6 +249,10 @@ class Record:
     """Whether a step of the curve is unknown."""
     service_s: float | None
     """Mean time that an answered request held a slot; None if none was answered."""
+    free_service_s: float | None
+    """The same of those that found a free slot."""
+    full_service_s: float | None
+    """The same of those that had waited for one, so while all were full; None if fewer than `LEAST_WAITED` had."""
     bytes_mean: float | None
     """Mean size of an answer."""
 
@@ -257,14 +276,17 @@ def recorded(store: Store, service: str, *, since_s: float, now_s: float) -> Rec
     if not known:
         return None
     steps = steps[known[0] : known[-1] + 1]
-    answered = sum(hour.answered for hour in hours)
+    answered, held_s = sum(hour.answered for hour in hours), sum(hour.held_s for hour in hours)
+    waited, waited_held_s = sum(hour.waited for hour in hours), sum(hour.waited_held_s for hour in hours)
     return Record(
         curve=RateCurve(
             float(RECORD_STEP_S), np.array([step or 0 for step in steps], dtype=np.float64) / RECORD_STEP_S
         ),
         start_s=float(first_s + (begin + known[0]) * RECORD_STEP_S),
         unwatched=np.array([step is None for step in steps]),
-        service_s=sum(hour.held_s for hour in hours) / answered if answered else None,
+        service_s=held_s / answered if answered else None,
+        free_service_s=max(0.0, held_s - waited_held_s) / (answered - waited) if answered > waited else None,
+        full_service_s=waited_held_s / waited if waited >= LEAST_WAITED else None,
         bytes_mean=sum(hour.bytes_out for hour in hours) / answered if answered else None,
     )
 

@@ -88,7 +88,7 @@ def contest(
     table = LateTable(
         replicas=most,
         slots_per_replica=world.slots_per_replica,
-        service_s=world.service_s,
+        service_s=world.queue_service_s,
         patience_s=world.patience_s,
     )
     lead_s = min(pool.lead_s for pool in world.pools)
@@ -147,12 +147,12 @@ def judge(run: Run, world: WorldSpec) -> Lateness:
     slots, through = (run.private + run.ready) * world.slots_per_replica, run.to_replicas
     waiting = None
     if run.kept_away is not None:  # where relief acts it holds the queue that the world had
-        before = np.concatenate(([0.0], backlogs(through, slots, world.service_s, world.queue_timeout_s)[:-1]))
+        before = np.concatenate(([0.0], backlogs(through, slots, world.queue_service_s, world.queue_timeout_s)[:-1]))
         waiting = np.where(through < run.arrivals, before, 0.0)
     return lateness(
         through,
         slots,
-        service_s=world.service_s,
+        service_s=world.queue_service_s,
         patience_s=world.patience_s,
         longest_wait_s=world.queue_timeout_s,
         waiting=waiting,

@@ -131,24 +131,54 @@ def lateness(
     return Lateness(backlog, late * arrivals)
 
 
+def fluid_waits(arrivals: Floats, slots: Ints, service_s: float, longest_wait_s: float = math.inf) -> Floats:
+    """How long a request that comes in the middle of each second waits until all that piled up before it has left.
+
+    First come, first served, also by who gives up: it leaves when as many have left as came before it. What comes into
+    service meanwhile counts; after the last second its slots stay.
+    """
+    backlog = backlogs(arrivals, slots, service_s, longest_wait_s)
+    came = np.concatenate(([0.0], np.cumsum(arrivals)))
+    left = came - np.concatenate(([0.0], backlog))
+    ends_s = np.arange(len(came), dtype=np.float64)
+    # Where nothing leaves for a while, it is when that ends; the least step keeps times and counts in one order.
+    left = np.maximum.accumulate(left) + ends_s * 1e-9
+    gone_s = np.interp(came, left, ends_s) + np.maximum(came - left[-1], 0.0) * service_s / max(int(slots[-1]), 1e-9)
+    waits = np.maximum(gone_s - ends_s, 0.0)
+    return np.asarray(np.minimum((waits[:-1] + waits[1:]) / 2.0, longest_wait_s))
+
+
 def wait_quantile(
     arrivals: Floats, slots: Ints, share: float, span: slice, *, service_s: float, longest_wait_s: float
 ) -> float:
-    """The wait that `share` of the requests of some seconds stay within, to a millisecond."""
-    allowed = (1.0 - share) * float(arrivals[span].sum())
+    """The wait that `share` of the requests of some seconds stay within, to a millisecond.
+
+    At least as long as in `fluid_waits`, of the requests as they came: smoothing would begin a rush before it does. In
+    seconds that are not overloaded at the smoothed rate some wait longer, by the M/M/c tail. An overloaded one has no
+    stationary wait: `lateness` takes all of it for late, which is right for a patience of about a second and says
+    nothing of how long they wait.
+    """
+    rate = smoothed_rps(arrivals)
+    piled_s = fluid_waits(arrivals, slots, service_s, longest_wait_s)[span]
+    loads, counts, weights = (rate * service_s)[span], slots[span], arrivals[span]
+    tails = np.zeros(len(loads))
+    for count in np.unique(counts):
+        here = (counts == count) & (loads < count)
+        tails[here] = _erlang_c(int(count), loads[here])
+    spare_rps = np.maximum(counts - loads, 0.0) / service_s
+    allowed = (1.0 - share) * float(weights.sum())
+
+    def later(wait_s: float) -> float:
+        shares = np.where(piled_s > wait_s, 1.0, tails * np.exp(-spare_rps * wait_s))
+        return float(shares @ weights)
+
     low_s, high_s = 0.0, 1.0
-    while _later(high_s, arrivals, slots, span, service_s, longest_wait_s) > allowed and high_s < longest_wait_s:
+    while later(high_s) > allowed and high_s < longest_wait_s:
         low_s, high_s = high_s, 2.0 * high_s
     while high_s - low_s > 1e-3:
         middle_s = (low_s + high_s) / 2.0
-        late = _later(middle_s, arrivals, slots, span, service_s, longest_wait_s)
-        low_s, high_s = (middle_s, high_s) if late > allowed else (low_s, middle_s)
+        low_s, high_s = (middle_s, high_s) if later(middle_s) > allowed else (low_s, middle_s)
     return min(high_s, longest_wait_s)
-
-
-def _later(wait_s: float, arrivals: Floats, slots: Ints, span: slice, service_s: float, longest_wait_s: float) -> float:
-    found = lateness(arrivals, slots, service_s=service_s, patience_s=wait_s, longest_wait_s=longest_wait_s)
-    return float(found.late[span].sum())
 
 
 def _erlang_c(slots: int, offered: Floats) -> Floats:

@@ -80,7 +80,7 @@ class OwnController:
         self._table = LateTable(
             world.private_replicas + world.most_rented,
             world.slots_per_replica,
-            world.service_s,
+            world.queue_service_s,
             world.patience_s,
         )
         self._application = application_name(self._spec, VERSION)
@@ -160,7 +160,7 @@ def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) 
     """What the gateway's log lines of the last seconds would say.
 
     The wait's 99th percentile is that of the M/M/c queue at the window's rate, plus what is piled up; latency
-    is that wait and the mean service time.
+    is that wait and the mean service time, which in seconds with full slots is that of full ones.
     """
     seconds = min(len(view.arrivals), max(1, math.ceil(window_s)))
     if seconds == 0:
@@ -172,17 +172,18 @@ def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) 
     slots = ready * world.slots_per_replica
     private_slots = world.private_replicas * world.slots_per_replica
     piled = float(view.ongoing[-1] - view.in_slots[-1])
-    wait_s = _wait_p99_s(float(through.mean()), slots, world.service_s) + piled * world.service_s / max(slots, 1)
-    held = float(view.in_slots[-seconds:].mean())
+    full_s = world.queue_service_s
+    wait_s = _wait_p99_s(float(through.mean()), slots, full_s) + piled * full_s / max(slots, 1)
+    service_s, held = _service_s(view, world, seconds), float(view.in_slots[-seconds:].mean())
     return Signals(
         window_s=window_s,
         requests=int(arrived.sum()),
         rate_rps=float(arrived.mean()),
         recent_rate_rps=float(arrived[-RECENT_S:].mean()),
-        p50_s=world.service_s if answered else None,
-        p99_s=wait_s + world.service_s if answered else None,
+        p50_s=service_s if answered else None,
+        p99_s=wait_s + service_s if answered else None,
         queue_p99_s=wait_s if answered else None,
-        service_mean_s=world.service_s if answered else None,
+        service_mean_s=service_s if answered else None,
         bytes_mean=world.answer_bytes if answered else None,
         error_share=0.0 if answered else None,
         refused=sum(count for level, count in relief.items() if level != "light"),
@@ -194,6 +195,16 @@ def signals_of(view: View, world: WorldSpec, window_s: float, table: LateTable) 
         in_use=round(held),
         steps=_steps(view, world, table),
     )
+
+
+def _service_s(view: View, world: WorldSpec, seconds: int) -> float:
+    """Mean time that requests of the last seconds held a slot."""
+    if world.full_service_s is None:
+        return world.service_s
+    held = view.in_slots[-seconds:]
+    full = held >= view.ready[-seconds:] * world.slots_per_replica
+    answered = float((held / np.where(full, world.full_service_s, world.service_s)).sum())
+    return float(held.sum()) / answered if answered > 0 else world.service_s
 
 
 def _through(view: View, start: int, end: int | None) -> Floats:

@@ -43,7 +43,7 @@ class View:
     """Replicas asked for now: ready and starting."""
     slots_per_replica: int
     service_s: float
-    """Mean time a request holds a slot."""
+    """Mean time a request holds a slot while all are full, as a load test would show it."""
     kept_away: Mapping[ReliefLevel, Floats] = field(default_factory=dict)
     """Of the arrivals in each second, those that each level of relief kept from the queue; empty without relief."""
     notices: tuple[NodeNotice, ...] = ()

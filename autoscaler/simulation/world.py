@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from autoscaler.policy.queueing import Floats, Ints
+from autoscaler.policy.staffing import LEAST_PATIENCE_S
 from autoscaler.simulation.fleet import CloudPool, Fleet
 from autoscaler.simulation.gateway import Gateway, Mix
 from autoscaler.simulation.lateness import Queue
@@ -35,7 +36,7 @@ class WorldSpec:
     """Always there; what they cost does not depend on the policy."""
     slots_per_replica: int
     service_s: float
-    """Mean time a request holds a slot; exponential."""
+    """Mean time a request holds a slot, where none wait for one; exponential."""
     slo_latency_s: float
     pools: tuple[CloudPool, ...]
     """In the order in which what is there at the beginning, and whatever a peer wants, is spread over them."""
@@ -54,6 +55,14 @@ class WorldSpec:
     """Wall clock of the first second; by default a full hour (UTC), so that budget windows begin with the run."""
     mix: Mix | None = None
     """What relief may take of the traffic; None: the gateway has no relief."""
+    full_service_s: float | None = None
+    """Mean time a request holds a slot while others wait for one; None: `service_s`. Where replicas work in batches it
+    is less: with all slots full no batch waits for the one before it, and all its places are taken."""
+
+    @property
+    def queue_service_s(self) -> float:
+        """Mean time a request holds a slot while all are full: what a queue is worked off by."""
+        return self.service_s if self.full_service_s is None else self.full_service_s
 
     @property
     def most_rented(self) -> int:
@@ -63,13 +72,13 @@ class WorldSpec:
 
     @property
     def patience_s(self) -> float:
-        """Longest wait of a request that is not late: what the SLO leaves beside the mean service time."""
-        return self.slo_latency_s - self.service_s
+        """Longest wait of a request that is not late: what the SLO leaves beside the mean service time of who waits."""
+        return max(LEAST_PATIENCE_S, self.slo_latency_s - self.queue_service_s)
 
     @property
     def replica_rps(self) -> float:
         """What one replica can answer."""
-        return self.slots_per_replica / self.service_s
+        return self.slots_per_replica / self.queue_service_s
 
 
 class Controller(Protocol):
@@ -164,11 +173,12 @@ class _Gauges:
     ready: Ints
     queue: Queue
 
-    def second(self, now_s: int, arrived: float, slots: int, service_s: float) -> float:
+    def second(self, now_s: int, arrived: float, slots: int, world: WorldSpec) -> float:
         """One second of the queue; returns how many requests were answered."""
-        answered = self.queue.second(arrived, slots / service_s)
-        self.in_slots[now_s] = answered * service_s
-        self.ongoing[now_s] = answered * service_s + self.queue.length
+        room = slots / world.queue_service_s
+        answered = self.queue.second(arrived, room)
+        self.in_slots[now_s] = slots if answered >= room else min(slots, answered * world.service_s)
+        self.ongoing[now_s] = self.in_slots[now_s] + self.queue.length
         return answered
 
 
@@ -209,12 +219,12 @@ def simulate(arrivals: Floats, world: WorldSpec, controller: Controller, *, seed
         arrived = arrivals[now_s]
         if gateway is not None:
             told = relieving.queue_from if relieving is not None else {}
-            room, seen_here = slots / world.service_s, gauges.arrivals[now_s]
+            room, seen_here = slots / world.queue_service_s, gauges.arrivals[now_s]
             arrived = gateway.second(
                 now_s, told, waiting=gauges.queue.length, arrived=arrived, seen=seen_here, room=room
             )
-        answered = gauges.second(now_s, arrived, slots, world.service_s)
-        overflow = max(0.0, answered - private_slots / world.service_s)
+        answered = gauges.second(now_s, arrived, slots, world)
+        overflow = max(0.0, answered - private_slots / world.queue_service_s)
         egress[now_s] = overflow * world.answer_bytes / 1e9 * fleet.egress_usd_per_gb
         usd[now_s] = fleet.pay() + egress[now_s]
     private = np.full(seconds, world.private_replicas, dtype=np.int64)
@@ -234,7 +244,7 @@ def _view(now_s: int, gauges: _Gauges, world: WorldSpec, fleet: Fleet, gateway: 
         ready=gauges.ready[:known],
         asked=world.private_replicas + fleet.asked,
         slots_per_replica=world.slots_per_replica,
-        service_s=world.service_s,
+        service_s=world.queue_service_s,
         kept_away={level: counts[:known] for level, counts in kept_away.items()},
         notices=fleet.notices(),
     )

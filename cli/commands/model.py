@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import output
+from cli import model_tables, output
 from cli.options import Number
 from serving.errors import HcctlError, InvalidInput
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MODELS, DATA = "serving.recommender.model_commands", "serving.recommender.data_commands"
+TUNE = "serving.recommender.tune_command"
 SERVED = "serving.recommender.lists"
 """The workload enters by its import path alone: nothing of hcctl needs it."""
 
@@ -70,9 +71,23 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
     """
     found = _recommender(DATA).ingest_shop(schema, folder, on_ray=on_ray)
     if output_format == "table":
-        _tell_ingested(found)
+        model_tables.ingested(found)
     else:
         output.emit(found, output_format)
+
+
+@command.command("features")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@_data_option
+@click.option("--at", type=DAY, metavar="DAY", help="Only what came before this UTC day.  [default: everything]")
+@output.output_option
+def features(folder: Path, data: Path, at: datetime | None, output_format: output.Output) -> None:
+    """Write features of items and users, for models of your own, into DIR.
+
+    Counts by kind of event, rates drawn towards the mean, ages, and prices as levels within their
+    category, as items.parquet and users.parquet. Nothing that happened later enters.
+    """
+    output.emit(_recommender(DATA).write_features(data, folder, at=at and at.date()), output_format)
 
 
 @command.command("train")
@@ -89,6 +104,7 @@ def ingest(schema: Path, folder: Path, on_ray: bool, output_format: output.Outpu
     help="Of Ray Train, from 2 on; of networks.",
 )
 @click.option("--checkpoints", type=FOLDER, metavar="DIR", help="A killed training goes on from here; of networks.")
+@click.option("--warm-start", type=FOLDER, metavar="MODEL", help="Begin with what this one learned; of networks.")
 @output.output_option
 def train(
     data: Path,
@@ -98,13 +114,15 @@ def train(
     settings: tuple[str, ...],
     workers: int,
     checkpoints: Path | None,
+    warm_start: Path | None,
     output_format: output.Output,
 ) -> None:
     """Train a model, ready for `hcctl version push`.
 
-    Networks (`towers`, `sasrec`) tell each epoch. With --checkpoints the same command goes on where
-    a killed one was, to the same model. Several workers need the extra `hcctl[train]` and a folder
-    that all of them see, and tell nothing; they run in the cluster that RAY_ADDRESS names, or here.
+    Networks tell each epoch. With --checkpoints the same command goes on where a killed one was, to
+    the same model. Several workers need the extra `hcctl[train]` and a folder that all of them see,
+    and tell nothing; they run in the cluster that RAY_ADDRESS names, or here. A warm start is from
+    the folder of a model of the same kind, of other items and days perhaps.
     """
     found = _recommender(MODELS).train(
         data,
@@ -114,9 +132,76 @@ def train(
         before=before and before.date(),
         workers=workers,
         checkpoints=checkpoints,
+        warm_start=warm_start,
         tell=lambda it: output.progress(f"epoch {it.epoch} of {it.epochs}: loss {it.loss:.4f}"),
     )
     output.emit(found, output_format)
+
+
+@command.command("tune")
+@_data_option
+@click.option("--model", "name", default="ensemble", show_default=True, help="By name; `hcctl model list` has them.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="As in train; may be repeated.")
+@click.option(
+    "--try", "space", metavar="KEY=VALUES", multiple=True, help="What is tried: 10,20,null or 0.1..10; may be repeated."
+)
+@click.option("--before", type=DAY, metavar="DAY", help="Leave out this UTC day and later ones.")
+@click.option("--folds", type=click.IntRange(1, 100), default=3, show_default=True, help="Spans that are predicted.")
+@click.option("--days", "span_days", type=click.IntRange(1, 3_650), default=28, show_default=True, help="Of a span.")
+@click.option("--trials", type=click.IntRange(1, 10_000), default=20, show_default=True, help="At most so many.")
+@click.option("--metric", default="ndcg@10", show_default=True, help="What settings are chosen by.")
+@click.option(
+    "--track",
+    type=click.Choice(["a", "b", "both"]),
+    default="both",
+    show_default=True,
+    help="All purchases (a), those that were new to the user (b), or the mean.",
+)
+@click.option(
+    "--min-purchases",
+    "min_rows",
+    type=click.IntRange(1, 10_000),
+    default=5,
+    show_default=True,
+    help="Of users judged by.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the search.")
+@output.output_option
+def tune(
+    data: Path,
+    name: str,
+    settings: tuple[str, ...],
+    space: tuple[str, ...],
+    before: datetime | None,
+    trials: int,
+    seed: int,
+    output_format: output.Output,
+    **question: Any,
+) -> None:
+    """Cross-validate a model over time, and search the settings that do best.
+
+    The last spans of days are predicted, each by a model of what came before it; settings are worth
+    the mean of all spans. Without --try the model is judged as it is. Listed values are tried in full
+    if --trials allows; else optuna draws, as it does from LOW..HIGH (in the logarithm, if HIGH is ten
+    times LOW or more). Train with what is best, and judge that on days that no trial has seen: leave
+    them out here by --before.
+    """
+    module = _recommender(TUNE)
+    found = module.tune(
+        data,
+        name,
+        settings=dict(map(_setting, settings)),
+        space=dict(_pair(text, "--try") for text in space),
+        before=before and before.date(),
+        question=module.Question(**question),
+        trials=trials,
+        seed=seed,
+        tell=lambda trial: output.progress(f"{model_tables.flags(trial.settings) or name}: {trial.value:.4f}"),
+    )
+    if output_format == "table":
+        model_tables.tuned(found)
+    else:
+        output.emit(found, output_format)
 
 
 @command.command("list")
@@ -177,7 +262,7 @@ def ask(
     path, body = "/recommend", who | {"exclude_bought": new}
     if query is not None:
         path, body = "/search", wanted | {"query": query} | (who if user is not None or bought else {})
-    lists = _recommender(SERVED).Lists.load(_folder(version), {})
+    lists = _recommender(SERVED).Lists.opened(_folder(version), searched=query is not None)
     (answer,) = lists.predict_batch([{"path": path, "query": {}, "body": body | {"k": count}}])
     if isinstance(answer, InvalidInput):
         raise answer
@@ -229,7 +314,7 @@ def evaluate(
 
         model_chart.write(plot, found, metric)
     if output_format == "table":
-        _tell_judged(found)
+        model_tables.judged(found)
     else:
         output.emit(found, output_format)
     return 0 if found["verdict"] is None or found["verdict"]["passes"] else 1
@@ -277,47 +362,18 @@ def _folder(ref: str) -> Path:
     return registry.directory(registry.resolve(ref, name).version)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def _pair(text: str, flag: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise InvalidInput("the setting is not KEY=VALUE", where=f"--set {text[:80]}", next_step="as in --set l2=300")
+        raise InvalidInput(
+            "the setting is not KEY=VALUE", where=f"{flag} {text[:80]}", next_step=f"as in {flag} l2=300"
+        )
+    return key, value
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, value = _pair(text, "--set")
     try:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         return key, value  # a text needs no quotes
-
-
-def _tell_ingested(found: Mapping[str, Any]) -> None:
-    rows = []
-    for table, counts in (("events", found["events"]), ("items", found["items"]), ("users", found["people"])):
-        if counts is not None:
-            rows.append({"table": table, "what": "rows", "count": counts["rows"]})
-            rows.append({"table": table, "what": "kept", "count": counts["kept"]})
-            for kind in ("rejected", "mended"):
-                reasons = counts[kind].items()
-                rows += [{"table": table, "what": f"{kind}: {reason}", "count": count} for reason, count in reasons]
-    rows += [{"table": "events", "what": kind, "count": count} for kind, count in found["by_type"].items()]
-    output.emit(rows, "table", columns=["table", "what", output.Column("count", render=output.number, right=True)])
-    label = " (a generated shop)" if found["generated"] else ""
-    output.success(f"{found['users']:,} users in {found['folder']}{label}; rejected rows are in its rejected.csv")
-
-
-def _tell_judged(found: Mapping[str, Any]) -> None:
-    wanted = ["value", "against", "difference", "low", "high"] if found["verdict"] else ["value"]
-    figures = [output.Column(name, render=lambda value: f"{value:.4f}", right=True) for name in wanted]
-    label = ", on a generated shop" if found["generated"] else ""
-    users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
-    output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
-    segments = [
-        output.Column(name, render=lambda value: f"{value:.4f}", right=True)
-        for name in (found["segments"][0] if found["segments"] else {})
-        if name not in {"track", "segment", "users"}
-    ]
-    rows = [row for row in found["segments"] if row["users"]]
-    output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
-    if found["newcomers"]:
-        output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
-    output.progress(f"judged from {found['from']} on by {users}; a: all purchases, b: only what was new to the user")
-    if found["verdict"]:
-        tell = output.success if found["verdict"]["passes"] else output.warning
-        tell(f"{'passes' if found['verdict']['passes'] else 'does not pass'}: {found['verdict']['reason']}")

@@ -133,14 +133,18 @@ def of_log(
         _pools(project, spec),
         slots=spec.model.slots_per_replica,
         slo_s=spec.slo.latency_p99_s,
-        service_s=record.service_s or SERVICE_S,
+        service_s=record.free_service_s or record.service_s or SERVICE_S,
         private=spec.sites[home].max_replicas,
         most=sum(share.max_replicas for name, share in spec.sites.items() if name != home),
     )
     first, steps = (round(length_s / scene.step_s) for length_s in (choices.from_s, len(scene.arrivals)))
     unwatched_s = float(record.unwatched[first : first + steps].sum()) * scene.step_s
     start_s = record.start_s + choices.from_s
-    world = replace(scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=start_s, mix=mix)
+    # What was measured with full slots goes with the slots and the time that were measured.
+    full_s = record.full_service_s if choices.service_s is None and choices.slots is None else None
+    world = replace(
+        scene.world, answer_bytes=record.bytes_mean or 0.0, start_s=start_s, mix=mix, full_service_s=full_s or None
+    )
     declared = spec.model_dump(mode="json", include={"burst", "budget", "events"})
     if mix is not None:
         declared |= spec.model_dump(mode="json", include=set(RELIEF)) if spec.relief is not None else RELIEF

@@ -42,6 +42,7 @@ def as_json(scene: Scene, found: Contest, choices: Choices) -> dict[str, Any]:
             "private_replicas": world.private_replicas,
             "slots_per_replica": world.slots_per_replica,
             "service_time_s": world.service_s,
+            "full_service_time_s": world.queue_service_s,
             "slo_latency_s": world.slo_latency_s,
             "max_cloud_replicas": world.most_rented,
             "pools": [asdict(pool) for pool in world.pools],

@@ -31,7 +31,7 @@ class FittedModel:
         Raises:
             ValueError: `learned` is not what the method learns from `past`.
         """
-        self.method, self.past, self._learned = method, past, learned
+        self.method, self.past, self.learned = method, past, learned
         self._score = method.scorer(past, learned)
         self._asked = Asked(past)
         self._sold = np.bincount(past.item, minlength=len(past.item_ids)) > 0
@@ -50,7 +50,7 @@ class FittedModel:
             raise corrupt(storage.LEARNED, str(problem)) from problem
 
     def save(self, directory: Path) -> None:
-        storage.save(directory, self.method, self.past, self._learned)
+        storage.save(directory, self.method, self.past, self.learned)
 
     def update(self, later: Purchases) -> Self:
         return self.fit(self.method, self.past.joined(later))

@@ -46,12 +46,20 @@ class Lists:
         if config:
             name = next(iter(config))[:64]
             raise InvalidInput("the model has no such setting", where=f"model.config.{name}", next_step="leave it out")
+        found = cls.opened(directory, searched=True)
+        if found._index is not None:
+            found._index.search("ready")  # its encoder is read when it is first asked: seconds, which no request has
+        return found
+
+    @classmethod
+    def opened(cls, directory: Path, *, searched: bool) -> Self:
+        """The version in `directory`, for one question; its index is read only if it is to be `searched`.
+
+        Raises:
+            CorruptArtefact: a file is missing, damaged or does not fit the others.
+        """
         trained, model, items = models.load(directory)
-        index = SearchIndex.load(directory) if (directory / SEARCH).exists() else None
-        if index is not None:
-            index.search(
-                "ready"
-            )  # its encoder is read when it is first asked: that takes seconds, which no request has
+        index = SearchIndex.load(directory) if searched and (directory / SEARCH).exists() else None
         return cls(model, items, trained.until_day, index)
 
     def predict_batch(self, requests: list[ModelRequest]) -> Sequence[Result]:

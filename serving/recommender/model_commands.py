@@ -13,17 +13,18 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.files import disk_errors
 from serving.recommender import models, told
+from serving.recommender.evaluation.feedback import AS_SHOWN, FIRST, feedback
 from serving.recommender.evaluation.newcomers import answered, new_items, new_users
 from serving.recommender.evaluation.segments import by_history, by_label, by_segment
-from serving.recommender.evaluation.tracks import Evaluation, Interval, Score, bootstrap, compare, evaluate
+from serving.recommender.evaluation.tracks import METRICS, Evaluation, Interval, bootstrap, compare, evaluate
+from serving.recommender.evaluation.tuning import score_on
 from serving.recommender.evaluation.verdict import verdict
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.models import EPOCH, AnyModel, Catalogue, Trained
-from serving.recommender.orders.lines import Index
-from serving.recommender.orders.purchases import DAY_S, Matrix, Purchases, epoch_day
+from serving.recommender.orders.purchases import DAY_S, Vector, epoch_day
 from serving.recommender.orders.splits import MIN_ROWS, Split, Track, tracks
 from serving.recommender.search.index import SearchIndex
-from serving.recommender.training.how import How, Progress, unheard
+from serving.recommender.training.how import How, Progress, not_in_steps, unheard
 
 Rows = list[dict[str, Any]]
 NEWCOMERS_BY = "ndcg@10"
@@ -43,6 +44,7 @@ def train(
     before: date | None,
     workers: int = 1,
     checkpoints: Path | None = None,
+    warm_start: Path | None = None,
     tell: Callable[[Progress], None] = unheard,
 ) -> dict[str, Any]:
     """Fit a model on what was bought before a day, and write it into `folder`, which is made.
@@ -55,6 +57,7 @@ def train(
         before: the first day that it is not to know; None: it knows everything.
         workers: of Ray Train, for a model that is trained in steps; 1: this process.
         checkpoints: a folder from which such a training goes on if it is killed; None: none are kept.
+        warm_start: folder of a model of the same kind with which training begins; None: it begins anew.
         tell: called after each epoch of such a training, if this process is the only worker.
 
     Raises:
@@ -65,17 +68,14 @@ def train(
     with disk_errors("the model cannot be written", folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InvalidInput("the folder is not empty", where=str(folder), next_step="name a new one")
-    if not entry.in_steps and (workers > 1 or checkpoints is not None):
-        steps = ", ".join(name for name, other in models.MODELS.items() if other.in_steps)
-        raise InvalidInput(
-            "the model is not trained in steps",
-            where="--workers" if workers > 1 else "--checkpoints",
-            next_step=f"leave it out, or choose one of {steps}",
-        )
+    start = None if warm_start is None else models.learned_by(warm_start, name)
     # Workers have another working directory.
-    how = How(None if checkpoints is None else checkpoints.absolute(), workers, tell=tell)
+    how = How(None if checkpoints is None else checkpoints.absolute(), workers, start, tell)
+    if how.in_steps() and not entry.in_steps:
+        steps = ", ".join(name for name, other in models.MODELS.items() if other.in_steps)
+        raise not_in_steps(how, f"leave it out, or choose one of {steps}")
     past = data.purchases().between(None, before)
-    model = entry.fit(settings, past, data, how)
+    model = entry.fit(entry.settings(settings), past, data, how)
     trained = Trained(
         model=name,
         settings=dict(settings),
@@ -133,6 +133,10 @@ def judge(
         InvalidInput: the data or a model cannot be used for this, or a model knows what it would be judged by.
         CorruptArtefact: a file of a model is damaged.
     """
+    if metric not in METRICS:
+        raise InvalidInput(
+            "no such metric", where=f"--metric {metric[:80]}", next_step=f"use one of {', '.join(METRICS)}"
+        )
     known = [_Known(*models.load(folder)[:2]) for folder in (version, against) if folder is not None]
     data = Dataset.open(data_folder)
     until = max(one.trained.until for one in known)
@@ -155,13 +159,7 @@ def judge(
             next_step="train with an earlier --before, or ingest later data",
         )
     asked = tracks(split, min_rows)
-    judged = [[evaluate(one.score_on(split.past), track) for track in asked] for one in known]
-    if metric not in judged[0][0].per_user:
-        raise InvalidInput(
-            "no such metric",
-            where=f"--metric {metric[:80]}",
-            next_step=f"use one of {', '.join(judged[0][0].per_user)}",
-        )
+    judged = [[evaluate(score_on(one.model, split.past), track) for track in asked] for one in known]
     found: dict[str, Any] = {
         "generated": data.report.generated,
         "from": start,
@@ -171,6 +169,7 @@ def judge(
         "metrics": _table(judged),
         "segments": [row for one in judged[0] for row in _segments(one, metric, data.labels())],
         "newcomers": _newcomers([one.model for one in known], data, start, min_rows),
+        "feedback": _feedback([one.model for one in known], data, start),
         "verdict": None,
     }
     if against:
@@ -184,19 +183,6 @@ class _Known:
 
     trained: Trained
     model: AnyModel
-
-    def score_on(self, past: Purchases) -> Score:
-        """Its scores for users and items by their places in `past`; minus infinity for items it does not know."""
-        place = {item: index for index, item in enumerate(self.model.item_ids)}
-        column = np.array([place.get(item, -1) for item in past.item_ids])
-
-        def score(users: Index) -> Matrix:
-            own = self.model.score([past.user_ids[user] for user in users])
-            found = np.full((len(users), len(column)), -np.inf)
-            found[:, column >= 0] = own[:, column[column >= 0]]
-            return found
-
-        return score
 
 
 def _table(judged: list[list[Evaluation]]) -> Rows:
@@ -214,10 +200,11 @@ def _table(judged: list[list[Evaluation]]) -> Rows:
     return rows
 
 
-def _beside(value: float, other: float, gain: Interval | None) -> dict[str, float | None]:
+def _beside(value: float | None, other: float | None, gain: Interval | None) -> dict[str, float | None]:
     """The other model's figure, and the difference with its interval, where it has one."""
     low, high = (gain.low, gain.high) if gain else (None, None)
-    return {"against": other, "difference": value - other, "low": low, "high": high}
+    difference = None if value is None or other is None else value - other
+    return {"against": other, "difference": difference, "low": low, "high": high}
 
 
 def _newcomers(asked: Sequence[AnyModel], data: Dataset, start: date, min_rows: int) -> Rows:
@@ -233,6 +220,32 @@ def _newcomers(asked: Sequence[AnyModel], data: Dataset, start: date, min_rows: 
                 row |= _beside(float(ours.mean()), float(theirs.mean()), bootstrap(ours - theirs))
             rows.append(row)
     return rows
+
+
+def _feedback(asked: Sequence[AnyModel], data: Dataset, start: date) -> Rows:
+    """Click-through and conversion of the lists that were shown from `start` on; nothing where none were."""
+    shown = feedback(data.events(), epoch_day(start) * DAY_S)
+    if shown is None:
+        return []
+    rows: Rows = [
+        {"items": AS_SHOWN, "metric": metric, "value": _mean(values)}
+        for metric, values in shown.rates(np.arange(len(shown))).items()
+    ]
+    ours, *others = (shown.rates(shown.first_by(model)) for model in asked)
+    for metric, values in ours.items():
+        row = {"items": FIRST, "metric": metric, "value": _mean(values)}
+        for theirs in others:
+            difference = values - theirs[metric]
+            gain = bootstrap(difference) if not np.isnan(difference).all() else None
+            row |= _beside(_mean(values), _mean(theirs[metric]), gain)
+        rows.append(row)
+    return rows
+
+
+def _mean(values: Vector) -> float | None:
+    """Over the users for whom it is defined; None if for none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None
 
 
 def _segments(one: Evaluation, metric: str, labels: Mapping[str, Mapping[str, str]]) -> Rows:

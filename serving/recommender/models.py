@@ -6,7 +6,6 @@ what it is, and `catalogue.json` with what is shown of each item.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,12 +25,12 @@ from serving.recommender.evaluation.tuning import fit_weights
 from serving.recommender.fitted import FittedModel
 from serving.recommender.ingest.dataset import Dataset
 from serving.recommender.interface import Model
-from serving.recommender.method import Settings
+from serving.recommender.method import Arrays, Settings, changed
 from serving.recommender.methods.als import Als
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.ensemble import Ensemble, Part
 from serving.recommender.methods.nearest import Nearest
-from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserKnn, UserPopularity
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.ranking import Ranked
 from serving.recommender.methods.repeats import OwnFrequency
@@ -59,8 +58,19 @@ class Fit(Protocol):
     `how` counts where the `Entry` says that it does.
     """
 
-    def __call__(self, settings: Mapping[str, Any], past: Purchases, data: Dataset, how: How, /) -> AnyModel:
-        """Raises InvalidInput if a setting is wrong or there is too little to learn from."""
+    def __call__(self, chosen: Any, past: Purchases, data: Dataset, how: How, /) -> AnyModel:
+        """By settings of the entry's kind. Raises InvalidInput if there is too little to learn from."""
+
+
+def _by_purchases(chosen: Any, past: Purchases, _: Dataset, how: How, /) -> AnyModel:
+    """A method of one kind or another."""
+    if isinstance(chosen, Towers | Sasrec) and chosen.plan.patience is not None:
+        from serving.recommender.training.fit import last_days, stopped_early
+
+        chosen, _course = stopped_early(chosen, last_days(past, TUNE_DAYS), chosen.plan.patience, how.part("held-out"))
+    if isinstance(chosen, Towers | Sasrec | Nearest | Ranked):
+        return FittedModel(chosen, past, chosen.learn(past, how))
+    return FittedModel.fit(chosen, past)
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,27 @@ class Entry:
 
     what: str
     """In a few words, for the help."""
-    fit: Fit
+    usual: Settings
+    fit: Fit = _by_purchases
     load: Callable[[Path], AnyModel] = FittedModel.load
-    in_steps: bool = False
-    """Whether it is trained step by step: by several workers, with checkpoints, if wanted."""
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether it is trained step by step: by several workers, with checkpoints, if wanted."""
+        return isinstance(self.usual, Towers | Sasrec | Nearest | Ranked | _ByTaste | ClickSettings)
+
+    @property
+    def warm(self) -> bool:
+        """Whether its training can begin with what another model of its kind has learned."""
+        return isinstance(self.usual, Towers | Sasrec | Nearest)
+
+    def settings(self, given: Mapping[str, Any]) -> Settings:
+        """The usual ones, changed by those given.
+
+        Raises:
+            InvalidInput: one is unknown or out of its range; names it.
+        """
+        return changed(self.usual, given)
 
 
 class Trained(BaseModel):
@@ -107,45 +134,12 @@ class Catalogue(BaseModel):
     prices: list[float | None]
 
 
-def method(kind: type[Settings], **usual: Any) -> Fit:
-    """The fit of a method with one set of settings; `usual` are those that differ from the method's own defaults."""
-
-    def fit(settings: Mapping[str, Any], past: Purchases, _: Dataset, how: How, /) -> AnyModel:
-        chosen = checked(kind, {**usual, **settings})
-        if isinstance(chosen, Towers | Sasrec):
-            from serving.recommender.training.fit import train
-
-            return FittedModel(chosen, past, train(chosen, past, how))
-        return FittedModel.fit(chosen, past)  # type: ignore[arg-type]  # is one of them
-
-    return fit
+class _Nothing(Settings):
+    """Settings of a model that has none."""
 
 
-_Chosen = TypeVar("_Chosen", bound=Settings)
-
-
-def checked(kind: type[_Chosen], settings: Mapping[str, Any]) -> _Chosen:
-    """The settings.
-
-    Raises:
-        InvalidInput: one is unknown or out of its range; names it.
-    """
-    try:
-        return kind.model_validate_json(json.dumps(dict(settings)))
-    except ValidationError as problem:
-        field, why = first_problem(problem)
-        known = ", ".join(name for name in kind.model_fields if name != "kind")
-        raise InvalidInput(
-            "the model has no such setting", where=f"--set {field}", why=why, next_step=f"settings are {known}"
-        ) from None
-
-
-def _ensemble(settings: Mapping[str, Any], past: Purchases, _: Dataset, __: How, /) -> AnyModel:
+def _ensemble(_: _Nothing, past: Purchases, __: Dataset, ___: How, /) -> AnyModel:
     """Parts with their usual settings, blended by weights that do best in the last days."""
-    if settings:
-        raise InvalidInput(
-            "the ensemble has no settings", where=f"--set {next(iter(settings))}", next_step="leave it out"
-        )
     tune_from = day(past.as_of_day - TUNE_DAYS)
     split = Split(past.between(None, tune_from), past.between(tune_from, None))
     return FittedModel.fit(fit_weights(BLEND, split), past)
@@ -164,27 +158,26 @@ class _ByTaste(Taste):
     looks: Looks = Looks()
 
 
-def _content(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
+def _content(chosen: _ByContent, past: Purchases, data: Dataset, _: How, /) -> AnyModel:
     """By the attributes of all items of the shop."""
-    chosen = checked(_ByContent, settings)
     return ContentModel.fit(Content(told.attributes(data.items(), chosen.by), chosen.likeness), past)
 
 
-def _taste(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
+def _taste(chosen: _ByTaste, past: Purchases, data: Dataset, how: How, /) -> AnyModel:
     """By the texts and pictures of all items, what was shown before the end of `past`, and what users told."""
-    chosen, items, until = checked(_ByTaste, settings), data.items(), past.as_of_day
+    items, until = data.items(), past.as_of_day
     seen = told.impressions(data, until)
-    features = looks(items, told.there(data, items, until), chosen.looks)
+    features = looks(items, told.there(data, items, until), chosen.looks, how.part("pictures"))
     known = Told(tuple(items["item_id"]), features, told.people(data.labels()))
     taste = Taste.model_validate(chosen.model_dump(include=set(Taste.model_fields)))
-    return TasteModel.fit(Lesson(known, told.shown(seen, known.item_ids), taste), told.likes(data, until))
+    lesson = Lesson(known, told.shown(seen, known.item_ids), taste, how.part("taste"))
+    return TasteModel.fit(lesson, told.likes(data, until))
 
 
-def _clicks(settings: Mapping[str, Any], past: Purchases, data: Dataset, _: How, /) -> AnyModel:
+def _clicks(chosen: ClickSettings, past: Purchases, data: Dataset, how: How, /) -> AnyModel:
     """By what was shown before the end of `past`."""
-    chosen = checked(ClickSettings, settings)
     seen = told.impressions(data, past.as_of_day)
-    return ClickModel.fit(Watched(chosen, seen, told.listed(data.items())), past)
+    return ClickModel.fit(Watched(chosen, seen, told.listed(data.items()), how), past)
 
 
 def day(number: int) -> date:
@@ -230,6 +223,25 @@ def load(folder: Path) -> tuple[Trained, AnyModel, Catalogue]:
     return trained, MODELS[trained.model].load(folder), items
 
 
+def learned_by(folder: Path, name: str) -> tuple[Arrays, tuple[str, ...]]:
+    """What the model of that name in `folder` has learned, and its item ids: where another training may begin.
+
+    Raises:
+        InvalidInput: it is another model, or one whose training begins anew.
+        CorruptArtefact: a file is missing or damaged.
+    """
+    trained, model, _ = load(folder)
+    if trained.model != name or not named(name).warm or not isinstance(model, FittedModel):
+        warm = ", ".join(other for other, entry in MODELS.items() if entry.warm)
+        raise InvalidInput(
+            "cannot start from this model",
+            where=f"--warm-start {folder}",
+            why=f"it is of kind {trained.model}, and {name} is to be trained",
+            next_step=f"start {warm} from a model of the same kind",
+        )
+    return model.learned, model.item_ids
+
+
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
@@ -252,53 +264,54 @@ def _corrupt(name: str, why: str) -> CorruptArtefact:
 
 FADING = Ease(l2=100.0, half_life_days=45.0)
 REPEATS = OwnFrequency(half_life_days=None, basket_decay=0.95, stock_power=0.25)
+ALIKE = UserPopularity(recent_baskets=10, locality=4.0)
+TOGETHER = ItemKnn(neighbours=20, k1=0.6)
 BLEND = Ensemble(
     parts=(
         Part(method=FADING),
         Part(method=REPEATS, weight=0.0),
-        Part(method=UserPopularity(recent_baskets=10, locality=4.0), weight=0.0),
-        Part(method=ItemKnn(neighbours=20, k1=0.6), weight=0.0),
+        Part(method=ALIKE, weight=0.0),
+        Part(method=TOGETHER, weight=0.0),
         Part(method=Popularity(window_days=14, damped=True), weight=0.0),
         Part(method=Popularity(window_days=14), weight=0.0),
     )
 )
-RANKED = (
-    FADING,
-    REPEATS,
-    UserPopularity(recent_baskets=10, locality=4.0),
-    ItemKnn(neighbours=20, k1=0.6),
-    TifuKnn(group_size=100, within_decay=0.95, group_decay=1.0, similarity="cosine"),
-    Popularity(window_days=14, damped=True),
+RANKED = Ranked(
+    parts=(
+        FADING,
+        REPEATS,
+        ALIKE,
+        TOGETHER,
+        TifuKnn(group_size=100, within_decay=0.95, group_decay=1.0, similarity="cosine"),
+        Popularity(window_days=14, damped=True),
+    )
 )
 
 MODELS: dict[str, Entry] = {
-    "popularity": Entry("what everybody bought lately", method(Popularity)),
-    "repeats": Entry(
-        "what the user bought often, while the shop still sells it",
-        method(OwnFrequency, **REPEATS.model_dump(exclude={"kind"})),
-    ),
-    "tifu": Entry("next basket by own habits and those of alike users (TIFU-KNN)", method(TifuKnn)),
-    "user-neighbours": Entry(
-        "what alike users bought lately (UP-CF)", method(UserPopularity, recent_baskets=10, locality=4.0)
-    ),
-    "item-neighbours": Entry(
-        "what is bought by those who bought the same (BM25 item-kNN)", method(ItemKnn, neighbours=20, k1=0.6)
-    ),
-    "ease": Entry(
-        "which items belong together, old purchases fading (EASE)", method(Ease, **FADING.model_dump(exclude={"kind"}))
-    ),
-    "als": Entry("factors of users and items by alternating least squares", method(Als)),
-    "towers": Entry("two towers of a neural network", method(Towers), in_steps=True),
-    "sasrec": Entry("a Transformer over the sequence of purchases", method(Sasrec), in_steps=True),
-    "ranked": Entry(
-        "candidates of the closed-form ones, in the order of a trained ranker", method(Ranked, parts=RANKED)
-    ),
-    "nearest": Entry("the nearest items of the two towers, found by a graph in large catalogues", method(Nearest)),
+    "popularity": Entry("what everybody bought lately", Popularity()),
+    "repeats": Entry("what the user bought often, while the shop still sells it", REPEATS),
+    "tifu": Entry("next basket by own habits and those of alike users (TIFU-KNN)", TifuKnn()),
+    "user-neighbours": Entry("what alike users bought lately (UP-CF)", ALIKE),
+    "user-jaccard": Entry("what alike users bought, by the share of items in common (user-kNN)", UserKnn()),
+    "item-neighbours": Entry("what is bought by those who bought the same (BM25 item-kNN)", TOGETHER),
+    "ease": Entry("which items belong together, old purchases fading (EASE)", FADING),
+    "als": Entry("factors of users and items by alternating least squares", Als()),
+    "towers": Entry("two towers of a neural network", Towers()),
+    "sasrec": Entry("a Transformer over the sequence of purchases", Sasrec()),
+    "ranked": Entry("candidates of the closed-form ones, in the order of a trained ranker", RANKED),
+    "nearest": Entry("the nearest items of the two towers, found by a graph in large catalogues", Nearest()),
     "content": Entry(
-        "what is like what the user bought, by category, brand, price and words", _content, ContentModel.load
+        "what is like what the user bought, by category, brand, price and words",
+        _ByContent(),
+        _content,
+        ContentModel.load,
     ),
-    "taste": Entry("a learned taste for texts and pictures, also of who and what is new", _taste, TasteModel.load),
-    "clicks": Entry("how likely a click is, learned from the lists that were shown", _clicks, ClickModel.load),
-    "ensemble": Entry("the closed-form ones, blended by what does best in the last four weeks", _ensemble),
+    "taste": Entry(
+        "a learned taste for texts and pictures, also of who and what is new", _ByTaste(), _taste, TasteModel.load
+    ),
+    "clicks": Entry(
+        "how likely a click is, learned from the lists that were shown", ClickSettings(), _clicks, ClickModel.load
+    ),
+    "ensemble": Entry("the closed-form ones, blended by what does best in the last four weeks", _Nothing(), _ensemble),
 }
-"""Every model by name. A new one needs a line here, and nothing else: `Entry.load` where it is no `FittedModel`."""
+"""Every model by name. A new one needs a line here, and nothing else: `fit` and `load` where it is no `FittedModel`."""

@@ -15,7 +15,7 @@ from tests.support.campaign import keep
 from tests.support.chaos import VICTIMS, Killer, lost
 from tests.support.running_project import Finished, OpenLoad, RunningProject
 
-pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign, pytest.mark.alone]
 
 DURATION_S = float(os.environ.get("HCCTL_CHAOS_S", "600"))
 EVERY_S = 8.0

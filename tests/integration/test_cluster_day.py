@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from autoscaler.simulation.trace import from_trace
+from tests.support.campaign import keep
 from tests.support.cluster_day import Asked, Day, turns
 
 READS_A_SITE, FIGURES_EVERY_S = 2, 10.0
@@ -133,8 +134,8 @@ def test_half_an_hour_with_every_fault(tmp_path: Path, opened: ExitStack) -> Non
 
 @pytest.mark.campaign
 @pytest.mark.shared
-def test_a_day_of_the_world_cup(tmp_path: Path, opened: ExitStack, capsys: pytest.CaptureFixture[str]) -> None:
-    """30 June 1998 at a fifteenth of its rate, every fault in both rushes: few late, no turns; calls are printed."""
+def test_a_day_of_the_world_cup(tmp_path: Path, opened: ExitStack) -> None:
+    """30 June 1998 at a fifteenth of its rate, every fault in both rushes: few late, no turns; calls are reported."""
     beside = Path(__file__).parents[3] / "shared/data/online-retail"
     folder = Path(os.environ.get("HCCTL_DATA", beside)).parent / "traces"
     curve = from_trace(folder / "worldcup98_0608_0704_1min.csv").part(22 * DAY_S, DAY_S)
@@ -154,11 +155,11 @@ def test_a_day_of_the_world_cup(tmp_path: Path, opened: ExitStack, capsys: pytes
     flapping = turns(day.targets, 120.0)
     assert day.run(4 * HOUR_S, lambda: at_rest(day)), "it does not come to rest"
     nothing_doubled(day, deployments=2)
-    with capsys.disabled():
-        print(  # noqa: T201 - the campaign's output
-            f"\nWorld Cup day: {day.arrived:,.0f} requests, {day.late / day.arrived:.2%} late, "
-            f"cloud target changed {len(day.targets)} times, {len(flapping)} turns within 2 min; "
-            f"{day.failed_ticks} ticks failed; {calls}"
-        )
+    report = [
+        f"{day.arrived:,.0f} requests, {day.late / day.arrived:.2%} late, {day.failed_ticks} ticks failed",
+        f"the cloud's target changed {len(day.targets)} times, {len(flapping)} turns within 2 min",
+        calls,
+    ]
+    keep("world-cup-day", report)
     assert day.late / day.arrived < 0.03
     assert flapping == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.clients import Clients
-from tests.support.declared import service
+from tests.support.declared import pools, project, service
 from tests.support.world import World
 
 
@@ -82,3 +82,34 @@ def test_each_service_has_its_own_budget():
     world.shop.rate_rps = lambda _: 200.0
     assert world.run(30, until=lambda: world.targets["cloud"] > 0)
     assert {entry.service for entry in world.ledger.values()} == {"ads", "shop"}
+
+
+def test_twenty_five_services_come_home_at_once():
+    """A sale that all of them had ends in the same second: each comes home, is served, and within its own cap."""
+    names = [f"shop-{number}" for number in range(25)]
+    caps = {"usd_per_hour": 0.5}
+    specs = [service(name=name, routing={"prefix": f"/{name}"}, budget=caps) for name in names]
+
+    def sale(at_s: float) -> float:
+        return 120.0 if 40 <= at_s < 160 else 10.0
+
+    first, *others = (Clients(spec, sale) for spec in specs)
+    fleet = pools(project(), "private", {"name": "owned", "kind": "fixed", "max_nodes": 50})
+    fleet = pools(fleet, "cloud", {**fleet.sites["cloud"].pools[0].model_dump(mode="json"), "max_nodes": 100})
+    world = World(first.spec, fleet=fleet, rate_rps=sale, others=tuple(others), tick_s=2.0)
+    for clients in world.clients:
+        clients.deploy("v1")
+    world.run(160)
+    rented = {name: mine.targets["cloud"] for name, mine in world.state.services.items()}
+    assert min(rented.values()) > 0, rented
+    refused = [clients.refused for clients in world.clients]
+    assert world.run(160, until=lambda: world.ready("cloud") == 0)
+    world.run(40)
+    assert [mine.targets["cloud"] for mine in world.state.services.values()] == [0] * 25
+    assert all(mine.targets["private"] >= 1 for mine in world.state.services.values())
+    assert [clients.refused for clients in world.clients] == refused
+    assert [clients.cut for clients in world.clients] == [0.0] * 25
+    for name in names:
+        spent = sum(entry.usd for entry in world.ledger.values() if entry.service == name)
+        assert 0 < spent <= caps["usd_per_hour"]
+    assert world.violations == []

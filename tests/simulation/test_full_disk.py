@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import resource
 import signal
@@ -34,9 +35,11 @@ class Pauses(Wakeup):
         super().__init__()
         self.rig, self.mend, self.check = rig, mend, check
         self.lengths_s: list[float] = []
+        self.settled: list[bool] = []
 
     def pause(self, least_s: float, most_s: float) -> None:
         self.lengths_s.append(most_s)
+        self.settled.append(gc.get_freeze_count() > 0)
         self.rig.clock.advance(max(most_s, 0.5))
         if len(self.lengths_s) == FAILING:
             self.check()
@@ -73,6 +76,8 @@ def live(folder: Path, spoil: Any, mend: Any) -> None:
     growing = [min(LONGEST_BACKOFF_S, 0.5 * 2**failures) for failures in range(1, FAILING + 1)]
     assert wakeup.lengths_s[:FAILING] == pytest.approx(growing, abs=0.4)
     assert max(wakeup.lengths_s[FAILING:]) <= 0.5
+    assert wakeup.settled == [False] * FAILING + [True] * (100 - FAILING), "memory is settled by the first good tick"
+    assert gc.get_freeze_count() == 0
     release = store.observation("release", "deploy-v2")
     assert release is not None
     assert release.body["verdict"] == "promoted"

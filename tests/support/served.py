@@ -29,8 +29,13 @@ class Served:
             self.name = spec.name
         self.spec, self.project = spec, project
 
-    def record(self, hours: int, *, per_step: int, away_s: range = range(0), answer_bytes: int = 0) -> None:
-        """Traffic until now at 0.2 s a request; nobody looks in seconds `away_s` since its beginning."""
+    def record(
+        self, hours: int, *, per_step: int, away_s: range = range(0), answer_bytes: int = 0, waited: int = 0
+    ) -> None:
+        """Traffic until now at 0.2 s a request; nobody looks in seconds `away_s` since its beginning.
+
+        `waited` of each step had waited, and held their slots for half as long.
+        """
         with store(self.project.paths) as opened:
             log = TrafficLog(opened)
             first_s = self.now_s // 10 * 10 - hours * 3_600
@@ -39,7 +44,8 @@ class Served:
                     log.store(at_s)
                     log = TrafficLog(opened)  # another daemon, which knows nothing of the one before
                     continue
-                counts = Counts(per_step, per_step, 0.2 * per_step, answer_bytes * per_step)
+                counts = Counts(per_step, per_step, 0.2 * per_step - 0.1 * waited, answer_bytes * per_step)
+                counts.waited, counts.waited_held_s = waited, 0.1 * waited
                 log.record({(self.name, at_s): counts}, [self.name], at_s + 9.0)
                 if at_s % 3_600 == 3_590:
                     log.store(at_s)

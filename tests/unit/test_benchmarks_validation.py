@@ -27,7 +27,21 @@ def test_the_simulated_world_is_the_recorded_one(real: Recording) -> None:
 
 def test_another_world_is_not(real: Recording) -> None:
     """The agreement says something: with half the service time or a sixth of the lead time there is none."""
-    faster = simulated(replace(real, service_s=real.service_s / 2))
-    assert faster.queued < 0.5 * real.seen.queued
-    sooner = simulated(replace(real, rented=replace(real.rented, lead_s=20.0)))
-    assert sooner.queued < 0.9 * real.seen.queued
+    for other in (
+        replace(real, service_s=real.service_s / 2),
+        replace(real, rented=replace(real.rented, lead_s=20.0)),
+    ):
+        found = simulated(other)
+        assert found.queued < 0.9 * real.seen.queued
+        assert found.p99_s < (1 - P99_WITHIN) * real.seen.p99_s
+
+
+def test_nobody_waits_for_the_time_out_where_the_queue_is_worked_off_before(real: Recording) -> None:
+    """With half a minute until the cloud opens and slots that are held shorter when full, p99 is what is piled up."""
+    sooner = replace(real, owned_lead_s=4.0, rented=replace(real.rented, lead_s=33.0), full_service_s=0.115)
+    found = simulated(sooner)
+    rooms_rps = real.owned[1] * real.slots / 0.115
+    assert found.p99_s == pytest.approx(found.queued / rooms_rps, rel=0.2)
+    assert found.p99_s < 0.5 * real.queue_timeout_s
+    alike = simulated(replace(sooner, full_service_s=None))
+    assert alike.queued > 1.5 * found.queued, "one mean for all slots grows another queue"

@@ -18,10 +18,9 @@ from serving.recommender import models
 from serving.recommender.interface import Bought
 from serving.recommender.lists import Lists
 from serving.recommender.method import Arrays
-from serving.recommender.methods.towers import Towers
-from serving.recommender.orders.purchases import Purchases
-from serving.recommender.training.fit import train
 from serving.recommender.training.how import How
+from serving.recommender.training.team import ALONE
+from serving.recommender.training.workers import Learn
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shop"
 BEFORE = "2024-03-01"
@@ -165,11 +164,11 @@ def test_several_workers_are_one_flag(shop: Path, tmp_path: Path, monkeypatch: p
     """They get what one process gets, and a folder that they find wherever they run."""
     asked: list[How] = []
 
-    def by_ray(method: Towers, past: Purchases, how: How) -> Arrays:
+    def by_ray(learn: Learn, how: How) -> Arrays:
         asked.append(how)
-        return train(method, past, replace(how, workers=1, folder=None))
+        return learn(replace(how, workers=1, folder=None), ALONE)
 
-    monkeypatch.setattr("serving.recommender.training.workers.train_by_ray", by_ray)
+    monkeypatch.setattr("serving.recommender.training.workers.by_ray", by_ray)
     monkeypatch.chdir(tmp_path)
     small = ["--set", "dim=4", "--set", "history=8", "--set", 'plan={"epochs":1}', "--checkpoints", "kept"]
     must("train", "--data", shop / "clean", "--model", "towers", *small, "--workers", "3", "--out", "three")
@@ -204,14 +203,22 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
     assert all("difference" not in row for row in alone["metrics"])
 
 
+def test_a_wrong_metric_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """Nobody waits for a judgement that cannot be given: there is neither a model nor data here."""
+    done = hcctl("evaluate", tmp_path, "--data", tmp_path / "none", "--metric", "luck")
+    assert done.exit_code == 2
+    assert "no such metric" in done.stderr
+    assert "ndcg@10" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "oracle"], "use one of popularity"),
         (["train", "--data", "{0}/clean", "--out", "{0}/good"], "the folder is not empty"),
         (["train", "--data", "{0}", "--out", "{0}/x"], "hcctl model ingest"),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "l2=-1"], "--set l2"),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "l2=NaN"], "--set l2"),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "l2=-1"], "setting l2"),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "l2=NaN"], "setting l2"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--set", "lambda=1"], "l2, half_life"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--set", "l2"], "KEY=VALUE"),
         (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "ease", "--workers", "2"], "towers, sasrec"),
@@ -220,10 +227,6 @@ def test_a_model_as_good_as_itself_passes(shop: Path) -> None:
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2024-02-01"], "until 2024-03-01"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--from", "2030-01-01"], "the last purchase is of 2024"),
         (["evaluate", "{0}/good", "--data", "{0}/clean", "--plot", "x.pdf"], "ends in .png"),
-        (
-            ["evaluate", "{0}/good", "--against", "{0}/good", "--data", "{0}/clean", "--metric", "luck"],
-            "no such metric",
-        ),
         (["ingest", "{0}/none.yaml", "{0}/x"], "cannot be read"),
         (["ingest", "{0}/clean/dataset.json", "{0}/x"], "not valid"),
         (["generate", "{0}/clean"], "the folder is not empty"),

@@ -396,6 +396,22 @@ def test_the_log_of_a_service_is_its_own_world(folder: Path) -> None:
     assert "no such service" in refused("--from-log", "--service", "other")
 
 
+def test_slots_that_are_held_for_less_time_while_all_are_full_are_known(folder: Path) -> None:
+    """Who waited is measured apart; an option that is another world's leaves it out."""
+    served = Served(folder)
+    served.record(1, per_step=40, waited=10)
+
+    def times(*options: str) -> list[float]:
+        result = hcctl("simulate", "--from-log", "--policy", "hpa", "-o", "json", *options)
+        assert result.exit_code == 0, result.stderr
+        world = json.loads(result.stdout)["world"]
+        return [world["service_time_s"], world["full_service_time_s"]]
+
+    assert times() == pytest.approx([0.2, 0.1])
+    assert times("--service-time-s", "0.3") == pytest.approx([0.3, 0.3])
+    assert times("--slots", "3") == pytest.approx([0.2, 0.2])
+
+
 def test_every_pool_of_a_service_counts(folder: Path) -> None:
     """Each as far as the service may fill it, a later and cheaper one too; all of them together up to its share."""
     served = Served(folder)

@@ -165,6 +165,17 @@ def test_an_item_is_known_after_some_lists(ranker: ClickRanker) -> None:
         assert ((updated.chances(asked) > ranker.chances(asked)) == more).all()
 
 
+def test_the_network_reads_each_item_once_whoever_asks(ranker: ClickRanker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chances are those that each user is told alone, one after the other."""
+    users, items, at_s = np.array(["u1", "u30", "nobody"]), np.array(["i0", "i5", "gone"]), 500
+    alone = [ranker.chances(Impressions.first_of_lists(np.full(3, user), items, np.full(3, at_s))) for user in users]
+    read: list[int] = []
+    network = ranker._network
+    monkeypatch.setattr(ranker, "_network", lambda item, *rest: read.append(len(item)) or network(item, *rest))
+    assert ranker.shelf(users, items, at_s) == pytest.approx(np.array(alone), rel=1e-12)
+    assert read == [3]
+
+
 def test_a_new_item_is_judged_by_its_category(ranker: ClickRanker) -> None:
     """An id that is in no catalogue is answered too."""
     odd = shown(10)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.errors import InvalidInput
-from serving.recommender.evaluation.tracks import bootstrap, compare, evaluate
+from serving.recommender.evaluation.tracks import METRICS, bootstrap, compare, evaluate
 from serving.recommender.orders.data import Orders
 from serving.recommender.orders.purchases import Purchases, epoch_day
 from serving.recommender.orders.splits import Split, Track, splits_by_date, tracks
@@ -117,6 +117,11 @@ def test_systems_are_compared_user_by_user(split: Split) -> None:
     other = evaluate(lambda users: np.ones((len(users), 7)), fresh)
     with pytest.raises(InvalidInput, match="different users"):
         compare(ours, other, "ndcg@10")
+
+
+def test_what_can_be_asked_for_is_what_is_measured(split: Split) -> None:
+    """By name: a verdict on a metric is refused by these names, before anything is measured."""
+    assert set(evaluate(lambda users: np.ones((len(users), 7)), tracks_of(split)[0]).per_user) == set(METRICS)
 
 
 def test_bootstrap_finds_the_known_interval() -> None:

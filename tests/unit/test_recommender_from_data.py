@@ -168,10 +168,41 @@ def test_new_users_and_items_are_judged_by_themselves(shop: Path) -> None:
     assert sum(regions.values()) == found["users"]["a"]
 
 
+def test_models_are_judged_by_the_lists_that_were_shown(shop: Path) -> None:
+    """Click-through and conversion of the time judged by, and of what each model would have put first."""
+    found = model_commands.judge(
+        shop / "clean", shop / "clicks", shop / "popularity", start=None, metric="ndcg@10", tolerance=0.02, min_rows=1
+    )
+    rows = {(row["items"], row["metric"]): row for row in found["feedback"]}
+    assert len(rows) == 4
+    shown, first = rows["as shown", "click-through"], rows["the model's first", "click-through"]
+    assert 0.05 < shown["value"] < first["value"] < 1
+    assert first["difference"] == pytest.approx(first["value"] - first["against"])
+    assert first["low"] <= first["difference"] <= first["high"]
+
+
 def test_an_item_that_nobody_bought_is_no_candidate_of_the_tracks(shop: Path) -> None:
     """A model that offers it there loses nothing by it: coverage is over items that were bought."""
     found = model_commands.judge(shop / "clean", shop / "content", None, start=None, metric="ndcg@10", tolerance=0)
     assert all(row["value"] <= 1 for row in found["metrics"] if row["metric"].startswith("coverage"))
+
+
+def test_features_are_written_for_other_models(shop: Path, tmp_path: Path) -> None:
+    """A row for each item and user, of what came before the day; of everything without one."""
+    early = hcctl("features", tmp_path / "early", "--data", shop / "clean", "--at", str(BEFORE))
+    everything = hcctl("features", tmp_path / "all", "--data", shop / "clean")
+    assert (early["at"], everything["at"], everything["items"], everything["users"]) == (
+        str(BEFORE),
+        "2024-03-01",
+        60,
+        200,
+    )
+    data = Dataset.open(shop / "clean")
+    for folder, kept in (("early", pl.col("timestamp_s") < CUT_S), ("all", pl.lit(value=True))):
+        items, users = (pl.read_parquet(tmp_path / folder / f"{name}.parquet") for name in ("items", "users"))
+        past = data.events().filter(kept).collect()
+        assert items["clicks"].sum() == users["clicks"].sum() == (past["type"] == "click").sum()
+        assert set(users["user_id"]) == set(past["user_id"])
 
 
 def test_shops_without_lists_or_words_are_told_so(shop: Path, tmp_path: Path) -> None:
@@ -264,8 +295,14 @@ def test_a_version_is_asked_from_the_command_line(shop: Path, tmp_path: Path) ->
         (["ask", "{0}/content", "--search", "tea", "--new"], "--new", 2),
         (["ask", "{0}/raw"], "trained.json", 1),
         (["index", "{0}/raw", "--data", "{0}/clean"], "trained.json", 1),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "content", "--set", "by=[]"], "--set by", 2),
-        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "taste", "--set", "looks=1"], "--set looks", 2),
+        (["features", "{0}/clean", "--data", "{0}/clean"], "the folder is not empty", 2),
+        (["features", "{0}/x", "--data", "{0}/raw"], "there is no clean data", 2),
+        (["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "content", "--set", "by=[]"], "setting by", 2),
+        (
+            ["train", "--data", "{0}/clean", "--out", "{0}/x", "--model", "taste", "--set", "looks=1"],
+            "setting looks",
+            2,
+        ),
     ],
 )
 def test_a_wrong_question_is_one_error(shop: Path, arguments: list[str], told_so: str, code: int) -> None:
@@ -309,6 +346,12 @@ def test_a_wrong_search_is_told_what_is_wrong(searched: Path, body: Any, told_so
     assert not isinstance(answer, Exception)
     assert not isinstance(other, Exception)
     assert other["status"] == 404
+
+
+def test_a_list_is_told_without_the_index(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for a list waits neither for an encoder nor for titles, not even for damaged ones."""
+    monkeypatch.setattr("serving.recommender.search.index.MiniLM", None)
+    assert len(hcctl("ask", searched, "--user", "U00003")) == 10
 
 
 def test_a_version_that_is_loaded_has_its_encoder(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from serving.recommender.fitted import FittedModel
 from serving.recommender.methods import neighbours
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
-from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserKnn, UserPopularity
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.repeats import OwnFrequency
 from serving.recommender.methods.towers import Towers
@@ -67,6 +67,15 @@ def test_tifu_takes_the_nearest() -> None:
     for similarity in ("euclidean", "cosine"):
         found = raw(TifuKnn(neighbours=1, own_share=0.0, similarity=similarity), past)
         assert found[0].tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_users_are_alike_by_jaccard() -> None:
+    """User 0 has {0, 1}; of {1, 2} it is a third, of {0, 1, 3} two thirds, of {4} nothing; only the nearest count."""
+    past = purchases(
+        [(0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 2, 1), (2, 0, 0), (2, 1, 1), (2, 1, 2), (2, 3, 2), (3, 4, 0)]
+    )
+    assert raw(UserKnn(), past)[0] == pytest.approx([2 / 3, 1, 1 / 3, 2 / 3, 0])
+    assert raw(UserKnn(neighbours=1), past)[0] == pytest.approx([2 / 3, 2 / 3, 0, 2 / 3, 0])
 
 
 def test_user_popularity_sums_the_shares_of_like_users() -> None:

@@ -17,15 +17,21 @@ from torch import Tensor, nn
 
 from serving.errors import CorruptArtefact, InvalidInput
 from serving.failpoints import VARIABLE
+from serving.recommender.evaluation.tracks import evaluate
+from serving.recommender.evaluation.tuning import score_of
+from serving.recommender.fitted import FittedModel
 from serving.recommender.generated.orders import generate_orders
 from serving.recommender.method import Arrays
+from serving.recommender.methods.repeats import OwnFrequency
 from serving.recommender.methods.sasrec import Sasrec
 from serving.recommender.methods.towers import Towers
 from serving.recommender.orders.purchases import Purchases
+from serving.recommender.orders.splits import tracks
 from serving.recommender.training.augment import Augmentation, augmented
 from serving.recommender.training.checkpoint import POINTER
 from serving.recommender.training.fit import last_days, stopped_early, train
 from serving.recommender.training.how import How, Progress
+from serving.recommender.training.judge import Judge
 from serving.recommender.training.loop import run
 from serving.recommender.training.plan import Plan
 from serving.recommender.training.weights import warm_start
@@ -166,6 +172,15 @@ def test_the_epochs_are_chosen_on_held_out_days() -> None:
     assert [progress.loss for progress in told] == list(course.losses[: method.plan.stop_after])
     with pytest.raises(InvalidInput, match="nothing before"):
         last_days(shop(), 10_000)
+
+
+def test_a_network_in_training_is_worth_its_lists() -> None:
+    """The mean of NDCG@10 in both tracks, as an evaluation has it, whoever is asked about together."""
+    split = last_days(shop(), 14)
+    model = FittedModel.fit(OwnFrequency(), split.past)
+    expected = [evaluate(score_of(model), track).mean("ndcg@10") for track in tracks(split)]
+    shares = model.score(split.past.user_ids)
+    assert Judge(split).worth(lambda asked: shares[asked.user]) == pytest.approx(np.mean(expected))
 
 
 def test_nobody_who_came_back_is_one_clear_error() -> None:

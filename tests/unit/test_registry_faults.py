@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -23,6 +28,21 @@ def registry(tmp_path: Path) -> Registry:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return make_artefact(tmp_path / "artefact")
+
+
+@contextmanager
+def failing_sync(number: int) -> Iterator[list[int]]:
+    """The `number`-th fsync (from 1) finds a disk that reports an error; yields the descriptors it was asked for."""
+    real, calls = os.fsync, []
+
+    def sync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    with mock.patch.object(os, "fsync", sync):
+        yield calls
 
 
 def only_sound_versions(registry: Registry) -> list[str]:
@@ -105,6 +125,18 @@ def test_a_full_disk_stores_nothing_and_says_where(registry: Registry, source: P
     assert files_below(registry.root) == before
     assert only_sound_versions(registry) == [former.version]
     assert len({former.version, push(registry, source).version}) == 2
+
+
+@pytest.mark.parametrize("failing", range(1, 7))
+def test_a_disk_that_cannot_sync_acknowledges_nothing(registry: Registry, source: Path, failing: int) -> None:
+    """Whichever fsync of a push fails, the push fails and says so; what stood stands, and a new push works."""
+    former = push(registry, make_artefact(source.parent / "former"), name="former").version
+    with failing_sync(failing) as calls, pytest.raises(HcctlError) as caught:
+        push(registry, source)
+    assert len(calls) >= failing, "this push has fewer steps: lower the range"
+    assert "check it before you go on" in (caught.value.next_step or "")
+    assert former in only_sound_versions(registry)
+    assert push(registry, source).version in only_sound_versions(registry)
 
 
 def test_a_version_is_a_copy(registry: Registry, source: Path) -> None:

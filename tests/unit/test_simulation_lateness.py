@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from autoscaler.policy.queueing import Floats, Ints, late_shares, waiting_shares
 from autoscaler.simulation.exact import simulate_exact
-from autoscaler.simulation.lateness import SMOOTH_S, backlogs, lateness, smoothed_rps, wait_quantile
+from autoscaler.simulation.lateness import (
+    SMOOTH_S,
+    backlogs,
+    fluid_waits,
+    lateness,
+    smoothed_rps,
+    wait_quantile,
+)
 
 SERVICE_S, PATIENCE_S = 0.4, 0.6
 
@@ -115,12 +122,39 @@ def test_a_queue_that_nobody_leaves_is_the_fluid_queue() -> None:
     assert backlogs(arrivals, slots, SERVICE_S, 1e6) == pytest.approx(backlogs(arrivals, slots, SERVICE_S))
 
 
-@given(st.floats(5, 30), st.integers(1, 20), st.floats(0.5, 0.999))
+@given(st.floats(5, 30), st.integers(13, 20), st.floats(0.5, 0.999))
 def test_a_quantile_of_the_wait_has_its_share_behind_it(rate_rps: float, count: int, share: float) -> None:
-    """No more than the rest wait longer, unless the time-out ends the wait."""
+    """Where there is room, as many wait longer as the closed form says."""
     arrivals, slots, span = np.full(60, rate_rps), np.full(60, count), slice(10, 50)
     wait_s = wait_quantile(arrivals, slots, share, span, service_s=SERVICE_S, longest_wait_s=20.0)
-    assert 0 <= wait_s <= 20.0
-    if wait_s < 20.0:
-        found = lateness(arrivals, slots, service_s=SERVICE_S, patience_s=wait_s, longest_wait_s=20.0)
-        assert found.late[span].sum() <= (1 - share) * arrivals[span].sum() + 1e-9
+    assert 0 <= wait_s < 20.0
+    found = lateness(arrivals, slots, service_s=SERVICE_S, patience_s=wait_s)
+    assert found.late[span].sum() <= (1 - share) * arrivals[span].sum() + 1e-9
+
+
+@pytest.mark.parametrize("over", [1.1, 1.5, 3.0])
+def test_a_quantile_of_the_wait_in_a_rush_is_that_of_single_requests(over: float) -> None:
+    """As long as the queue that is there, not for ever: a rush of two minutes, with capacity from its middle on."""
+    rate, slots = np.full(300, 15.0), np.full(300, 10)
+    rate[60:180], slots[120:] = over * 10 / SERVICE_S, 40
+    arrivals = np.random.default_rng(3).poisson(rate)
+    rng = np.random.default_rng(4)
+    times = np.sort(np.repeat(np.arange(300), arrivals) + rng.uniform(size=int(arrivals.sum())))
+    waits = np.concatenate([simulate_exact(times, slots, SERVICE_S, seed) for seed in range(4)])
+    found = wait_quantile(arrivals.astype(float), slots, 0.99, slice(None), service_s=SERVICE_S, longest_wait_s=1_000.0)
+    assert found == pytest.approx(np.quantile(waits, 0.99), rel=0.15)
+
+
+def test_who_waits_gains_by_what_comes_into_service() -> None:
+    """100 that wait after the first second are gone 4 s later, or 1 s later with four times the slots then."""
+    arrivals, few, more = np.zeros(30), np.full(30, 10), np.array([10, *[40] * 29])
+    arrivals[0] = 125.0
+    assert fluid_waits(arrivals, few, SERVICE_S)[:6] == pytest.approx([2.0, 3.5, 2.5, 1.5, 0.5, 0.0])
+    assert fluid_waits(arrivals, more, SERVICE_S)[:3] == pytest.approx([0.5, 0.5, 0.0])
+
+
+def test_nobody_waits_longer_than_until_he_gives_up() -> None:
+    """Nor for ever where the trace ends before the queue does: its last slots stay."""
+    arrivals, slots = np.full(100, 40.0), np.full(100, 10)
+    assert fluid_waits(arrivals, slots, SERVICE_S, 8.0).max() == pytest.approx(8.0, abs=0.5)
+    assert fluid_waits(arrivals, slots, SERVICE_S)[-1] == pytest.approx(1_492.5 / 25.0)

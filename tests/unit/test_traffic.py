@@ -124,6 +124,24 @@ def test_a_restart_goes_on_with_the_stored_hour() -> None:
     assert (found.curve.rate_rps * 10).tolist() == [5, 2]
 
 
+def test_who_waited_for_a_slot_is_counted_apart() -> None:
+    """How long full slots are held is known of a hundred that had waited, through a restart; of fewer it is not."""
+    counted: dict[tuple[str, int], Counts] = {}
+    for _ in range(60):
+        count(counted, replace(request(NOW_S, total_s=0.3), queue_s=0.0))
+        count(counted, replace(request(NOW_S, total_s=5.1), queue_s=5.0))
+    store = MemoryStore()
+    for at_s in (NOW_S, NOW_S + 10):
+        log = TrafficLog(store)
+        log.record({("shop", at_s): counted["shop", NOW_S]}, ["shop"], at_s + 1)
+        log.store(at_s + 1)
+        found = recorded(store, "shop", since_s=NOW_S, now_s=at_s + 11)
+        assert found is not None
+        assert found.service_s == pytest.approx(0.2)
+        assert found.free_service_s == pytest.approx(0.3)
+        assert found.full_service_s == (pytest.approx(0.1) if at_s > NOW_S else None)
+
+
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each service has a ring of documents: the oldest hour gives its place to the newest."""
     hours = 24

@@ -68,6 +68,21 @@ class Impressions:
             clicked=shown["clicked"].fill_null(value=False).to_numpy(),
         )
 
+    @classmethod
+    def first_of_lists(
+        cls, user: NDArray[np.str_], item: NDArray[np.str_], timestamp_s: Index | int, *, clicked: bool = False
+    ) -> Self:
+        """Each item as the first of a list that answers no search."""
+        rows = len(item)
+        return cls(
+            user=user,
+            item=item,
+            position=np.zeros(rows, dtype=np.int64),
+            timestamp_s=np.broadcast_to(np.asarray(timestamp_s, dtype=np.int64), rows),
+            searched=np.zeros(rows, dtype=bool),
+            clicked=np.full(rows, clicked),
+        )
+
     def where(self, rows: NDArray[np.bool_] | Index) -> Self:
         """Some of them."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))

@@ -18,10 +18,9 @@ from serving.recommender.clicks.impressions import DAY_S, Impressions, Items
 from serving.recommender.clicks.ranker import ClickRanker, ClickSettings
 from serving.recommender.interface import Offer, User
 from serving.recommender.orders.purchases import Matrix, Purchases, index_of
+from serving.recommender.training.how import HERE, How
 
 KNOWN = "known.json"
-USERS_AT_ONCE = 64
-"""Scored together: bounds memory to so many lists of the whole shop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +30,7 @@ class Watched:
     settings: ClickSettings
     shown: Impressions
     items: Items
+    how: How = HERE
 
 
 class ClickModel:
@@ -56,7 +56,7 @@ class ClickModel:
 
     @classmethod
     def fit(cls, settings: Watched, past: Purchases, /) -> Self:
-        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items), past)
+        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how), past)
 
     def update(self, later: Purchases) -> Self:
         names = np.array(later.user_ids, dtype=np.str_)[later.user]
@@ -68,8 +68,14 @@ class ClickModel:
         return self.past.item_ids
 
     def score(self, users: Sequence[User]) -> Matrix:
-        batches = [users[first : first + USERS_AT_ONCE] for first in range(0, len(users), USERS_AT_ONCE)]
-        scores = np.concatenate([np.empty((0, len(self._names))), *map(self._scores, batches)])
+        """[users, items]: the chance of a click on each item, were it the first of a list on the day after the last."""
+        histories = self._asked.histories(users)
+        # Somebody who is told by a history has no id: the name cannot be one of a user's, which has no control sign.
+        names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
+        told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
+        row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
+        ranker = self.ranker.told(names, _clicked(names[row], self._names[item], day))
+        scores = ranker.shelf(names, self._names, self.past.as_of_day * DAY_S)
         scores[:, ~self._offered] = -np.inf
         return scores
 
@@ -89,29 +95,9 @@ class ClickModel:
         except InvalidInput as problem:
             raise corrupt(storage.PURCHASES, str(problem)) from problem
 
-    def _scores(self, users: Sequence[User]) -> Matrix:
-        """[users, items]: the chance of a click on each item, were it the first of a list on the day after the last."""
-        histories = self._asked.histories(users)
-        # Somebody who is told by a history has no id: the name cannot be one of a user's, which has no control sign.
-        names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
-        told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
-        row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
-        ranker = self.ranker.told(names, _clicked(names[row], self._names[item], day))
-        rows, items = len(users), len(self._names)
-        now = np.full(rows * items, self.past.as_of_day)
-        asked = _lines(np.repeat(names, items), np.tile(self._names, rows), now, clicked=False)
-        return ranker.chances(asked).reshape(rows, items)
-
 
 def _clicked(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64]) -> Impressions:
-    return _lines(user, item, day, clicked=True)
-
-
-def _lines(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64], *, clicked: bool) -> Impressions:
-    """Each item as the first of a list that answers no search."""
-    rows = len(user)
-    no, yes = np.zeros(rows, dtype=bool), np.full(rows, clicked)
-    return Impressions(user, item, np.zeros(rows, dtype=np.int64), day * DAY_S, no, yes)
+    return Impressions.first_of_lists(user, item, day * DAY_S, clicked=True)
 
 
 class _Stored(bundle.Head):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -28,13 +28,13 @@ from serving.recommender.clicks.seen import (
 )
 from serving.recommender.method import Arrays, Settings, expect
 from serving.recommender.orders.purchases import index_of
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from serving.recommender.clicks.network import ClickNetwork
-    from serving.recommender.training.how import Progress
 
 MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
 WORDS_PER_ITEM = 24
@@ -86,24 +86,16 @@ class ClickRanker:
         load_weights(self._network, learned)
 
     @classmethod
-    def fit(
-        cls,
-        settings: ClickSettings,
-        past: Impressions,
-        items: Items,
-        *,
-        folder: Path | None = None,
-        tell: Callable[[Progress], None] | None = None,
-    ) -> Self:
-        """Learn from what was shown; the same data, the same ranker. `folder` is for checkpoints.
+    def fit(cls, settings: ClickSettings, past: Impressions, items: Items, how: How = HERE) -> Self:
+        """Learn from what was shown; the same data, the same ranker.
 
         Raises:
-            InvalidInput: the folder holds another training.
+            InvalidInput: the folder for checkpoints holds another training.
+            HcctlError: a worker or the disk failed.
         """
         from serving.recommender.training.clicks import train_clicks
-        from serving.recommender.training.how import unheard
 
-        learned = train_clicks(settings, past, items, folder=folder, tell=tell or unheard)
+        learned = train_clicks(settings, past, items, how)
         return cls(settings, items, learned, Seen.nobody(settings.kinds), Appeal.none(len(items.item_ids))).update(past)
 
     def update(self, later: Impressions) -> Self:
@@ -123,6 +115,20 @@ class ClickRanker:
         for rows, item, logits in self._logits(shown):
             deviation = appeal[item] + (centred(logits) * own[user[rows]]).sum(axis=1)
             found[rows] = (sigmoid(logits + deviation[:, None]) * weight[user[rows]]).sum(axis=1)
+        return found
+
+    def shelf(self, users: NDArray[np.str_], items: NDArray[np.str_], timestamp_s: int) -> Numbers:
+        """[users, items]: the chance of a click on each item, were it the first of a list that answers no search.
+
+        The network reads each item once, whoever asks: of users it knows nothing.
+        """
+        seen, user = self._seen.of(users)
+        weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
+        appeal, found = self._appeal.logits(self._settings.item_variance), np.zeros((len(users), len(items)))
+        for rows, item, logits in self._logits(Impressions.first_of_lists(items, items, timestamp_s)):
+            differs, liked = centred(logits), logits + appeal[item, None]
+            for row, at in enumerate(user):
+                found[row, rows] = sigmoid(liked + (differs @ own[at])[:, None]) @ weight[at]
         return found
 
     @property

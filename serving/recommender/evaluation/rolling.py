@@ -11,7 +11,7 @@ from serving.errors import InvalidInput
 from serving.recommender.evaluation.tracks import Evaluation, evaluate
 from serving.recommender.evaluation.tracks import Score as Scored
 from serving.recommender.orders.purchases import Purchases
-from serving.recommender.orders.splits import Split, tracks
+from serving.recommender.orders.splits import MIN_ROWS, Split, tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,17 @@ def rolling_origins(purchases: Purchases, *, folds: int, span_days: int) -> list
     return splits
 
 
-def cross_validate(fit: Callable[[Purchases], Scored], splits: list[Split]) -> list[Fold]:
-    """Fit before each origin and judge after it, in both tracks."""
+def cross_validate(fit: Callable[[Purchases], Scored], splits: list[Split], min_rows: int = MIN_ROWS) -> list[Fold]:
+    """Fit before each origin and judge after it, in both tracks.
+
+    Raises:
+        InvalidInput: after one there is nobody to judge by.
+    """
     found = []
     for split in splits:
+        asked = tracks(split, min_rows)
         score = fit(split.past)
-        judged = {track.name: evaluate(score, track) for track in tracks(split)}
+        judged = {track.name: evaluate(score, track) for track in asked}
         found.append(Fold(int(split.later.day[0]), judged))
     return found
 

@@ -18,6 +18,9 @@ BATCH = 512
 RESAMPLES = 10_000
 RESAMPLE_CHUNK = 500
 CUTOFFS = (10, 20)
+MEASURES = ("ndcg", "precision", "recall", "f1", "accuracy", "hit_rate", "mrr", "diversity", "novelty")
+METRICS = ("auc", *(f"{measure}@{k}" for k in CUTOFFS for measure in MEASURES))
+"""What is measured user by user with these cutoffs: the names in `Evaluation.per_user`."""
 
 Score = Callable[[Index], Matrix]
 """Indices of users among the track's past to scores [users, items]; higher is better, minus infinity never listed."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
-from serving.errors import InvalidInput
 from serving.recommender.evaluation.tuning import worth_in
+from serving.recommender.method import changed
 from serving.recommender.methods.ensemble import AnyMethod
 from serving.recommender.orders.splits import Split
 
@@ -40,7 +40,6 @@ class Tried:
 
     settings: dict[str, Value]
     worth: float
-    """NDCG@10."""
 
 
 def search(
@@ -53,18 +52,33 @@ def search(
     seed: int = 0,
     tell: Callable[[Tried], None] = lambda _: None,
 ) -> Method:
-    """The method with the settings that do best in a track of the split by NDCG@10.
-
-    Everything is tried if the space has no span and no more points than `trials`; else trials are drawn by a
-    tree-structured Parzen estimator (Bergstra et al., 2011). The same seed, the same trials.
+    """The method with the settings that do best in a track of the split by NDCG@10; see `best`.
 
     Raises:
         InvalidInput: the space names a setting or value that the method does not have, or there is nobody to judge by.
     """
+
+    def worth(settings: Mapping[str, Value]) -> float:
+        return worth_in(changed(base, settings), split, track)
+
+    return changed(base, best(worth, space, trials=trials, seed=seed, tell=tell)) if space else base
+
+
+def best(
+    worth: Callable[[Mapping[str, Value]], float],
+    space: Space,
+    *,
+    trials: int = 20,
+    seed: int = 0,
+    tell: Callable[[Tried], None] = lambda _: None,
+) -> dict[str, Value]:
+    """The settings of the space that are worth the most.
+
+    Everything is tried if the space has no span and no more points than `trials`; else trials are drawn by a
+    tree-structured Parzen estimator (Bergstra et al., 2011). The same seed, the same trials.
+    """
     import optuna
 
-    if not space:
-        return base
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     grid = {name: choice for name, choice in space.items() if not isinstance(choice, Span)}
     points = prod(len(choice) for choice in grid.values())
@@ -72,37 +86,14 @@ def search(
     sampler = optuna.samplers.GridSampler(grid, seed=seed) if whole else optuna.samplers.TPESampler(seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
 
-    def worth(trial: Trial) -> float:
+    def objective(trial: Trial) -> float:
         settings = {name: _drawn(trial, name, choice) for name, choice in space.items()}
-        found = worth_in(changed(base, settings), split, track)
+        found = worth(settings)
         tell(Tried(settings, found))
         return found
 
-    study.optimize(worth, n_trials=points if whole else trials)
-    return changed(base, study.best_params)
-
-
-def changed(base: Method, settings: Mapping[str, Value]) -> Method:
-    """The method with other settings.
-
-    Raises:
-        InvalidInput: it has no such setting, or not such a value.
-    """
-    values: dict[str, Any] = base.model_dump()
-    for name, value in settings.items():
-        *outer, last = name.split(".")
-        inner = values
-        for step in outer:
-            if not isinstance(inner.get(step), dict):
-                raise InvalidInput(f"no setting of {base.kind}", where=name)
-            inner = inner[step]
-        inner[last] = value
-    try:
-        return cast("Method", type(base).model_validate(values))
-    except ValueError as problem:
-        raise InvalidInput(
-            f"not settings of {base.kind}", where=", ".join(settings), why=str(problem).splitlines()[-2].strip()[:200]
-        ) from problem
+    study.optimize(objective, n_trials=points if whole else trials)
+    return dict(study.best_params)
 
 
 def _drawn(trial: Trial, name: str, choice: tuple[Value, ...] | Span) -> Value:

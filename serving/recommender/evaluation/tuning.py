@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from serving.recommender import metrics
 from serving.recommender.evaluation.tracks import Score, candidate_scores
 from serving.recommender.fitted import FittedModel
+from serving.recommender.interface import Model
 from serving.recommender.methods.ensemble import AnyMethod, Ensemble, Part
-from serving.recommender.orders.purchases import Matrix, Vector
+from serving.recommender.orders.lines import Index
+from serving.recommender.orders.purchases import Matrix, Purchases, Vector
 from serving.recommender.orders.splits import Split, Track, tracks
 
 K = 10
@@ -67,6 +70,20 @@ def fit_weights(ensemble: Ensemble, split: Split) -> Ensemble:
 def score_of(model: FittedModel) -> Score:
     """How `model` scores the users of a track whose past it was fitted on."""
     return lambda users: model.score([model.past.user_ids[user] for user in users])
+
+
+def score_on(model: Model[Any], past: Purchases) -> Score:
+    """How any model scores users and items by their places in `past`; minus infinity for items it does not know."""
+    place = {item: index for index, item in enumerate(model.item_ids)}
+    column = np.array([place.get(item, -1) for item in past.item_ids])
+
+    def score(users: Index) -> Matrix:
+        own = model.score([past.user_ids[user] for user in users])
+        found = np.full((len(users), len(column)), -np.inf)
+        found[:, column >= 0] = own[:, column[column >= 0]]
+        return found
+
+    return score
 
 
 def worth_in(method: AnyMethod, split: Split, track_name: str) -> float:

@@ -11,7 +11,7 @@ from serving.recommender.method import Arrays, Scorer, Settings, scaled
 from serving.recommender.methods.als import Als
 from serving.recommender.methods.ease import Ease
 from serving.recommender.methods.nearest import Nearest
-from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserPopularity
+from serving.recommender.methods.neighbours import ItemKnn, TifuKnn, UserKnn, UserPopularity
 from serving.recommender.methods.parts import learn_parts, part_scorers
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.methods.ranking import Ranked
@@ -58,6 +58,7 @@ AnyMethod = Annotated[
     Popularity
     | OwnFrequency
     | TifuKnn
+    | UserKnn
     | UserPopularity
     | ItemKnn
     | Ease

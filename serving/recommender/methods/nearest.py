@@ -13,6 +13,7 @@ from serving.recommender.methods.retrieval import EXACT_BELOW, index
 from serving.recommender.methods.towers import Towers
 from serving.recommender.metrics import NO_ITEM
 from serving.recommender.orders.purchases import Histories, Matrix, Purchases
+from serving.recommender.training.how import HERE, How, not_in_steps
 
 
 class Nearest(Settings):
@@ -26,7 +27,11 @@ class Nearest(Settings):
     count: int = Field(default=200, ge=1, le=10_000)
     exact_below: int = Field(default=EXACT_BELOW, ge=0, description="Items from which on a graph is searched.")
 
-    def learn(self, past: Purchases) -> Arrays:
+    def learn(self, past: Purchases, how: How = HERE) -> Arrays:
+        if isinstance(self.model, Towers):
+            return self.model.learn(past, how)
+        if how.in_steps():
+            raise not_in_steps(how, f"leave it out, or set a model other than {self.model.kind}")
         return self.model.learn(past)
 
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:

@@ -1,4 +1,4 @@
-"""Neighbourhoods: what similar users buy (TIFU-KNN, UP-CF), and what is bought by the same users (item-kNN)."""
+"""Neighbourhoods: what similar users buy (user-kNN, TIFU-KNN, UP-CF), and what the same users buy (item-kNN)."""
 
 from __future__ import annotations
 
@@ -104,6 +104,35 @@ class UserPopularity(Settings):
         since, baskets = histories.baskets()
         counted = baskets if self.recent_baskets is None else np.minimum(baskets, self.recent_baskets)
         return histories.table((since < counted) / counted)
+
+
+class UserKnn(Settings):
+    """What alike users bought: the sum over the nearest of their likeness (Resnick et al., CSCW 1994).
+
+    Users are alike by Jaccard: items that both bought over those that either did.
+    """
+
+    kind: Literal["user_knn"] = "user_knn"
+    neighbours: int = Field(default=100, ge=1)
+
+    def learn(self, past: Purchases) -> Arrays:  # noqa: ARG002 - it is counted in no time
+        return {}
+
+    def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
+        expect(learned, {})
+        bought = past.histories().bought()
+        by_item, theirs = bought.T.tocsr(), np.diff(bought.indptr)
+
+        def score(asked: Histories) -> Matrix:
+            own = asked.bought()
+            shared = (own @ by_item).toarray()
+            alike = shared / np.maximum(np.diff(own.indptr)[:, None] + theirs - shared, 1)
+            _bar_self(alike, asked)
+            alike = np.maximum(alike, 0.0)
+            near = alike * (_nearest(alike, self.neighbours) > 0)
+            return np.asarray((by_item @ near.T).T)
+
+        return score
 
 
 class ItemKnn(Settings):

@@ -14,6 +14,7 @@ from serving.recommender.methods.candidates import OF_PART, OTHERS, Candidates, 
 from serving.recommender.methods.parts import part_scorers, under
 from serving.recommender.methods.single import SingleMethod
 from serving.recommender.orders.purchases import Histories, Matrix, Purchases, Vector
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class Ranked(Settings):
     networks: int = Field(default=3, ge=1, le=32, description="Trained from different seeds.")
     plan: Plan = Plan(epochs=8, learning_rate=2e-3, weight_decay=1e-4)
 
-    def learn(self, past: Purchases) -> Arrays:
+    def learn(self, past: Purchases, how: How = HERE) -> Arrays:
         from serving.recommender.training.ranks import train_networks
 
-        return train_networks(self, past)
+        return train_networks(self, past, how)
 
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
         scorers = part_scorers(self.parts, past, under(learned, PART))

@@ -11,6 +11,7 @@ from serving.recommender.method import Arrays, Scorer, Settings
 from serving.recommender.methods.neighbours import MAX_ITEMS, too_many
 from serving.recommender.orders.purchases import Histories, Matrix, Purchases
 from serving.recommender.training.augment import Augmentation
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ class Sasrec(Settings):
 
         return SequenceTask(self, network, past, team, judge)
 
-    def learn(self, past: Purchases) -> Arrays:
+    def learn(self, past: Purchases, how: How = HERE) -> Arrays:
         from serving.recommender.training.fit import train
 
-        return train(self, past)
+        return train(self, past, how)
 
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
         from serving.recommender.training.weights import load_weights

@@ -11,6 +11,7 @@ from serving.recommender.method import Arrays, Scorer, Settings
 from serving.recommender.methods.retrieval import Vectors, VectorTable
 from serving.recommender.orders.purchases import Histories, Matrix, Purchases
 from serving.recommender.training.augment import Augmentation
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ class Towers(Settings):
 
         return tower_task(self, network, past, team, judge)
 
-    def learn(self, past: Purchases) -> Arrays:
+    def learn(self, past: Purchases, how: How = HERE) -> Arrays:
         from serving.recommender.training.fit import train
 
-        return train(self, past)
+        return train(self, past, how)
 
     def scorer(self, past: Purchases, learned: Arrays) -> Scorer:
         return self.scores(self._loaded(past, learned), past)

@@ -7,20 +7,29 @@ altered views of the picture (Chen et al., "SimCLR", ICML 2020), as the first al
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.errors import InvalidInput
 from serving.recommender.ingest.pictures import Pictures
-from serving.recommender.method import Settings
+from serving.recommender.method import Arrays, Settings
 from serving.recommender.search.encoder import Vectors
+from serving.recommender.training.how import HERE, How
+from serving.recommender.training.loop import run
+from serving.recommender.training.plan import Plan
+from serving.recommender.training.team import Team
+from serving.recommender.training.weights import load_weights, weights_of
+from serving.recommender.training.workers import together
 
 AT_ONCE = 512
 """Pictures encoded at once."""
@@ -33,12 +42,12 @@ class Alignment(Settings):
     width: int = Field(default=64, ge=2, le=1_024, description="Of the common space.")
     epochs: int = Field(default=20, ge=1, le=10_000)
     batch: int = Field(default=128, ge=2, description="Pairs that are told apart at once.")
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
     temperature: float = Field(default=0.1, gt=0)
     text_weight: float = Field(
         default=0.5, ge=0, le=1, description="Of the loss between picture and text; 0: views alone."
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
 class Towers(nn.Module):
@@ -81,29 +90,53 @@ class Aligned:
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
-def align(settings: Alignment, pictures: Pictures, texts: Vectors) -> Aligned:
+def align(settings: Alignment, pictures: Pictures, texts: Vectors, how: How = HERE) -> Aligned:
     """Train on the pictures and the texts of the same items; the same data and seed, the same towers.
 
     Raises:
-        InvalidInput: there are not as many texts as pictures, or fewer than two.
+        InvalidInput: there are not as many texts as pictures, or fewer than two, or the folder for checkpoints holds
+            another training.
+        HcctlError: a worker or the disk failed.
     """
     if len(pictures) != len(texts) or len(pictures) < 2:
         why = f"{len(pictures)} pictures and {len(texts)} texts"
         raise InvalidInput("nothing to align", where="pictures, texts", why=why, next_step="give at least two pairs")
-    with torch.random.fork_rng(devices=[]):
+    learned = together(partial(_weights, settings, pictures, texts), how)
+    with torch.random.fork_rng(devices=()):
+        towers = Towers(texts.shape[1], settings.width)
+    load_weights(towers, learned)
+    return Aligned(towers)
+
+
+def _weights(settings: Alignment, pictures: Pictures, texts: Vectors, how: How, team: Team) -> Arrays:
+    """What one worker has learned, which is what all have."""
+    with torch.random.fork_rng(devices=()):
         torch.manual_seed(settings.seed)
         towers = Towers(texts.shape[1], settings.width)
-        optimizer = torch.optim.Adam(towers.parameters(), lr=settings.learning_rate)
-        seen, read = _tensor(pictures), torch.from_numpy(texts)
-        for _ in range(settings.epochs):
-            for rows in torch.split(torch.randperm(len(seen)), settings.batch):
-                if len(rows) < 2:  # nothing to tell it from
-                    continue
-                optimizer.zero_grad()
-                loss = _loss(towers, settings, seen[rows], read[rows])
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-    return Aligned(towers.eval())
+    digest = hashlib.sha256(f"{team.size} {settings.model_dump_json()} {pictures.shape}".encode())
+    for array in (pictures, texts):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    plan = Plan(seed=settings.seed, epochs=settings.epochs, learning_rate=settings.learning_rate, decay=False)
+    task = PairTask(settings, towers, pictures, texts, team)
+    run(task, plan, folder=how.folder, subject=digest.hexdigest(), team=team, tell=how.tell)
+    return weights_of(towers)
+
+
+class PairTask:
+    """Implements `loop.Task`. A step tells some pairs apart, each from all others of the step."""
+
+    def __init__(self, settings: Alignment, towers: Towers, pictures: Pictures, texts: Vectors, team: Team) -> None:
+        self.network = towers
+        batch = min(settings.batch, len(pictures))
+        self.steps, self._batch = -(-len(pictures) // batch), max(2, team.share(batch))
+        self._settings, self._seen, self._read = settings, _tensor(pictures), torch.from_numpy(texts)
+
+    def loss(self, rng: Generator) -> Tensor:
+        rows = torch.from_numpy(rng.permutation(len(self._seen))[: self._batch])
+        return _loss(self.network, self._settings, self._seen[rows], self._read[rows])
+
+    def worth(self) -> float | None:
+        return None
 
 
 def telling_apart(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:

@@ -10,16 +10,28 @@ has met them yet, by what they told alone, judged by all of it.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import torch
+from numpy.random import Generator
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.errors import InvalidInput
+from serving.recommender.method import Arrays
 from serving.recommender.multimodal.taste import Lesson, profile, traits
 from serving.recommender.orders.lines import Index
 from serving.recommender.orders.purchases import Matrix, index_of
+from serving.recommender.training.how import HERE, How
+from serving.recommender.training.loop import run
+from serving.recommender.training.plan import Plan
+from serving.recommender.training.team import Team
+from serving.recommender.training.weights import weights_of
+from serving.recommender.training.workers import together
 
 ITEM_L2 = 3e-5
 """On how much an item is clicked on by everybody."""
@@ -29,35 +41,76 @@ def learned(lesson: Lesson) -> Matrix:
     """The weights, [profile, width]; the same lesson, the same weights.
 
     Raises:
-        InvalidInput: nothing was shown, or nobody clicked.
+        InvalidInput: nothing was shown, nobody clicked, or the folder for checkpoints holds another training.
+        HcctlError: a worker or the disk failed.
     """
-    shown, taste, width = lesson.shown, lesson.taste, lesson.told.features.shape[1]
-    if not shown.clicked.any():
+    if not lesson.shown.clicked.any():
         why = "nobody clicked on anything that was shown"
         raise InvalidInput("nothing to learn from", where="shown", why=why, next_step="give it a longer span")
-    met, unmet, later = _users(lesson)
-    features = torch.from_numpy(lesson.told.features)
-    user, item = torch.from_numpy(shown.user), torch.from_numpy(shown.item)
-    clicked = torch.from_numpy(shown.clicked).float()
-    lines = torch.cat([torch.from_numpy(later), len(user) + torch.arange(len(user))])
-    rate = float(clicked.mean())
-    weights = torch.zeros(met.shape[1], width, requires_grad=True)
-    everybody = torch.full((len(features),), float(np.log(rate / max(1 - rate, 1e-6))), requires_grad=True)
-    optimizer = torch.optim.Adam([weights, everybody], lr=taste.learning_rate)
-    chance = torch.Generator().manual_seed(taste.seed)
-    for epoch in range(taste.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = taste.learning_rate * (1 - epoch / taste.epochs)
-        for chosen in torch.split(lines[torch.randperm(len(lines), generator=chance)], taste.batch):
-            row = chosen % len(user)
-            who = torch.where((chosen >= len(user))[:, None], unmet[user[row]], met[user[row]])
-            logit = ((who @ weights) * features[item[row]]).sum(dim=1) + everybody[item[row]]
-            loss = functional.binary_cross_entropy_with_logits(logit, clicked[row])
-            loss = loss + taste.l2 * weights.square().sum() + ITEM_L2 * everybody.square().sum()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-    return np.asarray(weights.detach().double().numpy())
+    found = together(partial(_weights, replace(lesson, how=HERE)), lesson.how)
+    return np.asarray(found["weights"], dtype=np.float64)
+
+
+def _weights(lesson: Lesson, how: How, team: Team) -> Arrays:
+    """What one worker has learned, which is what all have."""
+    taste = lesson.taste
+    task = TasteTask(lesson, team)
+    plan = Plan(seed=taste.seed, epochs=taste.epochs, learning_rate=taste.learning_rate)
+    run(task, plan, folder=how.folder, subject=_subject(lesson, team), team=team, tell=how.tell)
+    return weights_of(task.network)
+
+
+class TasteNetwork(nn.Module):
+    """The logit of a click: profile x weights x features, and how much everybody clicks on the item."""
+
+    def __init__(self, told: int, width: int, items: int, rate: float) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(told, width))
+        self.everybody = nn.Parameter(torch.full((items,), float(np.log(rate / max(1 - rate, 1e-6)))))
+
+    def forward(self, who: Tensor, features: Tensor, item: Tensor) -> Tensor:
+        return ((who @ self.weights) * features).sum(dim=1) + self.everybody[item]
+
+
+class TasteTask:
+    """Implements `loop.Task`. A step reads some of what was shown."""
+
+    def __init__(self, lesson: Lesson, team: Team) -> None:
+        shown = lesson.shown
+        self._taste, self._features = lesson.taste, torch.from_numpy(lesson.told.features)
+        self._met, self._unmet, later = _users(lesson)
+        self._user, self._item = torch.from_numpy(shown.user), torch.from_numpy(shown.item)
+        self._clicked = torch.from_numpy(shown.clicked).float()
+        self._lines = torch.cat([torch.from_numpy(later), len(shown.user) + torch.arange(len(shown.user))])
+        batch = min(lesson.taste.batch, len(self._lines))
+        self.steps, self._batch = -(-len(self._lines) // batch), team.share(batch)
+        self.network = TasteNetwork(
+            self._met.shape[1], self._features.shape[1], len(self._features), float(self._clicked.mean())
+        )
+
+    def loss(self, rng: Generator) -> Tensor:
+        chosen = self._lines[torch.from_numpy(rng.integers(len(self._lines), size=self._batch))]
+        row = chosen % len(self._user)
+        user, item = self._user[row], self._item[row]
+        who = torch.where((chosen >= len(self._user))[:, None], self._unmet[user], self._met[user])
+        logit = self.network(who, self._features[item], item)
+        loss = functional.binary_cross_entropy_with_logits(logit, self._clicked[row])
+        network = self.network
+        return loss + self._taste.l2 * network.weights.square().sum() + ITEM_L2 * network.everybody.square().sum()
+
+    def worth(self) -> float | None:
+        return None
+
+
+def _subject(lesson: Lesson, team: Team) -> str:
+    """A hash of all that a training depends on."""
+    shown, told = lesson.shown, lesson.told
+    people = sorted((name, sorted(own)) for name, own in told.people.items())
+    named = f"{team.size} {lesson.taste.model_dump_json()} {told.item_ids} {shown.user_ids} {people}"
+    digest = hashlib.sha256(named.encode())
+    for array in (told.features, shown.user, shown.item, shown.clicked):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _users(lesson: Lesson) -> tuple[Tensor, Tensor, Index]:

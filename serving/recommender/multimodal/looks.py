@@ -14,6 +14,7 @@ from serving.errors import InvalidInput
 from serving.recommender.method import Settings
 from serving.recommender.multimodal.features import joined, main_directions
 from serving.recommender.multimodal.taste import Features
+from serving.recommender.training.how import HERE, How
 
 Block = Literal["text", "picture"]
 LEAST = 2
@@ -26,10 +27,10 @@ class Looks(Settings):
 
     by: tuple[Block, ...] = Field(default=("text", "picture"), min_length=1, max_length=2)
     epochs: int = Field(default=20, ge=1, le=10_000, description="Of the training of the picture encoder.")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
-def looks(items: pl.DataFrame, there: NDArray[np.bool_], settings: Looks) -> Features:
+def looks(items: pl.DataFrame, there: NDArray[np.bool_], settings: Looks, how: How = HERE) -> Features:
     """[items, width]: texts by MiniLM, pictures by an encoder that learns to see from those of the items.
 
     Encoder, means and directions come from the items that are `there`; the others are only looked at. An item without a
@@ -43,7 +44,7 @@ def looks(items: pl.DataFrame, there: NDArray[np.bool_], settings: Looks) -> Fea
     if "text" in settings.by and _enough(texts, there):
         blocks.append(main_directions(texts, there=there))
     if "picture" in settings.by:
-        seen = _seen(items, texts, there, settings)
+        seen = _seen(items, texts, there, settings, how)
         blocks += [] if seen is None else [seen]
     if not blocks:
         needed = " or ".join(_NEEDED[block] for block in settings.by)
@@ -68,7 +69,7 @@ def _texts(items: pl.DataFrame) -> Features:
     return found
 
 
-def _seen(items: pl.DataFrame, texts: Features, there: NDArray[np.bool_], settings: Looks) -> Features | None:
+def _seen(items: pl.DataFrame, texts: Features, there: NDArray[np.bool_], settings: Looks, how: How) -> Features | None:
     """The vector of each item's picture, NaN without one; None if there are too few to learn from."""
     rows = np.flatnonzero(items["image"].is_not_null().to_numpy())
     told = ~np.isnan(texts[rows, 0])
@@ -79,9 +80,9 @@ def _seen(items: pl.DataFrame, texts: Features, there: NDArray[np.bool_], settin
     from serving.recommender.multimodal.alignment import Alignment, align
 
     pictures = read_pictures([Path(items["image"][int(row)]) for row in rows])
-    how = Alignment(epochs=settings.epochs, seed=settings.seed)
-    towers = align(how, pictures[learned], texts[rows[learned]])
-    found = np.full((len(items), how.width), np.nan, dtype=np.float32)
+    aligned = Alignment(epochs=settings.epochs, seed=settings.seed)
+    towers = align(aligned, pictures[learned], texts[rows[learned]], how)
+    found = np.full((len(items), aligned.width), np.nan, dtype=np.float32)
     found[rows] = towers.see(pictures)
     return found
 

@@ -26,6 +26,7 @@ from serving.recommender.method import Settings
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.orders.lines import Index
 from serving.recommender.orders.purchases import Histories, Matrix, Purchases, Vector, index_of
+from serving.recommender.training.how import HERE, How
 
 MODEL, PEOPLE, ARRAYS = "model.json", "people.json", "taste.safetensors"
 FEATURES, WEIGHTS = "features", "weights"
@@ -41,10 +42,10 @@ class Taste(Settings):
     kind: Literal["taste"] = "taste"
     epochs: int = Field(default=6, ge=1, le=1_000)
     batch: int = Field(default=8_192, ge=1, description="Shown items per step.")
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0, le=1)
     l2: float = Field(default=1e-3, ge=0)
     prior: float = Field(default=3.0, gt=0, description="Clicks at which a history is half believed.")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ class Lesson:
     told: Told
     shown: Shown
     taste: Taste
+    how: How = HERE
 
 
 class TasteModel:

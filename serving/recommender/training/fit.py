@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,8 +19,9 @@ from serving.recommender.training.checkpoint import Course
 from serving.recommender.training.how import HERE, How
 from serving.recommender.training.judge import Judge
 from serving.recommender.training.plan import Plan
-from serving.recommender.training.team import ALONE, Team
+from serving.recommender.training.team import Team
 from serving.recommender.training.weights import warm_start, weights_of
+from serving.recommender.training.workers import together
 
 
 class Trained(Protocol):
@@ -55,11 +58,7 @@ def train(method: Trained, past: Purchases, how: How = HERE) -> Arrays:
         CorruptArtefact: the checkpoint is damaged.
         HcctlError: a worker or the disk failed.
     """
-    if how.workers > 1:
-        from serving.recommender.training.workers import train_by_ray
-
-        return train_by_ray(method, past, how)
-    return weights_of(trained(method, past, how, ALONE)[0])
+    return together(partial(_weights, method, past), how)
 
 
 def stopped_early(method: Method, split: Split, patience: int, how: How = HERE) -> tuple[Method, Course]:
@@ -72,8 +71,13 @@ def stopped_early(method: Method, split: Split, patience: int, how: How = HERE) 
         InvalidInput: the split has nobody to judge by.
     """
     watched = method.model_copy(update={"plan": method.plan.model_copy(update={"patience": patience})})
-    _, course = trained(watched, split.past, how, ALONE, Judge(split))
-    plan = method.plan.model_copy(update={"stop_after": course.best_epoch})
+    told = together(partial(_course, watched, split), how)
+    course = Course(
+        losses=tuple(told["losses"].tolist()),
+        worths=tuple(told["worths"].tolist()),
+        best_epoch=int(told["best_epoch"]),
+    )
+    plan = method.plan.model_copy(update={"stop_after": course.best_epoch, "patience": None})
     return method.model_copy(update={"plan": plan}), course
 
 
@@ -90,6 +94,18 @@ def last_days(past: Purchases, days: int) -> Split:
     return split
 
 
+def _weights(method: Trained, past: Purchases, how: How, team: Team) -> Arrays:
+    """What one worker has learned, which is what all have."""
+    return weights_of(trained(method, past, how, team)[0])
+
+
+def _course(method: Trained, split: Split, how: How, team: Team) -> Arrays:
+    """How a training went that the time after the split judged."""
+    _, course = trained(method, split.past, how, team, Judge(split))
+    numbers = {"losses": course.losses, "worths": course.worths, "best_epoch": course.best_epoch}
+    return {name: np.array(value, dtype=np.float64) for name, value in numbers.items()}
+
+
 def trained(
     method: Trained, past: Purchases, how: How, team: Team, judge: Judge | None = None
 ) -> tuple[nn.Module, Course]:
@@ -101,13 +117,13 @@ def trained(
     if how.start is not None:
         warm_start(network, how.start[0], past.item_ids, how.start[1])
     task = method.task(network, past, team, judge)
-    subject = subject_of(method, past, how, team)
+    subject = subject_of(method.model_dump_json(), past, how, team)
     return network, loop.run(task, method.plan, folder=how.folder, subject=subject, team=team, tell=how.tell)
 
 
-def subject_of(method: Trained, past: Purchases, how: How, team: Team) -> str:
+def subject_of(settings: str, past: Purchases, how: How, team: Team) -> str:
     """A hash of all that a training depends on."""
-    digest = hashlib.sha256(method.model_dump_json().encode())
+    digest = hashlib.sha256(settings.encode())
     digest.update(f"{team.size} {past.user_ids} {past.item_ids}".encode())
     for array in (past.user, past.item, past.day):
         digest.update(array.tobytes())

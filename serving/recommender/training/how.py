@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from serving.errors import InvalidInput
 from serving.recommender.method import Arrays
 
 
@@ -36,6 +37,20 @@ class How:
     start: tuple[Arrays, tuple[str, ...]] | None = None
     """What another model learned, and its item ids: training begins there."""
     tell: Callable[[Progress], None] = unheard
+
+    def part(self, name: str) -> How:
+        """The same for one of several networks: its checkpoints have a folder of their own."""
+        return self if self.folder is None else replace(self, folder=self.folder / name)
+
+    def in_steps(self) -> bool:
+        """Whether it asks for what only a training in steps has."""
+        return self.workers > 1 or self.folder is not None or self.start is not None
+
+
+def not_in_steps(how: How, next_step: str) -> InvalidInput:
+    """The error for a model whose training has no steps that could be shared or resumed."""
+    flag = "--workers" if how.workers > 1 else "--checkpoints" if how.folder else "--warm-start"
+    return InvalidInput("the model is not trained in steps", where=flag, next_step=next_step)
 
 
 HERE = How()

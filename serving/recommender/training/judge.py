@@ -20,14 +20,16 @@ class Judge:
         Raises:
             InvalidInput: there is nobody.
         """
-        histories = split.past.histories()
-        self._tracks = [(track, histories.of(track.users)) for track in tracks(split)]
+        self._tracks = tracks(split)
+        users = np.unique(np.concatenate([track.users for track in self._tracks]))
+        self._asked = split.past.histories().of(users)
+        self._rows = [np.searchsorted(users, track.users) for track in self._tracks]
 
     def worth(self, score: Scorer) -> float:
-        """Of one scorer; higher is better."""
-        found = []
-        for track, asked in self._tracks:
-            scores = score(asked)
+        """Of one scorer, which is asked for each user once; higher is better."""
+        everybody, found = score(self._asked), []
+        for track, rows in zip(self._tracks, self._rows, strict=True):
+            scores = everybody[rows]
             if track.excluded is not None:
                 scores[track.excluded.nonzero()] = -np.inf
             lists = metrics.top(scores, K)

@@ -17,6 +17,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from serving.errors import InvalidInput
 from serving.recommender.training import checkpoint
 from serving.recommender.training.checkpoint import Course
 from serving.recommender.training.how import Progress, unheard
@@ -68,7 +69,8 @@ def run(
         time_left: asked before each step; once it says no, training ends with what it has.
 
     Raises:
-        InvalidInput: the folder holds a checkpoint of another plan or subject.
+        InvalidInput: the folder holds a checkpoint of another plan or subject, or there is `patience` and nothing held
+            out.
         CorruptArtefact: the checkpoint there is damaged.
         HcctlError: the disk is full, read-only or failing.
     """
@@ -94,6 +96,10 @@ def run(
             network.eval()
             with torch.inference_mode():
                 worth = team.agree(task.worth())
+            if worth is None and plan.patience is not None:
+                raise InvalidInput(
+                    "cannot stop early", where="plan.patience", why="nothing is held out", next_step="set plan.epochs"
+                )
             course = course.then(team.mean(float(np.mean(losses))), worth)
             if course.best_epoch == len(course.losses):
                 best = {name: tensor.clone() for name, tensor in network.state_dict().items()}

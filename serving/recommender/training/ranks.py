@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,34 @@ from serving.recommender.methods.parts import as_float32, learn_parts, part_scor
 from serving.recommender.methods.ranking import DEVIATION, MEAN, NETWORK, PART, SCORED_AT_ONCE, Ranked, standardised
 from serving.recommender.orders.lines import Index
 from serving.recommender.orders.purchases import Purchases
+from serving.recommender.training.fit import subject_of
+from serving.recommender.training.how import HERE, How
 from serving.recommender.training.loop import run
-from serving.recommender.training.team import ALONE, Team
+from serving.recommender.training.team import Team
 from serving.recommender.training.weights import weights_of
+from serving.recommender.training.workers import together
 
 USERS_PER_STEP = 32
 LEAST_ROWS = 2
 """Purchases before a cut that a user needs to be learned from."""
 
 
-def train_networks(method: Ranked, past: Purchases) -> Arrays:
+def train_networks(method: Ranked, past: Purchases, how: How = HERE) -> Arrays:
     """Everything a ranker learns: its networks, and what its parts learn from all of `past`.
 
+    The networks are trained as `how` says, the parts always here; each worker makes all candidates itself.
+
     Raises:
-        InvalidInput: the past is too short to cut.
+        InvalidInput: the past is too short to cut, or the checkpoints are of another training.
+        CorruptArtefact: a checkpoint is damaged.
+        HcctlError: a worker or the disk failed.
     """
+    learned = together(partial(_networks, method, past), how)
+    return dict(learned) | {PART + name: array for name, array in learn_parts(method.parts, past).items()}
+
+
+def _networks(method: Ranked, past: Purchases, how: How, team: Team) -> Arrays:
+    """The networks alone, one after the other, and how their numbers are scaled; by one worker."""
     lists = [group for month in range(1, method.months + 1) for group in _month(method, past, month)]
     if not lists:
         raise InvalidInput(
@@ -45,15 +59,17 @@ def train_networks(method: Ranked, past: Purchases) -> Arrays:
     known = np.concatenate([group.known for group, _ in lists])
     mean, deviation = as_float32(known.mean(axis=0)), as_float32(known.std(axis=0) + 1e-6)
     task_of = _Lists(lists, standardised(known, mean, deviation))
+    subject = subject_of(method.model_dump_json(), past, how, team)
     found: dict[str, NDArray[Any]] = {MEAN: mean, DEVIATION: deviation}
     for place in range(method.networks):
         plan = method.plan.model_copy(update={"seed": method.plan.seed + place})
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(plan.seed)
             network = method.network(len(past.item_ids))
-        run(RankTask(network, task_of, ALONE), plan)
+        part = how.part(f"network-{place}")
+        run(RankTask(network, task_of, team), plan, folder=part.folder, subject=subject, team=team, tell=part.tell)
         found |= {f"{NETWORK}{place}.{name}": array for name, array in weights_of(network).items()}
-    return found | {PART + name: array for name, array in learn_parts(method.parts, past).items()}
+    return found
 
 
 def _month(method: Ranked, past: Purchases, month: int) -> Iterator[tuple[Candidates, NDArray[np.bool_]]]:

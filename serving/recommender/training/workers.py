@@ -1,27 +1,38 @@
-"""Training by several workers of Ray Train: the same loop, each with a share of every batch."""
+"""Training by several workers of Ray Train: the same function in each, with a share of every batch."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serving.errors import HcctlError
 from serving.files import write_atomic
 from serving.recommender.method import Arrays
-from serving.recommender.orders.purchases import Purchases
-
-if TYPE_CHECKING:
-    from serving.recommender.training.fit import Trained
-    from serving.recommender.training.how import How
+from serving.recommender.training.how import How
+from serving.recommender.training.team import ALONE, Team
 
 WEIGHTS = "weights.safetensors"
 
+Learn = Callable[[How, Team], Arrays]
+"""What one worker of a team does; ends with the same arrays in each of them. A function of a module, or `partial` of
+one, with arguments that can be sent to another process."""
 
-def train_by_ray(method: Trained, past: Purchases, how: How) -> Arrays:
-    """The weights that the workers learn together, on the Ray cluster of `RAY_ADDRESS` or a local one for the while.
+
+def together(learn: Learn, how: How) -> Arrays:
+    """What `how.workers` learn together: this process alone, or so many of Ray Train.
+
+    Raises:
+        HcctlError: a worker failed, or Ray Train is not installed; alone, whatever `learn` raises.
+    """
+    return by_ray(learn, how) if how.workers > 1 else learn(how, ALONE)
+
+
+def by_ray(learn: Learn, how: How) -> Arrays:
+    """What the workers learn together, on the Ray cluster of `RAY_ADDRESS` or a local one for the while.
 
     The workers see `how.folder` and the folder for results: on several machines both must be shared.
 
@@ -47,8 +58,7 @@ def train_by_ray(method: Trained, past: Purchases, how: How) -> Arrays:
             trainer = TorchTrainer(
                 _work,
                 train_loop_config={
-                    "method": method,
-                    "past": past,
+                    "learn": learn,
                     "how": replace(how, workers=1, tell=_to_log),
                     "weights": str(Path(results) / WEIGHTS),
                 },
@@ -76,15 +86,11 @@ def _work(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from safetensors.numpy import save
 
-    from serving.recommender.training.fit import trained
-    from serving.recommender.training.team import Team
-    from serving.recommender.training.weights import weights_of
-
     context = get_context()
     team = Team(context.get_world_rank(), context.get_world_size())
-    network, _ = trained(config["method"], config["past"], config["how"], team)
+    found: Arrays = config["learn"](config["how"], team)
     if team.rank == 0:
-        write_atomic(Path(config["weights"]), save(dict(weights_of(network))))
+        write_atomic(Path(config["weights"]), save(dict(found)))
 
 
 def _to_log(progress: Any) -> None:
