@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,15 @@ from typing import Any
 import pytest
 
 from serving.errors import HcctlError, NotLeading
-from serving.kubernetes_state.lease import DEADLINE_S, DURATION_S, NAME, Lease, leader
+from serving.kubernetes_state.lease import (
+    DEADLINE_S,
+    DURATION_S,
+    NAME,
+    RENEW_EVERY_S,
+    SKEW_S,
+    Lease,
+    leader,
+)
 from serving.sites.kubernetes.answers import LEASES
 from tests.support.clusters import Cluster, double_cluster
 
@@ -120,13 +129,29 @@ def test_letting_go_frees_it_at_once(cluster: Cluster) -> None:
     """The next one need not wait, and commands see who leads."""
     first, second = candidate(cluster, "a", Clock(0.0)), candidate(cluster, "b", Clock(0.0))
     assert first.try_acquire()
-    import time
-
     assert leader(cluster.client, cluster.namespace, time.time()) == "a"
     assert leader(cluster.client, cluster.namespace, time.time() + 3_600.0) is None
     first.release()
     assert leader(cluster.client, cluster.namespace, time.time()) is None
     assert second.try_acquire()
+
+
+@pytest.mark.parametrize("off_s", [-120.0, 120.0])
+def test_a_command_with_another_clock_sees_who_leads(cluster: Cluster, off_s: float) -> None:
+    """A lease that moves while it is looked at is held, whatever its time; one that stands still is not."""
+    lease = candidate(cluster, "a", Clock(0.0))
+    assert lease.try_acquire()
+    waited: list[float] = []
+
+    def renews(pause_s: float) -> None:
+        waited.append(pause_s)
+        lease.renew()
+
+    now_s = time.time() + off_s
+    assert leader(cluster.client, cluster.namespace, now_s, renews) == "a"
+    assert leader(cluster.client, cluster.namespace, now_s, waited.append) is None
+    assert waited == [2 * RENEW_EVERY_S] * 2
+    assert leader(cluster.client, cluster.namespace, time.time() + SKEW_S, renews) is None
 
 
 @pytest.mark.parametrize("seed", range(8))

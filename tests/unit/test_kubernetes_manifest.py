@@ -205,6 +205,12 @@ def test_amounts_are_written_as_kubernetes_writes_them(cpus: float, memory_gib: 
     assert pods(rendered(site))[0]["containers"][0]["resources"]["requests"] == amounts
 
 
+def test_the_head_waits_for_nobody() -> None:
+    """Every port of Ray's head that a part of it would ask for is named, and it holds no replica."""
+    params = rendered(SITE)["spec"]["rayClusterConfig"]["headGroupSpec"]["rayStartParams"]
+    assert params == {"num-cpus": "0", "dashboard-host": "0.0.0.0", "runtime-env-agent-port": "52366"}
+
+
 def test_pods_write_to_their_own_logs() -> None:
     """Ray's and the replicas' lines are where `hcctl logs` finds them, and not in files of the pod."""
     logged = [{"name": "RAY_LOG_TO_STDERR", "value": "1"}]
