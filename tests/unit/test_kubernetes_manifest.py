@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,16 @@ def test_amounts_are_written_as_kubernetes_writes_them(cpus: float, memory_gib: 
     head = HeadSpec(cpus=cpus, memory_gib=memory_gib)
     site = SITE.model_copy(update={"kubernetes": SITE.kubernetes.model_copy(update={"head": head})})
     assert pods(rendered(site))[0]["containers"][0]["resources"]["requests"] == amounts
+
+
+def test_numbers_are_written_as_kuberay_writes_them_again() -> None:
+    """What Go reads and writes is the same text: a whole number has no fraction, however deep it stands."""
+    args = {"model": {"drain_s": 30.0, "batch_wait_s": 0.005, "config": {"tops": [3.0, 2.5, True]}}}
+    application = replace(ECHO, args=ECHO.args | args)
+    (entry,) = json.loads(rendered(SITE, application)["spec"]["serveConfigV2"])["applications"]
+    assert json.dumps(entry["args"]["model"]) == (
+        '{"batch_wait_s": 0.005, "config": {"tops": [3, 2.5, true]}, "drain_s": 30}'
+    )
 
 
 def test_the_head_waits_for_nobody() -> None:

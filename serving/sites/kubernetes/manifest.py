@@ -25,6 +25,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from serving.project import Pool, SiteSpec
 from serving.sites.kubernetes.answers import Object
@@ -123,8 +124,21 @@ def in_pods(application: Application, spec: KubernetesSpec) -> Application:
 
 
 def serve_document(applications: Sequence[Application], spec: KubernetesSpec) -> Object:
-    """Serve's full configuration for these applications."""
-    return serve_config([in_pods(application, spec) for application in applications], _INGRESS)
+    """Serve's full configuration for these applications, with each number as Go writes it.
+
+    KubeRay puts it to Serve once more, read and written by Go: 30.0 becomes 30. To Serve another text is another version
+    of the application, so it would replace the replicas.
+    """
+    document: Object = _as_go(serve_config([in_pods(application, spec) for application in applications], _INGRESS))
+    return document
+
+
+def _as_go(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_go(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_go(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def token_secret(identity: Identity, token: str) -> Object:
