@@ -32,13 +32,15 @@ def judged(found: Mapping[str, Any]) -> None:
     label = ", on a generated shop" if found["generated"] else ""
     users = ", ".join(f"{count:,} users in track {track}" for track, count in found["users"].items())
     output.emit(found["metrics"], "table", columns=["track", "metric", *figures], title=f"{found['model']}{label}")
-    segments = [
-        output.Column(name, render=lambda value: f"{value:.4f}", right=True)
-        for name in (found["segments"][0] if found["segments"] else {})
-        if name not in {"track", "segment", "users"}
-    ]
-    rows = [row for row in found["segments"] if row["users"]]
-    output.emit(rows, "table", columns=["track", "segment", "users", *segments], title="segments")
+    for name, title in (("segments", "segments of users"), ("items", "items by how well they sell")):
+        rows = [row for row in found[name] if row["users"]]
+        told = [
+            column
+            if column in {"track", "segment", "items", "users"}
+            else output.Column(column, render=_figure, right=True)
+            for column in (rows[0] if rows else {})
+        ]
+        output.emit(rows, "table", columns=told, title=title)
     if found["newcomers"]:
         output.emit(found["newcomers"], "table", columns=["newcomers", "users", "metric", *figures], title="newcomers")
     if found["feedback"]:

@@ -98,7 +98,7 @@ def _corrupt(directory: Path, file: str, why: str) -> CorruptArtefact:
 def first_problem(problem: ValidationError) -> tuple[str, str]:
     """Field (empty: the whole) and message of the first problem that pydantic found."""
     first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
-    return ".".join(map(str, first["loc"]))[:200], first["msg"][:200]
+    return ".".join(map(str, first["loc"]))[:200], first["msg"].removeprefix("Value error, ")[:200]
 
 
 def check_weights(name: str, file: BinaryIO) -> None:

@@ -19,6 +19,8 @@ from serving.errors import InvalidInput
 MAX_TRACE_BYTES = 64 * 2**20
 MAX_TRACE_ROWS = 2_000_000
 MAX_TRACE_REQUESTS = 1_000_000_000
+MAX_TRACE_S = 10_000_000_000
+"""Seconds since the epoch are taken, too: what counts is the distance of the rows."""
 MIN_TRACE_STEP_S = 0.001
 MAX_SECONDS = 10_000_000
 
@@ -88,11 +90,12 @@ def per_second(curve: RateCurve, *, rate_scale: float, seed: int) -> Floats:
             next_step="give 1 for the recorded rate, 0.1 for a tenth of it",
         )
     if not 1 <= curve.duration_s <= MAX_SECONDS:
+        longer = curve.duration_s > 1
         raise InvalidInput(
             "the trace cannot be simulated",
             where=f"it lasts {curve.duration_s:g} s",
             why=f"not between 1 and {MAX_SECONDS} s",
-            next_step="give a trace of another length",
+            next_step="simulate a part of it: --from-s and --for-s" if longer else "add the rows that follow",
         )
     rng = np.random.default_rng(seed)
     seconds = int(curve.duration_s + 1e-6)
@@ -135,8 +138,8 @@ def from_trace(path: Path) -> RateCurve:
                 if len(times) >= MAX_TRACE_ROWS:
                     next_step = "cut the file, or add rows up to longer steps"
                     raise _bad_trace(path, where, f"there are more than {MAX_TRACE_ROWS} rows", next_step)
-                times.append(_number(path, f"{where}, column t_seconds", row[0]))
-                counts.append(_number(path, f"{where}, column requests", row[1]))
+                times.append(_number(path, where, "t_seconds", row[0]))
+                counts.append(_number(path, where, "requests", row[1]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _bad_trace(path, "", str(error)[:200]) from None
     if len(times) < 2:
@@ -164,14 +167,22 @@ def _even_step_s(path: Path, times: Floats) -> float:
     return float(steps[0])
 
 
-def _number(path: Path, where: str, text: str) -> float:
+MOST = {
+    "t_seconds": (MAX_TRACE_S, "give the seconds since the first row, or since the epoch"),
+    "requests": (MAX_TRACE_REQUESTS, "correct the row; a step without requests has 0"),
+}
+"""By column, the largest number, and what to do about another."""
+
+
+def _number(path: Path, where: str, column: str, text: str) -> float:
+    most, next_step = MOST[column]
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value <= MAX_TRACE_REQUESTS:
-        why = f"{text[:40]!r} is not a number from 0 to {MAX_TRACE_REQUESTS}"
-        raise _bad_trace(path, where, why, "correct the row; a step without requests has 0")
+    if not 0 <= value <= most:
+        why = f"{text[:40]!r} is not a number from 0 to {most}"
+        raise _bad_trace(path, f"{where}, column {column}", why, next_step)
     return value
 
 

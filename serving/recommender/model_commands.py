@@ -15,7 +15,7 @@ from serving.files import disk_errors
 from serving.recommender import models, told
 from serving.recommender.evaluation.feedback import AS_SHOWN, FIRST, feedback
 from serving.recommender.evaluation.newcomers import answered, new_items, new_users
-from serving.recommender.evaluation.segments import by_history, by_label, by_segment
+from serving.recommender.evaluation.segments import by_history, by_label, by_popularity, by_segment
 from serving.recommender.evaluation.tracks import METRICS, Evaluation, Interval, bootstrap, compare, evaluate
 from serving.recommender.evaluation.tuning import score_on
 from serving.recommender.evaluation.verdict import verdict
@@ -168,6 +168,7 @@ def judge(
         "users": {track.name: len(track.users) for track in asked},
         "metrics": _table(judged),
         "segments": [row for one in judged[0] for row in _segments(one, metric, data.labels())],
+        "items": [row for one in judged[0] for row in _bands(one)],
         "newcomers": _newcomers([one.model for one in known], data, start, min_rows),
         "feedback": _feedback([one.model for one in known], data, start),
         "verdict": None,
@@ -257,4 +258,11 @@ def _segments(one: Evaluation, metric: str, labels: Mapping[str, Mapping[str, st
     rows = by_segment(one, segments, [metric])
     return [
         {"track": track.name, "segment": row.segment, "users": row.users, metric: row.metrics[metric]} for row in rows
+    ]
+
+
+def _bands(one: Evaluation) -> Rows:
+    """By how well items sell."""
+    return [
+        {"track": one.track.name, "items": row.segment, "users": row.users, **row.metrics} for row in by_popularity(one)
     ]

@@ -67,6 +67,13 @@ def _by_purchases(chosen: Any, past: Purchases, _: Dataset, how: How, /) -> AnyM
     if isinstance(chosen, Towers | Sasrec) and chosen.plan.patience is not None:
         from serving.recommender.training.fit import last_days, stopped_early
 
+        if how.start is not None:
+            raise InvalidInput(
+                "cannot stop early",
+                where="plan.patience",
+                why="the model that training starts from may know the days that are held out",
+                next_step="set plan.epochs",
+            )
         chosen, _course = stopped_early(chosen, last_days(past, TUNE_DAYS), chosen.plan.patience, how.part("held-out"))
     if isinstance(chosen, Towers | Sasrec | Nearest | Ranked):
         return FittedModel(chosen, past, chosen.learn(past, how))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.running_project import REPOSITORY, RunningProject
 
-pytestmark = [pytest.mark.e2e, pytest.mark.campaign]
+pytestmark = [pytest.mark.e2e, pytest.mark.campaign, pytest.mark.timeout(900)]  # five commands, each a process
 EXAMPLE = REPOSITORY / "examples" / "shop"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
-from tests.support.declared import service
+from serving.project import HybridProject
+from tests.support.declared import pools, project, service
 from tests.support.world import World
 
 
@@ -145,11 +147,15 @@ def test_a_scaling_is_told_with_the_reason_that_caused_it():
     assert "queue p99" in opened[0]
 
 
-def predictive() -> World:
+def predictive(fleet: HybridProject | None = None) -> World:
     """A world whose service forecasts: 40 requests/s, and from the tenth minute on up to 220 in ten minutes."""
     rate = ramp(180, start_s=600, length_s=600)
     return World(
-        service(burst={"policy": "predictive"}), rate_rps=lambda at_s: 40 + rate(at_s), lead_s=40.0, tick_s=1.0
+        service(burst={"policy": "predictive"}),
+        fleet=fleet,
+        rate_rps=lambda at_s: 40 + rate(at_s),
+        lead_s=40.0,
+        tick_s=1.0,
     )
 
 
@@ -167,6 +173,22 @@ def test_a_forecast_rents_before_anybody_waits():
     assert world.targets["cloud"] == 0
     assert world.violations == []
     assert any("forecast in" in reason for reason in world.reasons("scale"))
+
+
+def test_a_launch_tells_forecast_need_and_options_with_their_prices():
+    """What `hcctl why` shows of a decision to rent, in one reason: the cheapest pool comes first, and is chosen."""
+    dear = {"name": "dear", "kind": "on_demand", "max_nodes": 6, "price_usd_per_hour": 2.0, "lead_time_s": 40.0}
+    cheap = dear | {"name": "cheap", "price_usd_per_hour": 0.5}
+    world = served(predictive(pools(project(), "cloud", dear, cheap)), warm_s=120.0)
+    assert world.run(1_200, until=lambda: world.targets["cloud"] > 0)
+    reason = next(reason for reason in world.reasons("scale") if "cheapest first" in reason)
+    told = re.search(
+        r"req/s .*forecast in (\d+) s.*: (\d+) replicas pay to launch, .*: (cheap [\d.]+) usd, dear", reason
+    )
+    assert told is not None, reason
+    assert int(told[1]) == 40
+    assert int(told[2]) == sum(world.targets.values())
+    assert {node.pool for node in world.state.nodes["cloud/shop"]} == {"cheap"}
 
 
 def test_lead_times_are_learned_where_capacity_starts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.simulation.contest import cloud_size, controller, judge
+from autoscaler.simulation.contest import POLICIES, cloud_size, controller, judge
 from autoscaler.simulation.fleet import CloudPool
 from autoscaler.simulation.own import OwnController
 from autoscaler.simulation.world import Run, WorldSpec, simulate
@@ -60,6 +61,22 @@ def test_the_same_seed_is_the_same_run():
         assert getattr(runs[0], field).tobytes() == getattr(runs[1], field).tobytes()
     other = simulate(arrivals, spec, controller("predictive", spec), seed=6)
     assert other.usd.tobytes() != runs[0].usd.tobytes()
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_day_is_simulated_within_a_minute_of_one_core(policy: str):
+    """A busy day: 90 req/s in the mean, up to 360, and never the same for long."""
+    at_s = np.arange(86_400)
+    rates_rps = 90.0 * (1.0 - np.cos(2.0 * np.pi * at_s / 86_400)) * (1.0 + 0.9 * np.sin(at_s / 900.0) ** 6)
+    arrivals = poisson(rates_rps)
+    spec = world(arrivals, private=18, lead_s=120.0)
+    begun_s = time.process_time()
+    run = simulate(arrivals, spec, controller(policy, spec), seed=1)
+    judge(run, spec)
+    assert time.process_time() - begun_s < 60.0
+    assert run.ready.max() > 30
 
 
 @pytest.mark.parametrize("policy", ["predictive", "threshold"])

@@ -137,6 +137,9 @@ def test_a_better_model_passes_the_gate_and_a_worse_one_does_not(shop: Path) -> 
     assert row["low"] > 0
     assert row["difference"] == pytest.approx(row["value"] - row["against"])
     assert {row["segment"] for row in better["segments"]} >= {"light (under 50)"}
+    bands = [row for row in better["items"] if row["track"] == "a"]
+    assert [row["items"] for row in bands] == ["head", "middle", "tail"]
+    assert sum(row["share@10"] for row in bands) == pytest.approx(1)
     assert (shop / "plot.png").read_bytes().startswith(b"\x89PNG")
 
     worse = hcctl("evaluate", shop / "simple", "--against", shop / "good", *asked[:2])

@@ -88,6 +88,11 @@ def test_models_in_steps_are_those_that_have_networks() -> None:
     assert {name for name, entry in models.MODELS.items() if entry.in_steps} == SMALL.keys()
 
 
+def test_the_usual_settings_of_every_model_are_settings() -> None:
+    """Read as if somebody had given them, they are what they were."""
+    assert all(entry.settings({}) == entry.usual for entry in models.MODELS.values())
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_model_killed_in_its_training_ends_as_one_that_was_not(clean: Path, name: str, tmp_path: Path) -> None:
     """Whichever its networks: after the first epoch of the last one, the same command makes the same files."""
@@ -155,6 +160,7 @@ def test_a_network_begins_with_what_another_one_learned(clean: Path, tmp_path: P
     for more, told in (
         (["--set", "dim=8"], "it has (31, 4) numbers, not (31, 8)"),
         (["--model", "sasrec"], "start towers, sasrec, nearest from a model of the same kind"),
+        (["--set", "dim=4", "--set", "plan.patience=1"], "may know the days that are held out"),
     ):
         refused = hcctl(*asked, *started, *more, "--out", tmp_path / "refused")
         assert refused.exit_code == 2

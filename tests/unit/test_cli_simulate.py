@@ -242,6 +242,17 @@ def test_a_trace_of_two_seconds() -> None:
     assert all(p["late_share"] <= 1 for p in found["policies"].values())
 
 
+def test_seconds_since_the_epoch_are_seconds() -> None:
+    """As a metrics database exports them: what counts is the distance of the rows."""
+    for name, first_s in (("here.csv", 0), ("epoch.csv", 1_795_000_000)):
+        rows = "".join(f"{first_s + 60 * number},{count}\n" for number, count in enumerate((90, 300, 60)))
+        Path(name).write_text(f"t_seconds,requests\n{rows}")
+    assert (
+        simulated("--policy", "hpa", trace="epoch.csv")["policies"]
+        == (simulated("--policy", "hpa", trace="here.csv")["policies"])
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -255,7 +266,9 @@ def test_a_trace_of_two_seconds() -> None:
         pytest.param("t_seconds,requests\n0,1\n1,1\n1,1\n", ["line 4", "was there before"], id="duplicate"),
         pytest.param("t_seconds,requests\n0,inf\n1,1\n", ["line 2, column requests", "'inf'"], id="infinite"),
         pytest.param("seconds,n\n0,1\n1,1\n", ["line 1", "t_seconds,requests"], id="header"),
-        pytest.param("t_seconds,requests\n0,1\n20000000,1\n", ["cannot be simulated"], id="too long"),
+        pytest.param("t_seconds,requests\n-1,1\n0,1\n", ["line 2, column t_seconds", "first row"], id="negative time"),
+        pytest.param("t_seconds,requests\n0,1\n2e7,1\n", ["cannot be simulated", "--for-s"], id="too long"),
+        pytest.param("t_seconds,requests\n0,1\n0.2,1\n", ["cannot be simulated", "add the rows"], id="too short"),
         pytest.param("t_seconds,requests\n0,900000000\n1,1\n", ["too large", "--rate-scale"], id="too much"),
     ],
 )

@@ -427,10 +427,11 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_schema_that_is_none_is_refused(tmp_path: Path, changes: dict[str, Any], where: str) -> None:
-    """The error names the field."""
+    """The error names the field, and says why in our words alone."""
     with pytest.raises(InvalidInput, match="the data schema is not valid") as caught:
         load_schema(schema(tmp_path, **changes))
     assert caught.value.where.endswith(f"data.yaml {where}")
+    assert "Value error" not in caught.value.why
 
 
 @settings(max_examples=30)

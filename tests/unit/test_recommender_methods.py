@@ -87,6 +87,15 @@ def test_user_popularity_sums_the_shares_of_like_users() -> None:
     assert last[0] == pytest.approx([0, 1, 1 / 4])
 
 
+@pytest.mark.parametrize("further", [0, 7, 100, 500])
+def test_of_level_neighbours_the_first_count_whoever_else_is_there(further: int) -> None:
+    """Forty are as near, five count: the first five, also with any number of users who bought something else."""
+    level = [(0, 0, 0), *((user, item, 0) for user in range(1, 41) for item in (0, user))]
+    past = purchases([*level, *((41 + user, 41, 0) for user in range(further))])
+    found = raw(TifuKnn(neighbours=5), past)[0]
+    assert np.flatnonzero(found).tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_item_neighbours_are_by_bm25() -> None:
     """Two users with one item each and one with both: the similarity is the sum over buyers of the two weights.
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import sparse
 
 from serving.errors import InvalidInput
-from serving.recommender.evaluation.report import as_json, chart, table
 from serving.recommender.evaluation.rolling import cross_validate, rolling_origins, spread
 from serving.recommender.evaluation.segments import by_history, by_label, by_popularity, by_segment, item_bands
 from serving.recommender.evaluation.tracks import Evaluation, evaluate
@@ -137,23 +133,3 @@ def test_more_folds_than_there_is_time_for_are_refused(shop: Purchases) -> None:
     """The error says what does not fit."""
     with pytest.raises(InvalidInput, match="fit into"):
         rolling_origins(shop, folds=20, span_days=7)
-
-
-def test_the_report_says_what_was_measured(judged: Evaluation) -> None:
-    """The same means in the rows, in JSON and in the picture's input; a value that is not defined is null."""
-    undefined = replace(judged, per_user=judged.per_user | {"auc": np.full(len(judged.track.users), np.nan)})
-    rows = table({"ours": [judged], "theirs": [undefined]}, ["ndcg@10", "auc"])
-    assert rows[0] == {
-        "model": "ours",
-        "track": "a",
-        "users": len(judged.track.users),
-        "ndcg@10": judged.mean("ndcg@10"),
-        "auc": judged.mean("auc"),
-    }
-    assert rows[1]["auc"] is None
-    assert json.loads(as_json({"ours": [judged]}))["ours"]["a"]["ndcg@10"]["mean"] == pytest.approx(
-        judged.mean("ndcg@10")
-    )
-    picture = chart({"ours": [judged], "theirs": [judged]}, "ndcg@10")
-    assert picture.startswith(b"\x89PNG")
-    assert picture == chart({"ours": [judged], "theirs": [judged]}, "ndcg@10")

@@ -36,8 +36,10 @@ class Watched:
 class ClickModel:
     """Implements `interface.Model`. A user is what they clicked on; what a history tells counts as clicked on.
 
+    So does what somebody bought who was never shown a list.
+
     All items that the shop lists are offered, whether anybody bought them or not. An update adds what users bought to
-    what they clicked on, and trains nothing.
+    what they clicked on, and trains nothing: what is bought was clicked on, so it makes no item more liked than others.
     """
 
     def __init__(self, ranker: ClickRanker, past: Purchases) -> None:
@@ -56,12 +58,13 @@ class ClickModel:
 
     @classmethod
     def fit(cls, settings: Watched, past: Purchases, /) -> Self:
-        return cls(ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how), past)
+        ranker = ClickRanker.fit(settings.settings, settings.shown, settings.items, settings.how)
+        bought = _bought(past)
+        unseen = ~np.isin(bought.user, settings.shown.user)
+        return cls(ranker.told(bought.where(unseen)) if unseen.any() else ranker, past)
 
     def update(self, later: Purchases) -> Self:
-        names = np.array(later.user_ids, dtype=np.str_)[later.user]
-        items = np.array(later.item_ids, dtype=np.str_)[later.item]
-        return type(self)(self.ranker.update(_clicked(names, items, later.day)), self.past.joined(later))
+        return type(self)(self.ranker.told(_bought(later)), self.past.joined(later))
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ class ClickModel:
         names = np.array([user if isinstance(user, str) else f"\t{row}" for row, user in enumerate(users)], np.str_)
         told = np.array([not isinstance(user, str) for user in users], dtype=bool)[histories.row]
         row, item, day = (column[told] for column in (histories.row, histories.item, histories.day))
-        ranker = self.ranker.told(names, _clicked(names[row], self._names[item], day))
+        ranker = self.ranker.told(_clicked(names[row], self._names[item], day), names)
         scores = ranker.shelf(names, self._names, self.past.as_of_day * DAY_S)
         scores[:, ~self._offered] = -np.inf
         return scores
@@ -94,6 +97,11 @@ class ClickModel:
             return cls(ranker, storage.past_of(contents))
         except InvalidInput as problem:
             raise corrupt(storage.PURCHASES, str(problem)) from problem
+
+
+def _bought(past: Purchases) -> Impressions:
+    names, items = (np.array(ids, dtype=np.str_) for ids in (past.user_ids, past.item_ids))
+    return _clicked(names[past.user], items[past.item], past.day)
 
 
 def _clicked(user: NDArray[np.str_], item: NDArray[np.str_], day: NDArray[np.int64]) -> Impressions:

@@ -16,8 +16,7 @@ from safetensors import numpy as safetensors_numpy
 from serving.recommender import bundle
 from serving.recommender.clicks.impressions import Impressions, Items
 from serving.recommender.clicks.seen import (
-    APPEAL_CURVE,
-    APPEAL_SLOPE,
+    APPEAL,
     SEEN,
     Appeal,
     Index,
@@ -26,7 +25,7 @@ from serving.recommender.clicks.seen import (
     centred,
     sigmoid,
 )
-from serving.recommender.method import Arrays, Settings, expect
+from serving.recommender.method import Arrays, Settings
 from serving.recommender.orders.purchases import index_of
 from serving.recommender.training.how import HERE, How
 from serving.recommender.training.plan import Plan
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 MODEL, SHOP, LEARNED = "model.json", "shop.json", "learned.safetensors"
 WORDS_PER_ITEM = 24
 SCORED_AT_ONCE = 8_192
+CONTEXT = 4
+"""Numbers of where and when an item was shown."""
 STRANGER = 0
 """Index of a user or item that was not there at the fit."""
 
@@ -54,7 +55,7 @@ class ClickSettings(Settings):
         default=0.03, gt=0, le=10, description="Variance of a user's own taste, as a share of that between the kinds."
     )
     item_variance: float = Field(
-        default=0.1, gt=0, le=100, description="Of the logit of an item's own appeal, which later clicks tell."
+        default=0.1, gt=0, le=100, description="Of the logit of what pleases everybody alike, which later clicks tell."
     )
     hide: float = Field(default=0.05, ge=0, lt=1, description="Share of the item ids that are hidden in each step.")
     users_per_step: int = Field(default=32, ge=1, le=65_536)
@@ -78,8 +79,7 @@ class ClickRanker:
         from serving.recommender.training.weights import load_weights
 
         seen.check(settings.kinds)
-        wanted = (np.float64, (len(items.item_ids) + 1,))
-        expect({APPEAL_SLOPE: appeal.slope, APPEAL_CURVE: appeal.curve}, {APPEAL_SLOPE: wanted, APPEAL_CURVE: wanted})
+        appeal.check(settings.kinds, len(items.item_ids))
         self._settings, self._items, self._learned, self._seen, self._appeal = settings, items, learned, seen, appeal
         self._features = Features(settings, items)
         self._network = self._features.network()
@@ -96,25 +96,33 @@ class ClickRanker:
         from serving.recommender.training.clicks import train_clicks
 
         learned = train_clicks(settings, past, items, how)
-        return cls(settings, items, learned, Seen.nobody(settings.kinds), Appeal.none(len(items.item_ids))).update(past)
+        nobody, count = Seen.nobody(settings.kinds), len(items.item_ids)
+        unseen = Appeal.of(np.empty((0, settings.kinds)), settings.item_variance, count)
+        ranker = cls(settings, items, learned, nobody, unseen)
+        own = ranker._own_logits(np.unique(ranker._features.of(past)[0].numpy()))
+        return ranker._knowing(nobody, Appeal.of(own, settings.item_variance, count)).update(past)
 
     def update(self, later: Impressions) -> Self:
         """The ranker that also knows what these users did, without another training."""
         return self._knowing(*self._counted(self._seen, later))
 
-    def told(self, users: NDArray[np.str_], later: Impressions) -> Self:
-        """The ranker for `users` alone, who also did this: what they say of themselves makes no item more liked."""
-        seen, _ = self._counted(self._seen.of(users)[0], later)
-        return self._knowing(seen, self._appeal)
+    def told(self, later: Impressions, users: NDArray[np.str_] | None = None) -> Self:
+        """The ranker for whom users did this, too, for `users` alone if given; what items are liked stays as it was.
+
+        So clicks may be told without what was shown beside them, as purchases are.
+        """
+        seen = self._seen if users is None else self._seen.of(users)[0]
+        return self._knowing(self._counted(seen, later)[0], self._appeal)
 
     def chances(self, shown: Impressions) -> Numbers:
         """Of a click on each, by what the user did before; whether these were clicked on is not looked at."""
         seen, user = self._seen.of(shown.user)
         weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
-        appeal, found = self._appeal.logits(self._settings.item_variance), np.zeros(len(shown))
+        found = np.zeros(len(shown))
         for rows, item, logits in self._logits(shown):
-            deviation = appeal[item] + (centred(logits) * own[user[rows]]).sum(axis=1)
-            found[rows] = (sigmoid(logits + deviation[:, None]) * weight[user[rows]]).sum(axis=1)
+            liked = logits + self._appeal.logits(item)
+            deviation = (centred(liked) * own[user[rows]]).sum(axis=1)
+            found[rows] = (sigmoid(liked + deviation[:, None]) * weight[user[rows]]).sum(axis=1)
         return found
 
     def shelf(self, users: NDArray[np.str_], items: NDArray[np.str_], timestamp_s: int) -> Numbers:
@@ -124,9 +132,10 @@ class ClickRanker:
         """
         seen, user = self._seen.of(users)
         weight, own = seen.kinds_of(self._prior), seen.own_tastes(self._settings.own_share)
-        appeal, found = self._appeal.logits(self._settings.item_variance), np.zeros((len(users), len(items)))
+        found = np.zeros((len(users), len(items)))
         for rows, item, logits in self._logits(Impressions.first_of_lists(items, items, timestamp_s)):
-            differs, liked = centred(logits), logits + appeal[item, None]
+            liked = logits + self._appeal.logits(item)
+            differs = centred(liked)
             for row, at in enumerate(user):
                 found[row, rows] = sigmoid(liked + (differs @ own[at])[:, None]) @ weight[at]
         return found
@@ -146,10 +155,9 @@ class ClickRanker:
         Raises:
             HcctlError: the disk is full, read-only or failing.
         """
-        appeal = {APPEAL_SLOPE: self._appeal.slope, APPEAL_CURVE: self._appeal.curve}
         arrays = {
             name: np.require(array, requirements="C")
-            for name, array in {**self._learned, **self._seen.arrays(), **appeal}.items()
+            for name, array in {**self._learned, **self._seen.arrays(), **self._appeal.arrays()}.items()
         }
         shop = _Shop(items=self._items, users=self._seen.user_ids)
         contents = {SHOP: shop.model_dump_json().encode(), LEARNED: safetensors_numpy.save(arrays)}
@@ -167,8 +175,8 @@ class ClickRanker:
         arrays = bundle.tensors(LEARNED, contents[LEARNED])
         try:
             seen = Seen.of_arrays(shop.users, arrays)
-            appeal = Appeal(arrays[APPEAL_SLOPE], arrays[APPEAL_CURVE])
-            learned = {name: arrays[name] for name in arrays.keys() - SEEN - {APPEAL_SLOPE, APPEAL_CURVE}}
+            appeal = Appeal.of_arrays(arrays)
+            learned = {name: arrays[name] for name in arrays.keys() - SEEN - APPEAL}
             return cls(head.settings, shop.items, learned, seen, appeal)
         except (ValueError, KeyError) as problem:
             raise bundle.corrupt(LEARNED, str(problem)) from problem
@@ -182,14 +190,25 @@ class ClickRanker:
     def _counted(self, seen: Seen, later: Impressions) -> tuple[Seen, Appeal]:
         """What was seen of users, and of items, with these impressions counted in."""
         seen, user = seen.with_users(later.user)
-        batches, appeal = list(self._logits(later)), self._appeal
-        for rows, _, logits in batches:
-            seen.add_evidence(user[rows], logits, later.clicked[rows])
+        batches, appeal = list(self._logits(later)), self._appeal.copy()
+        for rows, item, logits in batches:
+            seen.add_evidence(user[rows], logits + appeal.logits(item), later.clicked[rows])
         weight = seen.kinds_of(self._prior)
         for rows, item, logits in batches:
-            chance = seen.add_deviation(user[rows], logits, later.clicked[rows], weight)
-            appeal = appeal.with_clicks(item, later.clicked[rows], chance)
+            liked, clicked = logits + appeal.logits(item), later.clicked[rows]
+            seen.add_deviation(user[rows], liked, clicked, weight)
+            appeal.add_clicks(item, liked, clicked, weight[user[rows]])
         return seen, appeal
+
+    def _own_logits(self, item: Index) -> Numbers:
+        """[items, kinds]: what is known of listed items beyond their content; none of the stranger."""
+        import torch
+
+        listed = torch.from_numpy(item[item != STRANGER])
+        context = torch.zeros(len(listed), CONTEXT)
+        with torch.inference_mode():
+            known, strange = (self._network(listed, own, context) for own in (listed, torch.zeros_like(listed)))
+        return np.asarray((known - strange).numpy().astype(np.float64))
 
     def _logits(self, shown: Impressions) -> Iterator[tuple[Index, Index, Numbers]]:
         """A batch of rows after the other, with their items and logits."""
@@ -205,7 +224,7 @@ class ClickRanker:
 class _Head(bundle.Head):
     """`model.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     settings: ClickSettings
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.recommender.method import expect
 from serving.recommender.orders.purchases import index_of
 
 TOLD, SLOPE, CURVE = "seen.told", "seen.slope", "seen.curve"
-APPEAL_SLOPE, APPEAL_CURVE = "appeal.slope", "appeal.curve"
-SEEN = {TOLD, SLOPE, CURVE}
+WAYS, LIKED, SURE = "appeal.ways", "appeal.liked", "appeal.sure"
+SEEN, APPEAL = {TOLD, SLOPE, CURVE}, {WAYS, LIKED, SURE}
+LEAST_WAY = 0.01
+"""Share of the largest variance below which a way in which items differ is left out."""
+LEAST_SPREAD = 1e-9
+"""Of a click that is certain, so that nothing is divided by 0."""
 
 Numbers = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -94,19 +100,13 @@ class Seen:
         surprise = np.logaddexp(0.0, np.where(clicked[:, None], -logits, logits))
         np.subtract.at(self.told, user, surprise)
 
-    def add_deviation(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_], weight: Numbers) -> Numbers:
-        """Count them in, in place: how they differ from what the user's kinds, by `kinds_of`, make likely: returned."""
+    def add_deviation(self, user: Index, logits: Numbers, clicked: NDArray[np.bool_], weight: Numbers) -> None:
+        """Count them in, in place: how they differ from what the user's kinds, by `kinds_of`, make likely."""
         chance = (sigmoid(logits) * weight[user]).sum(axis=1)
         differs = centred(logits)
-        np.add.at(self.slope, user, differs * (clicked - chance)[:, None])
-        by_user = np.argsort(user, kind="stable")
-        different, first = np.unique(user[by_user], return_index=True)
-        spread = (chance * (1 - chance))[by_user, None]
-        differs = differs[by_user]
-        for place, start, end in zip(different, first, [*first[1:], len(user)], strict=True):
-            mine = differs[start:end]
-            self.curve[place] += mine.T @ (spread[start:end] * mine)
-        return np.asarray(chance)
+        different, slope, curve = _evidence(user, differs, clicked - chance, chance * (1 - chance))
+        self.slope[different] += slope
+        self.curve[different] += curve
 
     def kinds_of(self, prior: Numbers) -> Numbers:
         """[users, kinds]: the chances of the kinds, by Bayes; `prior` is the log of those beforehand."""
@@ -122,33 +122,96 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Appeal:
-    """How much more each listed item is clicked on than its content makes likely: what a new one cannot tell.
+    """How each listed item is liked beyond what its content makes likely, by each kind: what a new one cannot tell.
 
-    One number for each, of variance `item_variance` beforehand, by one Newton step as a user's own taste. Of an item
-    that was there at the fit the network has learned it, and little is left. The first is for what is not listed.
+    Items differ in a few `ways`, those in which the items of the fit do. Beforehand an item's part in each is 0 with a
+    variance of 1; each batch of impressions moves it by one Newton step from where it was (an extended Kalman filter).
+    Of an item of the fit the network has learned most, and little is left. Row 0 is what is not listed.
     """
 
-    slope: Numbers
-    curve: Numbers
+    ways: Numbers
+    """[kinds, ways]: logits."""
+    liked: Numbers
+    """[items + 1, ways]."""
+    sure: Numbers
+    """[items + 1, ways, ways]: what was learned, as curvature of the log of the chance."""
 
     @classmethod
-    def none(cls, items: int) -> Self:
-        """Before anything was seen."""
-        return cls(np.zeros(items + 1), np.zeros(items + 1))
+    def of(cls, differences: Numbers, item_variance: float, items: int) -> Self:
+        """Before anything was seen; `differences` are those of known items [known, kinds].
 
-    def with_clicks(self, item: Index, clicked: NDArray[np.bool_], chance: Numbers) -> Self:
-        """Some more impressions counted in; `chance` is what was expected of them."""
-        count = len(self.slope)
-        return type(self)(
-            self.slope + np.bincount(item, weights=clicked - chance, minlength=count),
-            self.curve + np.bincount(item, weights=chance * (1 - chance), minlength=count),
-        )
+        Beside them an item may please everybody alike, with that variance.
+        """
+        kinds = differences.shape[1]
+        spread = np.full((kinds, kinds), item_variance)
+        if len(differences) > 1:
+            spread += np.cov(differences.T)
+        size, direction = np.linalg.eigh(np.atleast_2d(spread))
+        kept = size > LEAST_WAY * size.max()
+        ways = direction[:, kept] * np.sqrt(size[kept])
+        return cls(ways, np.zeros((items + 1, ways.shape[1])), np.zeros((items + 1, ways.shape[1], ways.shape[1])))
 
-    def logits(self, item_variance: float) -> Numbers:
-        """[items + 1]: what is added to the logit of a click; nothing for what is not listed."""
-        found = self.slope / (self.curve + 1 / item_variance)
-        found[0] = 0.0
-        return found
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """From what `arrays` gave.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        if missing := APPEAL - arrays.keys():
+            raise ValueError(f"there is no array {min(missing)}")
+        return cls(arrays[WAYS], arrays[LIKED], arrays[SURE])
+
+    def arrays(self) -> dict[str, Numbers]:
+        """To be stored."""
+        return {WAYS: self.ways, LIKED: self.liked, SURE: self.sure}
+
+    def check(self, kinds: int, items: int) -> None:
+        """Whether everything fits together.
+
+        Raises:
+            ValueError: it does not.
+        """
+        ways = self.ways.shape[-1]
+        shapes = {WAYS: (kinds, ways), LIKED: (items + 1, ways), SURE: (items + 1, ways, ways)}
+        expect(self.arrays(), {name: (np.float64, shape) for name, shape in shapes.items()})
+
+    def copy(self) -> Self:
+        """One to add to."""
+        return type(self)(self.ways, self.liked.copy(), self.sure.copy())
+
+    def logits(self, item: Index) -> Numbers:
+        """[rows, kinds]: what is added to the logits of these items."""
+        return np.asarray(self.liked[item] @ self.ways.T)
+
+    def add_clicks(self, item: Index, logits: Numbers, clicked: NDArray[np.bool_], weight: Numbers) -> None:
+        """Count some impressions in, in place, of users who are of each kind with these chances [rows, kinds]."""
+        by_kind = sigmoid(logits)
+        chance = (by_kind * weight).sum(axis=1)
+        spread = np.maximum(chance * (1 - chance), LEAST_SPREAD)
+        change = (by_kind * (1 - by_kind) * weight) @ self.ways / spread[:, None]
+        listed = item > 0
+        surprise = clicked - chance
+        different, slope, curve = _evidence(item[listed], change[listed], surprise[listed], spread[listed])
+        self.sure[different] += curve
+        sure = self.sure[different] + np.eye(self.ways.shape[1])
+        self.liked[different] += np.linalg.solve(sure, slope[:, :, None])[:, :, 0]
+
+
+def _evidence(group: Index, change: Numbers, surprise: Numbers, spread: Numbers) -> tuple[Index, Numbers, Numbers]:
+    """The different groups; the slope and the curvature of the log of the chance of each one's rows.
+
+    `change` [rows, width] is that of the logit by what is learned, `spread` the variance of a click.
+    """
+    order = np.argsort(group, kind="stable")
+    different, first = np.unique(group[order], return_index=True)
+    change = change[order]
+    slope = np.add.reduceat(change * surprise[order, None], first, axis=0) if len(group) else change
+    curve = np.zeros((len(different), change.shape[1], change.shape[1]))
+    weighted = change * spread[order, None]
+    for place, (start, end) in enumerate(pairwise([*first.tolist(), len(group)])):
+        curve[place] = change[start:end].T @ weighted[start:end]
+    return different, slope, curve
 
 
 def centred(logits: Numbers) -> Numbers:

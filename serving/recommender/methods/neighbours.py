@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
@@ -153,7 +154,7 @@ class ItemKnn(Settings):
             raise too_many(items)
         kept = min(self.neighbours, items)
         similar = (weighted @ weighted.T).toarray()
-        indices = np.sort(np.argpartition(-similar, kept - 1, axis=1)[:, :kept], axis=1)
+        indices = np.nonzero(_closest(similar, kept))[1].reshape(items, kept)
         return {
             INDICES: indices.astype(np.int32),
             SIMILARITIES: np.take_along_axis(similar, indices, axis=1).astype(np.float32),
@@ -202,9 +203,17 @@ def _bar_self(closeness: Matrix, asked: Histories) -> None:
 
 def _nearest(closeness: Matrix, count: int) -> Matrix:
     """The mean over the `count` closest users, as weights [rows, users]; minus infinity is nobody."""
+    near = _closest(closeness, count) & (closeness > -np.inf)
+    return np.asarray(near / np.maximum(near.sum(axis=1, keepdims=True), 1))
+
+
+def _closest(closeness: Matrix, count: int) -> NDArray[np.bool_]:
+    """Which are the `count` largest of each row.
+
+    Of those that are level with the last of them the first ones, so that others that are further away change nothing.
+    """
     count = min(count, closeness.shape[1])
-    chosen = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
-    near = np.take_along_axis(closeness, chosen, axis=1) > -np.inf
-    weights = np.zeros_like(closeness)
-    np.put_along_axis(weights, chosen, near / np.maximum(near.sum(axis=1, keepdims=True), 1), axis=1)
-    return weights
+    last = -np.partition(-closeness, count - 1, axis=1)[:, count - 1 : count]
+    closer, level = closeness > last, closeness == last
+    room = count - closer.sum(axis=1, keepdims=True)
+    return np.asarray(closer | (level & (np.cumsum(level, axis=1) <= room)))

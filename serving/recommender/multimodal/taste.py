@@ -40,7 +40,7 @@ class Taste(Settings):
     """How taste is learned and how far it is believed."""
 
     kind: Literal["taste"] = "taste"
-    epochs: int = Field(default=6, ge=1, le=1_000)
+    epochs: int = Field(default=7, ge=1, le=1_000)
     batch: int = Field(default=8_192, ge=1, description="Shown items per step.")
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
     l2: float = Field(default=1e-3, ge=0)
