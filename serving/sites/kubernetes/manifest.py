@@ -126,8 +126,8 @@ def in_pods(application: Application, spec: KubernetesSpec) -> Application:
 def serve_document(applications: Sequence[Application], spec: KubernetesSpec) -> Object:
     """Serve's full configuration for these applications, with each number as Go writes it.
 
-    KubeRay puts it to Serve once more, read and written by Go: 30.0 becomes 30. To Serve another text is another
-    version of the application, so it would replace the replicas.
+    KubeRay puts it to Serve once more, read and written by Go: 30.0 becomes 30. Another text is another version
+    to Serve, so it would replace the replicas.
     """
     document: Object = _as_go(serve_config([in_pods(application, spec) for application in applications], _INGRESS))
     return document
