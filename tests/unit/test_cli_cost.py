@@ -76,7 +76,9 @@ def test_a_price_has_an_age_and_an_old_one_is_told():
 def traffic(*rates_rps: float, service_s: float | None = 0.1) -> Record:
     """Ten seconds of each rate, until now."""
     curve = RateCurve(10.0, np.array(rates_rps))
-    return Record(curve, NOW_S - curve.duration_s, np.zeros(len(rates_rps), dtype=bool), service_s, None)
+    return Record(
+        curve, NOW_S - curve.duration_s, np.zeros(len(rates_rps), dtype=bool), service_s, service_s, None, None
+    )
 
 
 def node(start_s: float, end_s: float, usd_per_hour: float = 1.0) -> LedgerEntry:
