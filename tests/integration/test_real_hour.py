@@ -22,7 +22,6 @@ EVERY_S = DURATION_S / 60
 ANSWER_S = 0.2
 CALM_RPS, BURST_RPS = 8.0, 45.0
 """One replica of four slots answers 20 requests per second, both private ones 40."""
-RUSH_RPS, RUSH_S, ALL_ANSWERED_S = 300.0, 5.0, 30.0
 MOST_CREEP_KIB, MOST_GROWTH_KIB = 512, 2_048
 """In the second half: without its largest step, and in all. A leak grows all the time. What grows once is no leak:
 after some forty minutes the interpreter's table of interned strings, worn out by path names that come and go, is made
@@ -39,7 +38,6 @@ def test_memory_is_flat_over_a_real_hour() -> None:
         versions = [shop.push(label) for label in ("one", "two")]
         pids = {part: shop.pid(part) for part in PARTS}
         with OpenLoad(shop.url, CALM_RPS) as load:
-            _rush(load)
             samples = list(_live(shop, load, versions))
         assert {part: shop.pid(part) for part in PARTS} == pids, "a process ended and was started again"
         released = len(shop.must("history", "-o", "json", "--limit", "500").json())
@@ -52,14 +50,6 @@ def test_memory_is_flat_over_a_real_hour() -> None:
     assert released >= len(samples) // 5
     assert all(crept <= MOST_CREEP_KIB for crept in creep.values()), creep
     assert all(grown <= MOST_GROWTH_KIB for grown in growth.values()), growth
-
-
-def _rush(load: OpenLoad) -> None:
-    """More at once than anything later: HAProxy keeps what the most connections took, and the machine may stall."""
-    load.rate_rps = RUSH_RPS
-    time.sleep(RUSH_S)
-    load.rate_rps = CALM_RPS
-    time.sleep(ALL_ANSWERED_S)
 
 
 def _live(shop: RayFreeProject, load: OpenLoad, versions: list[str]) -> Iterator[dict[str, int]]:
