@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from benchmarks import cold
+from tests.support.small_networks import one_thread
 
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     """The benchmark takes one thread; other tests get back theirs."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.mark.campaign

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from cli.main import app
@@ -26,7 +25,7 @@ from serving.recommender.ingest.pipeline import ingest
 from serving.recommender.methods.popularity import Popularity
 from serving.recommender.orders.splits import Split, tracks
 from serving.recommender.training.how import Progress
-from tests.support.toy_encoder import ToyEncoder
+from tests.support.small_networks import one_thread, toy_words
 
 SMALL: dict[str, dict[str, Any]] = {
     "towers": {"dim": 4, "history": 8, "plan.epochs": 2},
@@ -48,12 +47,8 @@ class Killed(BaseException):
 @pytest.fixture(scope="module", autouse=True)
 def _light() -> Iterator[None]:
     """Toy words in place of MiniLM, which takes seconds to load, and one thread for small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.recommender.search.encoder.MiniLM", ToyEncoder)
+    with one_thread(), toy_words():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

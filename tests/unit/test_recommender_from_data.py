@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 import yaml
 from click.testing import CliRunner
 
@@ -28,6 +27,7 @@ from serving.recommender.ingest.pipeline import ingest
 from serving.recommender.interface import Bought
 from serving.recommender.lists import Lists
 from serving.recommender.multimodal.looks import Looks, looks
+from tests.support.small_networks import one_thread, toy_words
 from tests.support.toy_encoder import ToyEncoder
 
 BEFORE = date(2024, 2, 10)
@@ -43,13 +43,8 @@ NEWCOMING: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", autouse=True)
 def _light() -> Iterator[None]:
     """Toy words in place of MiniLM, which takes seconds to load, and one thread for small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.recommender.search.encoder.MiniLM", ToyEncoder)
-        patch.setattr("serving.recommender.search.index.MiniLM", ToyEncoder)
+    with one_thread(), toy_words():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

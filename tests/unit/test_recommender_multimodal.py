@@ -21,6 +21,7 @@ from serving.recommender.multimodal.taste import ARRAYS, MODEL, PEOPLE, Lesson, 
 from serving.recommender.orders.purchases import Purchases
 from serving.recommender.storage import IDS, PURCHASES
 from tests.support.shop_purchases import purchases
+from tests.support.small_networks import one_thread
 
 QUICK = Taste(epochs=40, batch=4_096, learning_rate=0.1, l2=1e-4)
 
@@ -28,10 +29,8 @@ QUICK = Taste(epochs=40, batch=4_096, learning_rate=0.1, l2=1e-4)
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     """So small a network is slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
